@@ -1,0 +1,130 @@
+"""Detector response: a linear operator from dR/dT to counts per bin.
+
+A response is a set of recoil energies and a matrix: counts = matrix @ dR/dT(energies). Quadrature weights,
+efficiency and exposure are inside the matrix, so folding a theory is one small matrix-vector product.
+"""
+
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jcevns.detectors.charge_yield import AbstractChargeYield, recoil_from_electrons
+from jcevns.precision import parameter
+
+__all__ = ["Response", "add_runs", "charge_response", "interpolated_response"]
+
+
+class Response(eqx.Module):
+    """Linear operator on a recoil spectrum.
+
+    Attributes:
+        recoil_keV: energies at which dR/dT is needed, keV.
+        matrix: counts per events/(tonne year keV), in tonne year keV.
+    """
+
+    recoil_keV: Float[Array, " recoil"] = parameter()
+    matrix: Float[Array, "bin recoil"] = parameter()
+
+    def __call__(self, rate: Float[Array, " recoil"]) -> Float[Array, " bin"]:
+        """Counts per bin for dR/dT in events/(tonne year keV) at `recoil_keV`."""
+        return self.matrix @ rate
+
+
+def _panels(edges: np.ndarray, order: int) -> tuple[np.ndarray, np.ndarray]:
+    """Gauss-Legendre nodes and weights between consecutive edges, shape (panel, order)."""
+    x, w = np.polynomial.legendre.leggauss(order)
+    half = np.diff(edges)[:, None] / 2
+    return edges[:-1, None] + half * (1 + x), half * w
+
+
+def _check_exposure(exposure: float) -> None:
+    if not np.isfinite(exposure) or exposure <= 0:
+        raise ValueError(f"exposure {exposure!r} must be positive, in tonne-year")
+
+
+def interpolated_response(
+    nodes_keV: np.ndarray, probability: np.ndarray, exposure: float, order: int = 4
+) -> Response:
+    """Response from tabulated probabilities, linear between nodes and zero outside them.
+
+    Args:
+        nodes_keV: increasing recoil energies in keV, shape (node,).
+        probability: of a recoil at each node to be counted in each bin, shape (bin, node), efficiency included.
+        exposure: tonne-year.
+        order: Gauss-Legendre nodes between two table nodes; 4 integrates a cubic spectrum exactly.
+
+    Raises:
+        ValueError: if energies do not increase, shapes differ, or a probability is outside [0, 1].
+    """
+    nodes_keV, probability = np.asarray(nodes_keV, float), np.asarray(probability, float)
+    _check_exposure(exposure)
+    if nodes_keV.ndim != 1 or nodes_keV.size < 2 or np.any(np.diff(nodes_keV) <= 0) or nodes_keV[0] < 0:
+        raise ValueError("response energies must be at least two, increase and not be negative (keV)")
+    if probability.ndim != 2 or probability.shape[1] != nodes_keV.size:
+        raise ValueError(f"response has shape {probability.shape}, expected (bins, {nodes_keV.size} energies)")
+    if not np.all((probability >= 0) & (probability.sum(axis=0) <= 1 + 1e-6)):
+        raise ValueError("response entries are probabilities: none negative or NaN, no energy above 1 in all")
+    energy, weight = _panels(nodes_keV, order)
+    fraction = (energy - nodes_keV[:-1, None]) / np.diff(nodes_keV)[:, None]
+    value = probability[:, :-1, None] * (1 - fraction) + probability[:, 1:, None] * fraction
+    return Response(energy.ravel(), exposure * (value * weight).reshape(len(probability), -1))
+
+
+def charge_response(
+    charge_yield: AbstractChargeYield,
+    edges_electrons: Sequence[float] | np.ndarray,
+    exposure: float,
+    efficiency: tuple[np.ndarray, np.ndarray] | None = None,
+    panels: int = 8,
+    order: int = 4,
+) -> Response:
+    """Response without resolution: N_e = T Q_y(T) sorted into bins of electrons.
+
+    Eqs. 12-15 of arXiv:2411.11749: the bin is integrated in N_e with the Jacobian dT/dN_e. Differentiable in
+    the parameters of the charge yield; the bin edges in T move with them.
+
+    Args:
+        charge_yield: Q_y(T).
+        edges_electrons: bin edges in electrons (for S2 in PE, divide by g2), increasing and positive.
+        exposure: tonne-year.
+        efficiency: recoil energies in keV and acceptance there, linear between, zero outside; None for one.
+        panels: Gauss-Legendre panels per bin (the tabulated efficiency has kinks).
+        order: nodes per panel.
+
+    Raises:
+        ValueError: if edges do not increase or are not positive, or the exposure is not positive.
+    """
+    edges = np.asarray(edges_electrons, float)
+    _check_exposure(exposure)
+    if edges.ndim != 1 or edges.size < 2 or np.any(np.diff(edges) <= 0) or edges[0] <= 0:
+        raise ValueError("bin edges must be at least two, increase and be positive (electrons)")
+    bins = edges.size - 1
+    fine = np.concatenate([np.linspace(a, b, panels + 1)[:-1] for a, b in zip(edges, edges[1:], strict=False)])
+    number, weight = _panels(np.append(fine, edges[-1]), order)
+    owner = np.repeat(np.eye(bins), panels * order, axis=1)
+    return _charge_operator(
+        charge_yield,
+        jnp.asarray(number.ravel()),
+        jnp.asarray(exposure * weight.ravel() * owner),
+        None if efficiency is None else (jnp.asarray(efficiency[0]), jnp.asarray(efficiency[1])),
+    )
+
+
+@eqx.filter_jit
+def _charge_operator(charge_yield, number, weight, efficiency) -> Response:
+    """Response at the recoil energies of `number` electrons, with weights (bin, number) in electrons."""
+    recoil, jacobian = recoil_from_electrons(charge_yield, number)
+    if efficiency is not None:
+        jacobian = jacobian * jnp.interp(recoil, *efficiency, left=0.0, right=0.0)
+    return Response(recoil, weight * jacobian)
+
+
+def add_runs(responses: Sequence[Response]) -> Response:
+    """One response for several runs counted in the same bins."""
+    return Response(
+        jnp.concatenate([r.recoil_keV for r in responses]),
+        jnp.concatenate([r.matrix for r in responses], axis=1),
+    )

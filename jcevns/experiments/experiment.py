@@ -1,0 +1,141 @@
+"""The record that is an experiment: response, backgrounds, counts, nuisances. Data, not a subclass."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jcevns.detectors.response import Response
+from jcevns.physics.cross_sections import AbstractInteraction
+from jcevns.physics.flux import NeutrinoFlux
+from jcevns.physics.nuclei import Target
+from jcevns.physics.recoil import Theory, recoil_spectrum
+from jcevns.precision import as_float_array, parameter
+
+__all__ = ["SIGNAL", "Experiment", "Nuisance", "correction_factors", "signal_counts"]
+
+SIGNAL = "signal"
+"""Name of the component that the theory predicts."""
+
+STATUSES = ("published", "computed", "reconstructed", "user")
+
+
+@dataclasses.dataclass(frozen=True)
+class Nuisance:
+    """A normalisation uncertainty: (1 + pull) on every component it names, (pull/sigma)^2 in chi2.
+
+    Attributes:
+        name: label; prefixed by the experiment's name in a fit unless shared.
+        sigma: relative 1 sigma width.
+        components: `signal` or names of backgrounds.
+        shared: one pull for all experiments that use this name (the 8B flux).
+    """
+
+    name: str
+    sigma: float
+    components: tuple[str, ...]
+    shared: bool = False
+
+    def __post_init__(self):
+        if not (np.isfinite(self.sigma) and self.sigma > 0):
+            raise ValueError(f"nuisance {self.name!r}: sigma {self.sigma!r} must be positive (0.12 for 12%)")
+        if isinstance(self.components, str) or not self.components:
+            raise ValueError(f"nuisance {self.name!r}: components must be a non-empty tuple of names")
+        object.__setattr__(self, "components", tuple(self.components))
+
+
+def _arrays(backgrounds: Mapping[str, Array]) -> dict[str, Array]:
+    return {name: as_float_array(counts) for name, counts in backgrounds.items()}
+
+
+class Experiment(eqx.Module):
+    """One counting experiment.
+
+    Attributes:
+        name: label used in fits, tables and on the command line.
+        flux: the neutrino flux.
+        target: the nuclei.
+        response: dR/dT to counts.
+        observed: counts per bin.
+        backgrounds: expected counts per bin of each component, at nominal normalisation.
+        nuisances: normalisation uncertainties.
+        correction: the factors c_i of eq. 12 of arXiv:2411.11749, frozen at the Standard Model; one if absent.
+        observable: what the bins are in, with unit.
+        bin_edges: for plots, in that unit.
+        exposure: tonne-year, for information; the response contains it.
+        status: `published`, `computed`, `reconstructed` or `user`: the weakest of its inputs.
+        notes: caveats, printed wherever the experiment is used.
+        tables: cards of the data tables it is built from.
+    """
+
+    name: str = eqx.field(static=True)
+    flux: NeutrinoFlux
+    target: Target
+    response: Response
+    observed: Float[Array, " bin"] = parameter()
+    backgrounds: dict[str, Float[Array, " bin"]] = eqx.field(converter=_arrays)
+    nuisances: tuple[Nuisance, ...] = eqx.field(static=True, converter=tuple)
+    correction: Float[Array, "..."] = parameter(1.0)
+    observable: str = eqx.field(static=True, default="bin")
+    bin_edges: tuple[float, ...] = eqx.field(static=True, default=())
+    exposure: float = eqx.field(static=True, default=float("nan"))
+    status: str = eqx.field(static=True, default="user")
+    notes: tuple[str, ...] = eqx.field(static=True, default=())
+    tables: tuple[str, ...] = eqx.field(static=True, default=())
+
+    def __check_init__(self):
+        here = f"experiment {self.name!r}"
+        if self.status not in STATUSES:
+            raise ValueError(f"{here}: status {self.status!r} is not one of {', '.join(STATUSES)}")
+        bins = self.response.matrix.shape[0]
+        if self.bin_edges and len(self.bin_edges) != bins + 1:
+            raise ValueError(f"{here}: {len(self.bin_edges)} bin edges for {bins} bins, expected {bins + 1}")
+        known = {SIGNAL, *self.backgrounds}
+        if SIGNAL in self.backgrounds:
+            raise ValueError(f"{here}: no background may be called {SIGNAL!r}, the theory predicts that one")
+        for label, counts in {"observed": self.observed, **self.backgrounds}.items():
+            _check_counts(f"{here}: {label}", counts, bins)
+        names = [n.name for n in self.nuisances]
+        if len(set(names)) != len(names):
+            raise ValueError(f"{here}: two nuisances share a name among {', '.join(names)}")
+        for nuisance in self.nuisances:
+            unknown = set(nuisance.components) - known
+            if unknown:
+                raise ValueError(
+                    f"{here}: nuisance {nuisance.name!r} acts on unknown {', '.join(sorted(unknown))}; "
+                    f"components are {', '.join(sorted(known))}"
+                )
+
+
+def _check_counts(label: str, counts: Array, bins: int) -> None:
+    if counts.shape != (bins,):
+        raise ValueError(f"{label}: shape {counts.shape}, but the response has {bins} bins")
+    if isinstance(counts, jax.core.Tracer):
+        return
+    values = np.asarray(counts)
+    bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
+    if bad.size:
+        raise ValueError(f"{label}: bin {bad[0]} is {values[bad[0]]}, counts must be finite and not negative")
+
+
+@eqx.filter_jit
+def signal_counts(experiment: Experiment, theory: Theory | AbstractInteraction) -> Float[Array, " bin"]:
+    """Expected signal per bin (eq. 12 of arXiv:2411.11749), before nuisances."""
+    response = experiment.response
+    rate = recoil_spectrum(theory, experiment.flux, experiment.target, response.recoil_keV)
+    return experiment.correction * response(rate)
+
+
+def correction_factors(
+    expected: np.ndarray, flux: NeutrinoFlux, target: Target, response: Response
+) -> Float[Array, " bin"]:
+    """Factors c_i that bring the Standard Model signal to `expected` (eq. 12 of arXiv:2411.11749).
+
+    Computed at the Standard Model point for the given flux shape, and constants from there on.
+    """
+    folded = response(recoil_spectrum(Theory(), flux, target, response.recoil_keV))
+    return jax.lax.stop_gradient(jnp.asarray(expected, folded.dtype) / folded)

@@ -1,0 +1,88 @@
+"""The likelihood of one experiment or several."""
+
+from collections.abc import Iterable, Mapping
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jcevns.experiments.experiment import Experiment, signal_counts
+from jcevns.likelihood import nuisances
+from jcevns.likelihood.poisson import TemplateModel
+from jcevns.physics.cross_sections import AbstractInteraction
+from jcevns.physics.recoil import Theory, as_theory
+
+__all__ = ["FLUX_PULL", "Likelihood", "signal"]
+
+FLUX_PULL = "b8_flux"
+"""Name of the shared 12% nuisance on the 8B flux."""
+
+
+class Likelihood(eqx.Module):
+    """Joint likelihood (eq. 17 of arXiv:2411.11749): Poisson bins, shared and private normalisation pulls.
+
+    Args:
+        experiments: one experiment or several, each once.
+        flux_pull: keep the 8B flux nuisance; switch it off when the flux itself is fitted.
+
+    Attributes:
+        experiments: in the order given.
+        model: its numbers.
+        nuisances: names, in the order of the pulls.
+
+    Raises:
+        ValueError: no experiment, an experiment twice, or shared nuisances that disagree.
+    """
+
+    experiments: tuple[Experiment, ...]
+    model: TemplateModel
+    nuisances: tuple[str, ...] = eqx.field(static=True)
+
+    def __init__(self, experiments: Experiment | Iterable[Experiment], flux_pull: bool = True):
+        experiments = (experiments,) if isinstance(experiments, Experiment) else tuple(experiments)
+        if not experiments:
+            raise ValueError("a likelihood needs at least one experiment")
+        names = [e.name for e in experiments]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise ValueError(f"experiment {twice[0]!r} is given twice: it would be counted twice")
+        every = nuisances.collect(experiments)
+        widths = nuisances.collect(experiments, drop=() if flux_pull or FLUX_PULL not in every else (FLUX_PULL,))
+        bins = [e.observed.size for e in experiments]
+        edges = np.concatenate([[0], np.cumsum(bins)])
+        owner = np.zeros((len(bins), edges[-1]))
+        backgrounds = []
+        for i, experiment in enumerate(experiments):
+            owner[i, edges[i] : edges[i + 1]] = 1.0
+            for counts in experiment.backgrounds.values():
+                backgrounds.append(jnp.pad(counts, (edges[i], edges[-1] - edges[i + 1])))
+        signal_loading, background_loading = nuisances.loading_matrix(experiments, tuple(widths))
+        self.experiments = experiments
+        self.nuisances = tuple(widths)
+        self.model = TemplateModel(
+            observed=jnp.concatenate([e.observed for e in experiments]),
+            owner=jnp.asarray(owner),
+            background=jnp.stack(backgrounds) if backgrounds else jnp.zeros((0, int(edges[-1]))),
+            signal_loading=jnp.asarray(signal_loading),
+            background_loading=jnp.asarray(background_loading),
+            sigma=jnp.asarray(np.array(list(widths.values()), float)),
+        )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the experiments."""
+        return tuple(e.name for e in self.experiments)
+
+    def data_status(self) -> Mapping[str, dict]:
+        """Status, caveats and tables of each experiment."""
+        return {
+            e.name: {"status": e.status, "notes": list(e.notes), "tables": list(e.tables)} for e in self.experiments
+        }
+
+
+@eqx.filter_jit
+def signal(likelihood: Likelihood, theory: Theory | AbstractInteraction) -> Float[Array, " bin"]:
+    """Expected signal in all bins of all experiments, before nuisances."""
+    theory = as_theory(theory)
+    return jnp.concatenate([signal_counts(e, theory) for e in likelihood.experiments])

@@ -1,0 +1,118 @@
+"""CEvNS cross sections: what an interaction is, and the Standard Model one.
+
+Inside this module energies are in MeV and cross sections in MeV^-3 (dsigma/dT in units of hbar c = 1).
+"""
+
+import abc
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jcevns.constants import FERMI_CONSTANT, SIN2_THETA_W
+from jcevns.physics.form_factors import AbstractFormFactor, KleinNystrand
+from jcevns.physics.nuclei import Nucleus
+from jcevns.precision import parameter
+
+__all__ = [
+    "AbstractInteraction",
+    "AbstractInverseEnergyInteraction",
+    "StandardModel",
+    "maximum_recoil",
+    "minimum_energy",
+    "sm_energy_coefficients",
+    "weak_charge",
+]
+
+
+def maximum_recoil(energy: Float[Array, "*e"], mass: Float[Array, "*m"]) -> Float[Array, "..."]:
+    """Largest recoil energy 2 E^2/(m + 2 E), all in MeV."""
+    return 2 * energy**2 / (mass + 2 * energy)
+
+
+def minimum_energy(recoil: Float[Array, "*t"], mass: Float[Array, "*m"]) -> Float[Array, "..."]:
+    """Smallest neutrino energy that gives `recoil`, all in MeV; its slope at recoil 0 is set to 1/2."""
+    squared = recoil * (recoil + 2 * mass)
+    positive = squared > 0
+    return (recoil + jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)) / 2
+
+
+def weak_charge(nucleus: Nucleus, sin2w: Float[Array, "*s"] | float) -> Float[Array, "..."]:
+    """Q_V = g_V^p Z + g_V^n N at tree level (eq. 2 of arXiv:2411.11749)."""
+    return (0.5 - 2 * sin2w) * nucleus.Z - 0.5 * nucleus.N
+
+
+class AbstractInteraction(eqx.Module):
+    """A neutrino-nucleus interaction: subclass it and write one method.
+
+    What is scanned or differentiated (a mass, a coupling, sin2w) must be a scalar array leaf;
+    everything else is static.
+    """
+
+    @abc.abstractmethod
+    def dsigma_dT(
+        self, energy: Float[Array, "..."], recoil: Float[Array, "..."], nucleus: Nucleus
+    ) -> Float[Array, "..."]:
+        """Differential cross section in MeV^-3, Standard Model part included.
+
+        Need not vanish beyond the kinematic edge: the recoil spectrum applies it.
+
+        Args:
+            energy: neutrino energy in MeV.
+            recoil: nuclear recoil energy in MeV.
+            nucleus: the target.
+        """
+
+
+class AbstractInverseEnergyInteraction(AbstractInteraction):
+    """An interaction whose dsigma/dT is c0 + c1/E + c2/E^2: its energy integral is done exactly, once."""
+
+    @abc.abstractmethod
+    def energy_coefficients(self, recoil: Float[Array, "*t"], nucleus: Nucleus) -> Float[Array, "3 *t"]:
+        """Coefficients (c0, c1, c2) in MeV^-3, MeV^-2, MeV^-1 at recoil energies in MeV."""
+
+    def dsigma_dT(self, energy, recoil, nucleus):
+        """Differential cross section in MeV^-3, zero beyond the kinematic edge."""
+        c0, c1, c2 = self.energy_coefficients(recoil, nucleus)
+        value = c0 + c1 / energy + c2 / energy**2
+        return jnp.where(recoil <= maximum_recoil(energy, nucleus.mass), value, 0.0)
+
+
+def sm_energy_coefficients(
+    recoil: Float[Array, "*t"],
+    nucleus: Nucleus,
+    sin2w: Float[Array, ""] | float,
+    form_factor: AbstractFormFactor,
+) -> Float[Array, "3 *t"]:
+    """Standard Model CEvNS (eq. 1 of arXiv:2411.11749) as coefficients of E^0, E^-1, E^-2.
+
+    Args:
+        recoil: recoil energies in MeV.
+        nucleus: the target.
+        sin2w: sin^2(theta_W).
+        form_factor: F(q^2).
+
+    Returns:
+        MeV^-3, MeV^-2 and MeV^-1, shape (3, *recoil.shape).
+    """
+    q2 = 2 * nucleus.mass * recoil
+    # The Python float comes first: G_F^2 alone is fine in float32, but only just.
+    strength = (FERMI_CONSTANT**2 / jnp.pi) * nucleus.mass
+    common = strength * weak_charge(nucleus, sin2w) ** 2 * form_factor(q2, nucleus) ** 2
+    return jnp.stack([common, -common * recoil, -common * recoil * (nucleus.mass / 2)])
+
+
+class StandardModel(AbstractInverseEnergyInteraction):
+    """Standard Model CEvNS.
+
+    Attributes:
+        sin2w: sin^2(theta_W) at low energy.
+        form_factor: F(q^2), Klein-Nystrand as in the paper.
+    """
+
+    sin2w: Float[Array, ""] = parameter(SIN2_THETA_W)
+    form_factor: AbstractFormFactor = eqx.field(default_factory=KleinNystrand)
+
+    def energy_coefficients(self, recoil, nucleus):
+        """Eq. 1 of arXiv:2411.11749."""
+        return sm_energy_coefficients(recoil, nucleus, self.sin2w, self.form_factor)

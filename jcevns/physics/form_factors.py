@@ -1,0 +1,135 @@
+"""Nuclear form factors F(q^2), normalised to F(0) = 1.
+
+All take q^2 rather than q: q = sqrt(2 m_N T) has an infinite slope at T = 0, F(q^2) does not.
+"""
+
+import abc
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jcevns.constants import HBAR_C
+from jcevns.physics.nuclei import Nucleus
+from jcevns.precision import parameter
+
+__all__ = ["AbstractFormFactor", "Helm", "KleinNystrand", "SymmetrisedFermi", "spherical_j1_over_x"]
+
+_SERIES_BELOW = 0.25  # in x^2; the series below is then good to float64 rounding
+
+
+def spherical_j1_over_x(x2: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """j1(x)/x as a function of x^2, smooth at zero where it is 1/3.
+
+    The textbook form sin(x)/x^3 - cos(x)/x^2 loses all digits, and its gradient is NaN, at x = 0.
+
+    Args:
+        x2: x squared, dimensionless, any shape.
+    """
+    small = x2 < _SERIES_BELOW
+    # Both branches of `where` are differentiated, so the large one must stay away from zero.
+    safe = jnp.where(small, 1.0, x2)
+    x = jnp.sqrt(safe)
+    large = (jnp.sin(x) / x - jnp.cos(x)) / safe
+    y = jnp.where(small, x2, 0.0)
+    series = (1 - y / 10 * (1 - y / 28 * (1 - y / 54 * (1 - y / 88 * (1 - y / 130 * (1 - y / 180)))))) / 3
+    return jnp.where(small, series, large)
+
+
+def _x_over_sinh(x2: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """x/sinh(x) as a function of x^2, 1 at zero."""
+    small = x2 < _SERIES_BELOW
+    x = jnp.sqrt(jnp.where(small, 1.0, x2))
+    y = jnp.where(small, x2, 0.0)
+    series = 1 / (1 + y / 6 * (1 + y / 20 * (1 + y / 42 * (1 + y / 72 * (1 + y / 110)))))
+    return jnp.where(small, series, 2 * x * jnp.exp(-x) / -jnp.expm1(-2 * x))
+
+
+class AbstractFormFactor(eqx.Module):
+    """A form factor: call it with q^2 in MeV^2 and a nucleus."""
+
+    @abc.abstractmethod
+    def __call__(self, q2: Float[Array, "*shape"], nucleus: Nucleus) -> Float[Array, "*shape"]:
+        """F(q^2), dimensionless, for q^2 in MeV^2."""
+
+
+class KleinNystrand(AbstractFormFactor):
+    """Klein-Nystrand form factor (eq. 3 of arXiv:2411.11749).
+
+    Attributes:
+        a_k: range of the Yukawa potential in fm.
+        r0: R_A = r0 A^(1/3) in fm.
+    """
+
+    a_k: Float[Array, ""] = parameter(0.7)
+    r0: Float[Array, ""] = parameter(1.23)
+
+    def __call__(self, q2, nucleus):
+        """3 j1(q R_A)/(q R_A) / (1 + q^2 a_k^2)."""
+        q2 = q2 / HBAR_C**2
+        radius2 = self.r0**2 * jnp.cbrt(nucleus.A) ** 2
+        return 3 * spherical_j1_over_x(q2 * radius2) / (1 + q2 * self.a_k**2)
+
+
+class Helm(AbstractFormFactor):
+    """Helm form factor with the radius of Lewin and Smith, Astropart. Phys. 6 (1996) 87, eq. 4.11.
+
+    Attributes:
+        s: surface thickness in fm.
+        a: diffuseness in fm, in R_n^2 = c^2 + 7/3 pi^2 a^2 - 5 s^2, c = 1.23 A^(1/3) - 0.60 fm.
+    """
+
+    s: Float[Array, ""] = parameter(0.9)
+    a: Float[Array, ""] = parameter(0.52)
+
+    def __call__(self, q2, nucleus):
+        """3 j1(q R_n)/(q R_n) exp(-q^2 s^2/2)."""
+        q2 = q2 / HBAR_C**2
+        c = 1.23 * jnp.cbrt(nucleus.A) - 0.60
+        radius2 = c**2 + 7 / 3 * jnp.pi**2 * self.a**2 - 5 * self.s**2
+        return 3 * spherical_j1_over_x(q2 * radius2) * jnp.exp(-q2 * self.s**2 / 2)
+
+
+class SymmetrisedFermi(AbstractFormFactor):
+    """Symmetrised Fermi form factor, Sprung and Martorell, J. Phys. A 30 (1997) 6525.
+
+    Attributes:
+        a: surface diffuseness in fm.
+        c0: offset in fm, c = 1.23 A^(1/3) - c0.
+    """
+
+    a: Float[Array, ""] = parameter(0.52)
+    c0: Float[Array, ""] = parameter(0.60)
+
+    def __call__(self, q2, nucleus):
+        """Closed form with t = q c and u = pi q a, written so that each factor is finite at q = 0."""
+        q2 = q2 / HBAR_C**2
+        c = 1.23 * jnp.cbrt(nucleus.A) - self.c0
+        t2, u2 = q2 * c**2, q2 * (jnp.pi * self.a) ** 2
+        # F = 3/(t (t^2 + u^2)) u/sinh(u) [ (u coth u) sin t - t cos t ], split at q = 0 into
+        # sin t - t cos t = t^3 j1(t)/t and (u coth u - 1) sin t = u^2 g(u^2) t sinc(t).
+        j = spherical_j1_over_x(t2)
+        ratio = (jnp.pi * self.a / c) ** 2  # u^2/t^2, finite where both vanish
+        bracket = j + ratio * _coth_excess(u2) * _sinc(t2)
+        return 3 * _x_over_sinh(u2) * bracket / (1 + ratio)
+
+
+def _sinc(x2: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """sin(x)/x as a function of x^2."""
+    small = x2 < _SERIES_BELOW
+    x = jnp.sqrt(jnp.where(small, 1.0, x2))
+    y = jnp.where(small, x2, 0.0)
+    series = 1 - y / 6 * (1 - y / 20 * (1 - y / 42 * (1 - y / 72 * (1 - y / 110 * (1 - y / 156)))))
+    return jnp.where(small, series, jnp.sin(x) / x)
+
+
+def _coth_excess(x2: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """(x coth x - 1)/x^2 as a function of x^2, 1/3 at zero."""
+    small = x2 < _SERIES_BELOW
+    safe = jnp.where(small, 1.0, x2)
+    x = jnp.sqrt(safe)
+    y = jnp.where(small, x2, 0.0)
+    series = 1 / 3 - y * (
+        1 / 45 - y * (2 / 945 - y * (1 / 4725 - y * (2 / 93555 - y * (1382 / 638512875 - y * 4 / 18243225))))
+    )
+    return jnp.where(small, series, (x / jnp.tanh(x) - 1) / safe)

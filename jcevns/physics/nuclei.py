@@ -1,0 +1,104 @@
+"""Target nuclei: one nucleus, and a target as a mixture of isotopes."""
+
+from functools import lru_cache
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jcevns import datasets
+from jcevns.constants import AVOGADRO
+
+__all__ = ["Nucleus", "Target", "mirror_sin2w", "xenon"]
+
+
+class Nucleus(eqx.Module):
+    """Numbers of one nucleus, or of several along a leading axis.
+
+    Attributes:
+        Z: proton number.
+        A: mass number.
+        mass: nuclear mass in MeV.
+        spin: total angular momentum J of the ground state.
+    """
+
+    Z: Float[Array, "*isotope"]
+    A: Float[Array, "*isotope"]
+    mass: Float[Array, "*isotope"]
+    spin: Float[Array, "*isotope"]
+
+    @property
+    def N(self) -> Float[Array, "*isotope"]:
+        """Neutron number."""
+        return self.A - self.Z
+
+
+class Target(eqx.Module):
+    """Isotopic mixture: stacked nuclei and the atoms of each per tonne.
+
+    Attributes:
+        nuclei: the isotopes, stacked along the axis `isotope`.
+        atoms_per_tonne: number of atoms of each isotope in a tonne of target.
+        names: label of each isotope.
+    """
+
+    nuclei: Nucleus
+    atoms_per_tonne: Float[Array, " isotope"]
+    names: tuple[str, ...] = eqx.field(static=True)
+
+
+def target_from_isotopes(names, Z, A, mass, spin, abundance, atomic_mass_u) -> Target:
+    """Target from columns, one entry per isotope.
+
+    Args:
+        names: isotope labels.
+        Z: proton numbers.
+        A: mass numbers.
+        mass: nuclear masses in MeV.
+        spin: ground-state spins.
+        abundance: mole fractions; must sum to one within 1e-4.
+        atomic_mass_u: atomic masses in u, which fix the atoms per tonne.
+
+    Raises:
+        ValueError: if the abundances do not sum to one or a mass is not positive.
+    """
+    abundance = np.asarray(abundance, float)
+    atomic_mass_u = np.asarray(atomic_mass_u, float)
+    if not np.isclose(abundance.sum(), 1.0, atol=1e-4):
+        raise ValueError(f"isotope abundances sum to {abundance.sum():.6g}, expected 1: give mole fractions")
+    if np.any(np.asarray(mass) <= 0) or np.any(atomic_mass_u <= 0):
+        raise ValueError("isotope masses must be positive (MeV for nuclei, u for atoms)")
+    grams_per_mole = (abundance * atomic_mass_u).sum()
+    nuclei = Nucleus(*(jnp.asarray(np.asarray(x, float)) for x in (Z, A, mass, spin)))
+    atoms = abundance * (1e6 * AVOGADRO / grams_per_mole)
+    return Target(nuclei, jnp.asarray(atoms), tuple(map(str, names)))
+
+
+def xenon() -> Target:
+    """Natural xenon, nine isotopes (card `xenon_isotopes`)."""
+    table = datasets.read_table("xenon_isotopes")
+    return target_from_isotopes(
+        table["isotope"],
+        table["Z"],
+        table["A"],
+        table["nuclear_mass_MeV"],
+        table["spin"],
+        table["abundance"],
+        table["atomic_mass_u"],
+    )
+
+
+@lru_cache(maxsize=1)
+def _mean_neutrons_per_proton() -> float:
+    table = datasets.read_table("xenon_isotopes")
+    neutrons = table["A"] - table["Z"]
+    return float((table["abundance"] * neutrons).sum() / (table["abundance"] * table["Z"]).sum())
+
+
+def mirror_sin2w() -> float:
+    """sin^2(theta_W) at which the mean weak charge of natural xenon vanishes, about -0.108.
+
+    The rate is even in Q_V, so every point below has a twin above with the same likelihood.
+    """
+    return (1.0 - _mean_neutrons_per_proton()) / 4.0

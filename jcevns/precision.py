@@ -1,0 +1,42 @@
+"""Double precision: who needs it says so, nobody switches it on behind the user's back."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+__all__ = ["as_float_array", "parameter", "require_x64"]
+
+
+def require_x64(what: str) -> None:
+    """Raise unless JAX computes in float64.
+
+    Args:
+        what: the calculation that needs it, named in the message.
+
+    Raises:
+        RuntimeError: with the line to paste.
+    """
+    if not jax.config.jax_enable_x64:
+        raise RuntimeError(
+            f"{what} needs double precision. Put this line before any other use of JAX:\n"
+            '    import jax; jax.config.update("jax_enable_x64", True)'
+        )
+
+
+def as_float_array(value: Any) -> Float[Array, "*shape"]:
+    """`value` as a floating-point array; integers become floats, arrays and tracers keep their precision."""
+    array = jnp.asarray(value)
+    return array if jnp.issubdtype(array.dtype, jnp.inexact) else array.astype(float)
+
+
+def parameter(default: Any = ..., **kwargs: Any) -> Any:
+    """Field of a module that is scanned or differentiated: always an array leaf, never a Python float.
+
+    A Python float would be a constant of the compiled function, and every new value a new compilation.
+    """
+    if default is not ...:
+        kwargs["default"] = default
+    return eqx.field(converter=as_float_array, **kwargs)
