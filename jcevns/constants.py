@@ -66,4 +66,3 @@ def chi2_threshold(cl: float = 0.90, dof: int = 1) -> float:
     if int(dof) != dof or dof < 1:
         raise ValueError(f"dof {dof!r} must be a whole number of parameters, 1 or more")
     return float(chi2.ppf(cl, dof))
-

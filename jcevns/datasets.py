@@ -285,9 +285,7 @@ def _parse_npz(path: Path, content: bytes, required: Sequence[str]) -> dict[str,
     return {key: _frozen(array) for key, array in arrays.items()}
 
 
-def _parse_csv(
-    path: Path, content: bytes, required: Sequence[str], text: Sequence[str]
-) -> dict[str, np.ndarray]:
+def _parse_csv(path: Path, content: bytes, required: Sequence[str], text: Sequence[str]) -> dict[str, np.ndarray]:
     """Parses a CSV table with one header line."""
     try:
         decoded = content.decode("utf-8-sig")
@@ -310,8 +308,7 @@ def _parse_csv(
             where = header[len(fields)] if len(fields) < len(header) else str(len(header) + 1)
             fault = "the row ends before it" if len(fields) < len(header) else "not in the header"
             raise DataError(
-                f"{path}, line {number}, column {where}: {fault} "
-                f"({len(fields)} fields, the header has {len(header)})"
+                f"{path}, line {number}, column {where}: {fault} ({len(fields)} fields, the header has {len(header)})"
             )
         for name, field in zip(header, fields, strict=True):
             if name in cells:

@@ -2,12 +2,10 @@
 
 from typing import Any
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-__all__ = ["as_float_array", "parameter", "require_x64"]
+__all__ = ["as_float_array", "require_x64"]
 
 
 def require_x64(what: str) -> None:
@@ -19,7 +17,7 @@ def require_x64(what: str) -> None:
     Raises:
         RuntimeError: with the line to paste.
     """
-    if not jax.config.jax_enable_x64:
+    if jnp.result_type(float) != jnp.float64:
         raise RuntimeError(
             f"{what} needs double precision. Put this line before any other use of JAX:\n"
             '    import jax; jax.config.update("jax_enable_x64", True)'
@@ -27,16 +25,10 @@ def require_x64(what: str) -> None:
 
 
 def as_float_array(value: Any) -> Float[Array, "*shape"]:
-    """`value` as a floating-point array; integers become floats, arrays and tracers keep their precision."""
+    """`value` as a floating-point array; integers become floats, arrays and tracers keep their precision.
+
+    The converter of every field that is scanned or differentiated: a Python float there would be a constant
+    of the compiled function, and every new value a new compilation.
+    """
     array = jnp.asarray(value)
     return array if jnp.issubdtype(array.dtype, jnp.inexact) else array.astype(float)
-
-
-def parameter(default: Any = ..., **kwargs: Any) -> Any:
-    """Field of a module that is scanned or differentiated: always an array leaf, never a Python float.
-
-    A Python float would be a constant of the compiled function, and every new value a new compilation.
-    """
-    if default is not ...:
-        kwargs["default"] = default
-    return eqx.field(converter=as_float_array, **kwargs)

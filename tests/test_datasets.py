@@ -220,9 +220,7 @@ def test_paper_results() -> None:
 
 def test_module_does_not_import_jax() -> None:
     # Run from the file: the package itself may import jax.
-    code = (
-        "import runpy, sys; runpy.run_path(sys.argv[1], run_name='datasets'); sys.exit('jax' in sys.modules)"
-    )
+    code = "import runpy, sys; runpy.run_path(sys.argv[1], run_name='datasets'); sys.exit('jax' in sys.modules)"
     subprocess.run([sys.executable, "-c", code, str(datasets.__file__)], check=True)
 
 

@@ -1,0 +1,1 @@
+"""From recoil energy to observable: charge yields and linear responses."""

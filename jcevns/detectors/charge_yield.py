@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jcevns.precision import parameter
+from jcevns.precision import as_float_array
 
 __all__ = [
     "AbstractChargeYield",
@@ -42,12 +42,12 @@ class NestChargeYield(AbstractChargeYield):
         knee: keV, below which the yield is cut off.
     """
 
-    field: Float[Array, ""] = parameter(88.0)
-    density: Float[Array, ""] = parameter(2.862)
-    scale: Float[Array, ""] = parameter(0.048)
-    field_power: Float[Array, ""] = parameter(-0.0533)
-    offset: Float[Array, ""] = parameter(12.6)
-    knee: Float[Array, ""] = parameter(0.3)
+    field: Float[Array, ""] = eqx.field(converter=as_float_array, default=88.0)
+    density: Float[Array, ""] = eqx.field(converter=as_float_array, default=2.862)
+    scale: Float[Array, ""] = eqx.field(converter=as_float_array, default=0.048)
+    field_power: Float[Array, ""] = eqx.field(converter=as_float_array, default=-0.0533)
+    offset: Float[Array, ""] = eqx.field(converter=as_float_array, default=12.6)
+    knee: Float[Array, ""] = eqx.field(converter=as_float_array, default=0.3)
 
     def __call__(self, recoil_keV):
         """(1 - 1/(1 + (T/knee)^2))/(v sqrt(T + offset))."""
@@ -69,10 +69,10 @@ class PowerLawChargeYield(AbstractChargeYield):
         high_yield: electrons/keV at the second.
     """
 
-    low_keV: Float[Array, ""] = parameter(0.97)
-    high_keV: Float[Array, ""] = parameter(5.10)
-    low_yield: Float[Array, ""] = parameter(120 / 16.9 / 0.97)
-    high_yield: Float[Array, ""] = parameter(500 / 16.9 / 5.10)
+    low_keV: Float[Array, ""] = eqx.field(converter=as_float_array, default=0.97)
+    high_keV: Float[Array, ""] = eqx.field(converter=as_float_array, default=5.10)
+    low_yield: Float[Array, ""] = eqx.field(converter=as_float_array, default=120 / 16.9 / 0.97)
+    high_yield: Float[Array, ""] = eqx.field(converter=as_float_array, default=500 / 16.9 / 5.10)
 
     def __call__(self, recoil_keV):
         """Interpolates log Q_y in log T."""
@@ -88,8 +88,8 @@ class TabulatedChargeYield(AbstractChargeYield):
         values: electrons/keV at the nodes.
     """
 
-    energy_keV: Float[Array, " node"] = parameter()
-    values: Float[Array, " node"] = parameter()
+    energy_keV: Float[Array, " node"] = eqx.field(converter=as_float_array)
+    values: Float[Array, " node"] = eqx.field(converter=as_float_array)
 
     def __call__(self, recoil_keV):
         """Q_y by linear interpolation."""

@@ -4,6 +4,7 @@ A response is a set of recoil energies and a matrix: counts = matrix @ dR/dT(ene
 efficiency and exposure are inside the matrix, so folding a theory is one small matrix-vector product.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import equinox as eqx
@@ -12,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jcevns.detectors.charge_yield import AbstractChargeYield, recoil_from_electrons
-from jcevns.precision import parameter
+from jcevns.precision import as_float_array
 
 __all__ = ["Response", "add_runs", "charge_response", "interpolated_response"]
 
@@ -25,8 +26,8 @@ class Response(eqx.Module):
         matrix: counts per events/(tonne year keV), in tonne year keV.
     """
 
-    recoil_keV: Float[Array, " recoil"] = parameter()
-    matrix: Float[Array, "bin recoil"] = parameter()
+    recoil_keV: Float[Array, " recoil"] = eqx.field(converter=as_float_array)
+    matrix: Float[Array, "bin recoil"] = eqx.field(converter=as_float_array)
 
     def __call__(self, rate: Float[Array, " recoil"]) -> Float[Array, " bin"]:
         """Counts per bin for dR/dT in events/(tonne year keV) at `recoil_keV`."""
@@ -78,8 +79,8 @@ def charge_response(
     edges_electrons: Sequence[float] | np.ndarray,
     exposure: float,
     efficiency: tuple[np.ndarray, np.ndarray] | None = None,
-    panels: int = 8,
-    order: int = 4,
+    panels: int | None = None,
+    order: int = 8,
 ) -> Response:
     """Response without resolution: N_e = T Q_y(T) sorted into bins of electrons.
 
@@ -91,7 +92,8 @@ def charge_response(
         edges_electrons: bin edges in electrons (for S2 in PE, divide by g2), increasing and positive.
         exposure: tonne-year.
         efficiency: recoil energies in keV and acceptance there, linear between, zero outside; None for one.
-        panels: Gauss-Legendre panels per bin (the tabulated efficiency has kinks).
+        panels: Gauss-Legendre panels per bin; by default 1, or 8 with an efficiency, which has kinks at its nodes.
+            The error of the defaults is below 1e-10 and 1e-4 of a bin.
         order: nodes per panel.
 
     Raises:
@@ -102,7 +104,9 @@ def charge_response(
     if edges.ndim != 1 or edges.size < 2 or np.any(np.diff(edges) <= 0) or edges[0] <= 0:
         raise ValueError("bin edges must be at least two, increase and be positive (electrons)")
     bins = edges.size - 1
-    fine = np.concatenate([np.linspace(a, b, panels + 1)[:-1] for a, b in zip(edges, edges[1:], strict=False)])
+    if panels is None:
+        panels = 1 if efficiency is None else 8
+    fine = np.concatenate([np.linspace(a, b, panels + 1)[:-1] for a, b in itertools.pairwise(edges)])
     number, weight = _panels(np.append(fine, edges[-1]), order)
     owner = np.repeat(np.eye(bins), panels * order, axis=1)
     return _charge_operator(

@@ -2,11 +2,13 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from jcevns.detectors.response import Response
@@ -14,7 +16,7 @@ from jcevns.physics.cross_sections import AbstractInteraction
 from jcevns.physics.flux import NeutrinoFlux
 from jcevns.physics.nuclei import Target
 from jcevns.physics.recoil import Theory, recoil_spectrum
-from jcevns.precision import as_float_array, parameter
+from jcevns.precision import as_float_array
 
 __all__ = ["SIGNAL", "Experiment", "Nuisance", "correction_factors", "signal_counts"]
 
@@ -48,7 +50,7 @@ class Nuisance:
         object.__setattr__(self, "components", tuple(self.components))
 
 
-def _arrays(backgrounds: Mapping[str, Array]) -> dict[str, Array]:
+def _arrays(backgrounds: Mapping[str, Any]) -> dict[str, Array]:
     return {name: as_float_array(counts) for name, counts in backgrounds.items()}
 
 
@@ -76,10 +78,10 @@ class Experiment(eqx.Module):
     flux: NeutrinoFlux
     target: Target
     response: Response
-    observed: Float[Array, " bin"] = parameter()
+    observed: Float[Array, " bin"] = eqx.field(converter=as_float_array)
     backgrounds: dict[str, Float[Array, " bin"]] = eqx.field(converter=_arrays)
     nuisances: tuple[Nuisance, ...] = eqx.field(static=True, converter=tuple)
-    correction: Float[Array, "..."] = parameter(1.0)
+    correction: Float[Array, "..."] = eqx.field(converter=as_float_array, default=1.0)
     observable: str = eqx.field(static=True, default="bin")
     bin_edges: tuple[float, ...] = eqx.field(static=True, default=())
     exposure: float = eqx.field(static=True, default=float("nan"))
@@ -114,7 +116,7 @@ class Experiment(eqx.Module):
 def _check_counts(label: str, counts: Array, bins: int) -> None:
     if counts.shape != (bins,):
         raise ValueError(f"{label}: shape {counts.shape}, but the response has {bins} bins")
-    if isinstance(counts, jax.core.Tracer):
+    if isinstance(counts, Tracer):
         return
     values = np.asarray(counts)
     bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
@@ -123,10 +125,20 @@ def _check_counts(label: str, counts: Array, bins: int) -> None:
 
 
 @eqx.filter_jit
-def signal_counts(experiment: Experiment, theory: Theory | AbstractInteraction) -> Float[Array, " bin"]:
-    """Expected signal per bin (eq. 12 of arXiv:2411.11749), before nuisances."""
+def signal_counts(
+    experiment: Experiment,
+    theory: Theory | AbstractInteraction,
+    moments: Float[Array, "isotope 3 recoil"] | None = None,
+) -> Float[Array, " bin"]:
+    """Expected signal per bin (eq. 12 of arXiv:2411.11749), before nuisances.
+
+    Args:
+        experiment: the experiment.
+        theory: a theory, or an interaction at the nominal 8B flux.
+        moments: `flux_moments` at the response's energies, if at hand.
+    """
     response = experiment.response
-    rate = recoil_spectrum(theory, experiment.flux, experiment.target, response.recoil_keV)
+    rate = recoil_spectrum(theory, experiment.flux, experiment.target, response.recoil_keV, moments)
     return experiment.correction * response(rate)
 
 

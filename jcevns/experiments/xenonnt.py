@@ -46,9 +46,7 @@ def unsmeared_response() -> Response:
         edges[0] = PAPER_LOWEST_S2
         exposure = float(pack["exposure_tonne_year"][index])
         efficiency = (acceptance["recoil_keV"], acceptance[run])
-        responses.append(
-            charge_response(PowerLawChargeYield(), edges / G2_PE_PER_ELECTRON, exposure, efficiency)
-        )
+        responses.append(charge_response(PowerLawChargeYield(), edges / G2_PE_PER_ELECTRON, exposure, efficiency))
     return add_runs(responses)
 
 

@@ -21,6 +21,7 @@ from jcevns.physics.recoil import Theory
 __all__ = ["Fit", "minimise", "profile", "profile_signal"]
 
 _STEPS_PER_START = 60
+_UNROLL_UP_TO = 16
 _LARGEST_STEP = 3.0  # in log-factors: the quadratic model says nothing about a factor 20 away
 
 
@@ -31,6 +32,7 @@ class Fit(eqx.Module):
         chi2: minimum over the nuisances.
         pulls: relative pulls (factor - 1) at the minimum.
         expected: N_i at the minimum.
+        slope: d chi2/d signal at the minimum (envelope theorem): chain it with d signal/d theory.
         edm: estimated vertical distance to the minimum, g H^-1 g / 2, infinite where H is not positive definite.
         valid: `edm` is below 1e-8 in float64 (1e-4 in float32) and the Hessian is positive definite.
         steps: Newton steps spent, restarts included.
@@ -39,6 +41,7 @@ class Fit(eqx.Module):
     chi2: Float[Array, ""]
     pulls: Float[Array, " nuisance"]
     expected: Float[Array, " bin"]
+    slope: Float[Array, " bin"]
     edm: Float[Array, ""]
     valid: Bool[Array, ""]
     steps: Array
@@ -46,95 +49,122 @@ class Fit(eqx.Module):
 
 class _State(NamedTuple):
     theta: Array
-    damping: Array
     value: Array
     gradient: Array
     hessian: Array
-    edm: Array
+    damping: Array
+    decrement: Array  # of the last undamped step, infinite until there was one
     step: Array
     attempt: Array
 
 
+def _solve(matrix: Array, vector: Array) -> tuple[Array, Array]:
+    """Solution x of A x = b by Cholesky, and b^T x; not finite where A is not positive definite.
+
+    Written out element by element for the few nuisances of a counting experiment: under `vmap` each scalar
+    becomes a vector over the batch, where LAPACK would be called once per point.
+    """
+    n = vector.shape[0]
+    if n > _UNROLL_UP_TO:
+        factor = jax.scipy.linalg.cholesky(matrix, lower=True)
+        half = jax.scipy.linalg.solve_triangular(factor, vector, lower=True)
+        return jax.scipy.linalg.solve_triangular(factor.T, half, lower=False), jnp.sum(half**2)
+    lower: list[list[Array]] = []
+    inverse: list[Array] = []
+    white: list[Array] = []
+    for i in range(n):
+        row: list[Array] = []
+        for j in range(i):
+            row.append((matrix[i, j] - sum(row[k] * lower[j][k] for k in range(j))) * inverse[j])
+        pivot = matrix[i, i] - sum(r * r for r in row)
+        inverse.append(jnp.where(pivot > 0, jax.lax.rsqrt(pivot), jnp.nan))
+        white.append((vector[i] - sum(row[k] * white[k] for k in range(i))) * inverse[i])
+        lower.append(row)
+    solution: list[Array] = [*white]
+    for i in reversed(range(n)):
+        rest = sum(lower[k][i] * solution[k] for k in range(i + 1, n))
+        solution[i] = (white[i] - rest) * inverse[i]
+    return jnp.stack(solution), jnp.sum(jnp.stack(white) ** 2)
+
+
 def _newton(gradient: Array, hessian: Array, damping: Array) -> tuple[Array, Array]:
     """Step -(H + damping |diag H|)^-1 g and g^T (...)^-1 g / 2; infinite decrement where not positive definite."""
+    if gradient.size == 0:
+        return gradient, jnp.zeros_like(damping)
     diagonal = jnp.abs(jnp.diagonal(hessian))
     floor = jnp.finfo(hessian.dtype).tiny ** 0.5
     scale = jax.lax.rsqrt(jnp.maximum(diagonal, floor))
     # Unit diagonal first: widths of 5% and 100% put a factor 400 between the entries.
     scaled = hessian * scale[:, None] * scale[None, :] + damping * jnp.eye(hessian.shape[0], dtype=hessian.dtype)
-    factor = jax.scipy.linalg.cholesky(scaled, lower=True)
-    white = jax.scipy.linalg.solve_triangular(factor, gradient * scale, lower=True)
-    step = -scale * jax.scipy.linalg.solve_triangular(factor.T, white, lower=False)
-    decrement = jnp.sum(white**2) / 2
-    return step, jnp.where(jnp.isfinite(decrement), decrement, jnp.inf)
+    solution, square = _solve(scaled, gradient * scale)
+    decrement = square / 2
+    return -scale * solution, jnp.where(jnp.isfinite(decrement), decrement, jnp.inf)
 
 
 def _tolerances(dtype: jnp.dtype) -> tuple[float, float]:
-    """Goal and validity limit for the EDM."""
-    return (1e-18, 1e-8) if jnp.finfo(dtype).bits == 64 else (1e-9, 1e-4)
+    """EDM at which the last step is taken (it squares the error), and limit of validity."""
+    return (1e-9, 1e-8) if jnp.finfo(dtype).bits == 64 else (1e-6, 1e-4)
 
 
 def minimise(
     derivatives: Callable[[Array], tuple[Array, Array, Array]], starts: Float[Array, "start nuisance"]
-) -> tuple[Float[Array, " nuisance"], Float[Array, ""], Array]:
+) -> tuple[Float[Array, " nuisance"], Array]:
     """Minimise a smooth function by damped Newton steps, restarting from the next start where one fails.
+
+    A step is taken if it lowers the function, else the damping grows tenfold. The method stops one full
+    Newton step after the decrement has fallen below its goal.
 
     Args:
         derivatives: theta to value, gradient, Hessian.
         starts: starting points in the order they are tried, shape (start, nuisance).
 
     Returns:
-        theta, its EDM and the number of steps.
+        theta and the number of steps, restarts included.
     """
-    goal, limit = _tolerances(starts.dtype)
+    goal, _ = _tolerances(starts.dtype)
     noise = 8 * jnp.finfo(starts.dtype).eps
-
-    def begin(attempt: Array, step: Array) -> _State:
-        theta = starts[jnp.minimum(attempt, len(starts) - 1)]
-        value, gradient, hessian = derivatives(theta)
-        _, edm = _newton(gradient, hessian, jnp.zeros_like(value))
-        return _State(theta, jnp.full_like(value, 1e-3), value, gradient, hessian, edm, step, attempt)
-
-    def advance(state: _State) -> _State:
-        direction, _ = _newton(state.gradient, state.hessian, state.damping)
-        direction = jnp.where(jnp.isfinite(direction), direction, 0.0)
-        size = jnp.max(jnp.abs(direction), initial=0.0)
-        direction = direction * jnp.minimum(1.0, _LARGEST_STEP / jnp.maximum(size, 1e-30))
-        theta = state.theta + direction
-        value, gradient, hessian = derivatives(theta)
-        better = (value <= state.value + noise * jnp.abs(state.value)) & (size > 0)
-        _, edm = _newton(gradient, hessian, jnp.zeros_like(value))
-        damping = jnp.where(better, state.damping / 10, jnp.maximum(state.damping, 1e-4) * 10)
-        damping = jnp.where(damping < 1e-7, 0.0, damping)
-        keep = lambda new, old: jnp.where(better, new, old)  # noqa: E731
-        return _State(
-            keep(theta, state.theta),
-            damping,
-            keep(value, state.value),
-            keep(gradient, state.gradient),
-            keep(hessian, state.hessian),
-            keep(edm, state.edm),
-            state.step + 1,
-            state.attempt,
-        )
-
-    def body(state: _State) -> _State:
-        state = advance(state)
-        spent = state.step >= (state.attempt + 1) * _STEPS_PER_START
-        failed = spent & ~(state.edm < limit) & (state.attempt + 1 < len(starts))
-        return jax.lax.cond(failed, lambda: begin(state.attempt + 1, state.step), lambda: state)
+    attempts, size = starts.shape
+    one = jnp.ones((), starts.dtype)
 
     def running(state: _State) -> Array:
-        return ~(state.edm < goal) & (state.step < (state.attempt + 1) * _STEPS_PER_START)
+        return ~(state.decrement < goal) & (state.step < attempts * _STEPS_PER_START)
+
+    def body(state: _State) -> _State:
+        begin = state.step == state.attempt * _STEPS_PER_START
+        direction, decrement = _newton(state.gradient, state.hessian, state.damping)
+        usable = jnp.isfinite(decrement)
+        length = jnp.max(jnp.abs(direction), initial=0.0)
+        direction = jnp.where(usable, direction * jnp.minimum(1.0, _LARGEST_STEP / jnp.maximum(length, 1e-30)), 0.0)
+        fresh = starts[jnp.minimum(state.attempt, attempts - 1)]
+        theta = jnp.where(begin, fresh, state.theta + direction)
+        value, gradient, hessian = derivatives(theta)
+        # Close to the minimum the value no longer changes in its last digits, but the step is still good.
+        lower = (value <= state.value + noise * jnp.abs(state.value)) | (decrement < goal)
+        accept = begin | (usable & lower & jnp.isfinite(value))
+        relaxed = jnp.where(state.damping > 1e-3, state.damping / 10, 0.0)
+        damping = jnp.where(accept, relaxed, jnp.maximum(state.damping * 10, 1e-2))
+        exact = accept & ~begin & (state.damping == 0)
+        step = state.step + 1
+        new = _State(
+            theta,
+            value,
+            gradient,
+            hessian,
+            jnp.where(begin, 0.0, damping),
+            jnp.where(exact, decrement, jnp.inf),
+            step,
+            step // _STEPS_PER_START,
+        )
+        old = state._replace(damping=damping, step=step, attempt=step // _STEPS_PER_START)
+        return jax.tree.map(lambda a, b: jnp.where(accept, a, b), new, old)
 
     zero = jnp.asarray(0)
-    final = jax.lax.while_loop(running, body, begin(zero, zero))
-    return final.theta, final.edm, final.step
-
-
-def _starts(model: TemplateModel, signal: Float[Array, " bin"]) -> Float[Array, "start nuisance"]:
-    first = poisson.start(model, signal)
-    return jnp.stack([first, jnp.zeros_like(first), first - 0.5, first / 2])
+    empty = jnp.zeros(size, starts.dtype)
+    first = _State(
+        starts[0], jnp.inf * one, empty, jnp.eye(size, dtype=starts.dtype), 0 * one, jnp.inf * one, zero, zero
+    )
+    final = jax.lax.while_loop(running, body, first)
+    return final.theta, final.step
 
 
 def profile_signal(model: TemplateModel, signal: Float[Array, " bin"]) -> Fit:
@@ -148,20 +178,24 @@ def profile_signal(model: TemplateModel, signal: Float[Array, " bin"]) -> Fit:
         signal: expected signal in all bins, before nuisances.
     """
     fixed_model, fixed_signal = jax.lax.stop_gradient((model, signal))
-    theta, edm, steps = minimise(
-        lambda t: poisson.chi2_derivatives(fixed_model, fixed_signal, t), _starts(fixed_model, fixed_signal)
+    theta, steps = minimise(
+        lambda t: poisson.chi2_derivatives(fixed_model, fixed_signal, t),
+        poisson.starts(fixed_model, fixed_signal),
     )
     theta = jax.lax.stop_gradient(theta)
     _, gradient, hessian = poisson.chi2_derivatives(model, signal, theta)
     # One Newton step, zero at the minimum, with the derivative -H^-1 dg of the implicit function theorem.
-    step, _ = _newton(gradient, jax.lax.stop_gradient(hessian), jnp.zeros_like(edm))
+    step, edm = _newton(gradient, jax.lax.stop_gradient(hessian), jnp.zeros((), theta.dtype))
     theta = theta + jnp.where(jnp.isfinite(edm), step, 0.0)
     value = poisson.chi2(model, signal, theta)
     _, limit = _tolerances(theta.dtype)
+    expected = poisson.expected_counts(model, signal, theta)
+    slope = poisson.signal_slope(model, expected, theta)
     return Fit(
         chi2=value,
         pulls=nuisances.pulls(theta),
-        expected=poisson.expected_counts(model, signal, theta),
+        expected=expected,
+        slope=jax.lax.stop_gradient(slope),
         edm=jax.lax.stop_gradient(edm),
         valid=jax.lax.stop_gradient((edm < limit) & jnp.isfinite(value)),
         steps=steps,

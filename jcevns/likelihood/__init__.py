@@ -1,0 +1,1 @@
+"""Expected counts to chi2."""

@@ -11,12 +11,15 @@ from jcevns.experiments.experiment import Experiment, signal_counts
 from jcevns.likelihood import nuisances
 from jcevns.likelihood.poisson import TemplateModel
 from jcevns.physics.cross_sections import AbstractInteraction
-from jcevns.physics.recoil import Theory, as_theory
+from jcevns.physics.recoil import Theory, as_theory, flux_moments
 
 __all__ = ["FLUX_PULL", "Likelihood", "signal"]
 
 FLUX_PULL = "b8_flux"
 """Name of the shared 12% nuisance on the 8B flux."""
+
+
+_moments = eqx.filter_jit(flux_moments)
 
 
 class Likelihood(eqx.Module):
@@ -28,6 +31,7 @@ class Likelihood(eqx.Module):
 
     Attributes:
         experiments: in the order given.
+        moments: flux moments of each experiment at its response's energies, computed once.
         model: its numbers.
         nuisances: names, in the order of the pulls.
 
@@ -36,6 +40,7 @@ class Likelihood(eqx.Module):
     """
 
     experiments: tuple[Experiment, ...]
+    moments: tuple[Float[Array, "..."], ...]
     model: TemplateModel
     nuisances: tuple[str, ...] = eqx.field(static=True)
 
@@ -59,6 +64,7 @@ class Likelihood(eqx.Module):
                 backgrounds.append(jnp.pad(counts, (edges[i], edges[-1] - edges[i + 1])))
         signal_loading, background_loading = nuisances.loading_matrix(experiments, tuple(widths))
         self.experiments = experiments
+        self.moments = tuple(_moments(e.flux, e.target, e.response.recoil_keV) for e in experiments)
         self.nuisances = tuple(widths)
         self.model = TemplateModel(
             observed=jnp.concatenate([e.observed for e in experiments]),
@@ -85,4 +91,5 @@ class Likelihood(eqx.Module):
 def signal(likelihood: Likelihood, theory: Theory | AbstractInteraction) -> Float[Array, " bin"]:
     """Expected signal in all bins of all experiments, before nuisances."""
     theory = as_theory(theory)
-    return jnp.concatenate([signal_counts(e, theory) for e in likelihood.experiments])
+    pairs = zip(likelihood.experiments, likelihood.moments, strict=True)
+    return jnp.concatenate([signal_counts(e, theory, m) for e, m in pairs])

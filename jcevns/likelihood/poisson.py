@@ -2,12 +2,20 @@
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 from jax.scipy.special import xlogy
+from jaxtyping import Array, Float
 
 from jcevns.likelihood.nuisances import penalty
 
-__all__ = ["TemplateModel", "chi2", "chi2_derivatives", "expected_counts", "poisson_chi2", "start"]
+__all__ = [
+    "TemplateModel",
+    "chi2",
+    "chi2_derivatives",
+    "expected_counts",
+    "poisson_chi2",
+    "signal_slope",
+    "starts",
+]
 
 
 class TemplateModel(eqx.Module):
@@ -51,9 +59,7 @@ def expected_counts(
     return jnp.sum(_components(model, signal, theta)[0], axis=0)
 
 
-def chi2(
-    model: TemplateModel, signal: Float[Array, " bin"], theta: Float[Array, " nuisance"]
-) -> Float[Array, ""]:
+def chi2(model: TemplateModel, signal: Float[Array, " bin"], theta: Float[Array, " nuisance"]) -> Float[Array, ""]:
     """Eq. 17 of arXiv:2411.11749 at log-factors `theta`, before minimisation."""
     return chi2_derivatives(model, signal, theta)[0]
 
@@ -76,14 +82,30 @@ def chi2_derivatives(
     return value, gradient, hessian
 
 
-def start(model: TemplateModel, signal: Float[Array, " bin"]) -> Float[Array, " nuisance"]:
-    """Log-factors to start a fit from: signals far above the data are scaled down to them.
+def signal_slope(
+    model: TemplateModel, expected: Float[Array, " bin"], theta: Float[Array, " nuisance"]
+) -> Float[Array, " bin"]:
+    """Partial derivative of chi2 with respect to the signal, at fixed log-factors."""
+    factor = jnp.exp(model.signal_loading @ theta) @ model.owner
+    return 2 * (1 - model.observed / expected) * factor
 
-    Every nuisance of a signal takes the share that its variance has; a shared one the mean over experiments.
+
+def starts(model: TemplateModel, signal: Float[Array, " bin"]) -> Float[Array, "start nuisance"]:
+    """Log-factors to start a fit from, in the order to try: signals far above the data are scaled down to them.
+
+    1. Every nuisance of a signal takes its share by variance, the widest nearly all if the way is long;
+       a shared one takes the mean over its experiments.
+    2. The nuisance that most signals share takes it all.
+    3. Halfway. 4. No pull.
     """
     wanted = jnp.log((model.owner @ model.observed + 1) / (model.owner @ signal + 1))
     down = jnp.minimum(wanted, 0.0)
-    variance = model.signal_loading * model.sigma**2
-    share = variance / jnp.maximum(jnp.sum(variance, axis=1, keepdims=True), 1e-30)
-    users = jnp.maximum(jnp.sum(model.signal_loading, axis=0), 1.0)
-    return down @ share / users
+    power = (1 - down)[:, None] * jnp.log(model.sigma**2)
+    used = model.signal_loading > 0
+    share = jnp.where(used, jnp.exp(power - jnp.max(jnp.where(used, power, -jnp.inf), axis=1, keepdims=True)), 0.0)
+    share = share / jnp.maximum(jnp.sum(share, axis=1, keepdims=True), 1e-30)
+    users = jnp.sum(model.signal_loading, axis=0)
+    first = down @ share / jnp.maximum(users, 1.0)
+    widest = jnp.argmax(users + model.sigma / (1 + jnp.max(model.sigma, initial=0.0))) if users.size else 0
+    second = jnp.where((jnp.arange(users.size) == widest) & (users > 0), jnp.min(down), 0.0)
+    return jnp.stack([first, second, first / 2, jnp.zeros_like(first)])

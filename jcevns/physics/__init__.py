@@ -1,0 +1,1 @@
+"""Flux, nuclei, form factors, cross sections, recoil spectra."""

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from jcevns.constants import FERMI_CONSTANT, SIN2_THETA_W
 from jcevns.physics.form_factors import AbstractFormFactor, KleinNystrand
 from jcevns.physics.nuclei import Nucleus
-from jcevns.precision import parameter
+from jcevns.precision import as_float_array
 
 __all__ = [
     "AbstractInteraction",
@@ -110,7 +110,7 @@ class StandardModel(AbstractInverseEnergyInteraction):
         form_factor: F(q^2), Klein-Nystrand as in the paper.
     """
 
-    sin2w: Float[Array, ""] = parameter(SIN2_THETA_W)
+    sin2w: Float[Array, ""] = eqx.field(converter=as_float_array, default=SIN2_THETA_W)
     form_factor: AbstractFormFactor = eqx.field(default_factory=KleinNystrand)
 
     def energy_coefficients(self, recoil, nucleus):

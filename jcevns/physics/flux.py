@@ -1,9 +1,9 @@
 """Neutrino fluxes and their moments over energy."""
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from jcevns import datasets
@@ -47,7 +47,7 @@ class NeutrinoFlux(eqx.Module):
     name: str = eqx.field(static=True)
 
     def __check_init__(self):
-        if isinstance(self.energy, jax.core.Tracer) or not eqx.is_array(self.energy):
+        if isinstance(self.energy, Tracer) or not eqx.is_array(self.energy):
             return
         energy = np.asarray(self.energy)
         if energy.ndim != 1 or energy.size < 2 or np.any(np.diff(energy) <= 0):

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from jcevns.constants import HBAR_C
 from jcevns.physics.nuclei import Nucleus
-from jcevns.precision import parameter
+from jcevns.precision import as_float_array
 
 __all__ = ["AbstractFormFactor", "Helm", "KleinNystrand", "SymmetrisedFermi", "spherical_j1_over_x"]
 
@@ -61,8 +61,8 @@ class KleinNystrand(AbstractFormFactor):
         r0: R_A = r0 A^(1/3) in fm.
     """
 
-    a_k: Float[Array, ""] = parameter(0.7)
-    r0: Float[Array, ""] = parameter(1.23)
+    a_k: Float[Array, ""] = eqx.field(converter=as_float_array, default=0.7)
+    r0: Float[Array, ""] = eqx.field(converter=as_float_array, default=1.23)
 
     def __call__(self, q2, nucleus):
         """3 j1(q R_A)/(q R_A) / (1 + q^2 a_k^2)."""
@@ -79,8 +79,8 @@ class Helm(AbstractFormFactor):
         a: diffuseness in fm, in R_n^2 = c^2 + 7/3 pi^2 a^2 - 5 s^2, c = 1.23 A^(1/3) - 0.60 fm.
     """
 
-    s: Float[Array, ""] = parameter(0.9)
-    a: Float[Array, ""] = parameter(0.52)
+    s: Float[Array, ""] = eqx.field(converter=as_float_array, default=0.9)
+    a: Float[Array, ""] = eqx.field(converter=as_float_array, default=0.52)
 
     def __call__(self, q2, nucleus):
         """3 j1(q R_n)/(q R_n) exp(-q^2 s^2/2)."""
@@ -98,8 +98,8 @@ class SymmetrisedFermi(AbstractFormFactor):
         c0: offset in fm, c = 1.23 A^(1/3) - c0.
     """
 
-    a: Float[Array, ""] = parameter(0.52)
-    c0: Float[Array, ""] = parameter(0.60)
+    a: Float[Array, ""] = eqx.field(converter=as_float_array, default=0.52)
+    c0: Float[Array, ""] = eqx.field(converter=as_float_array, default=0.60)
 
     def __call__(self, q2, nucleus):
         """Closed form with t = q c and u = pi q a, written so that each factor is finite at q = 0."""

@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from jcevns.constants import CM2_PER_INVERSE_MEV2, KEV, PER_MEV_TO_PER_KEV, SECONDS_PER_YEAR
@@ -18,9 +19,9 @@ from jcevns.physics.cross_sections import (
 )
 from jcevns.physics.flux import B8_FLUX, NeutrinoFlux, density, inverse_energy_moments
 from jcevns.physics.nuclei import Nucleus, Target
-from jcevns.precision import parameter
+from jcevns.precision import as_float_array
 
-__all__ = ["Theory", "as_theory", "counts_above", "recoil_spectrum"]
+__all__ = ["Theory", "as_theory", "counts_above", "flux_moments", "recoil_spectrum"]
 
 _RATE_UNIT = SECONDS_PER_YEAR * CM2_PER_INVERSE_MEV2 * PER_MEV_TO_PER_KEV  # 1.2e-17: safe in float32
 _ENERGY_NODES = 6  # Gauss-Legendre nodes per flux segment for interactions without closed moments
@@ -35,10 +36,10 @@ class Theory(eqx.Module):
     """
 
     interaction: AbstractInteraction = eqx.field(default_factory=StandardModel)
-    b8_flux: Float[Array, ""] = parameter(B8_FLUX)
+    b8_flux: Float[Array, ""] = eqx.field(converter=as_float_array, default=B8_FLUX)
 
     def __check_init__(self):
-        if isinstance(self.b8_flux, jax.core.Tracer):
+        if isinstance(self.b8_flux, Tracer):
             return
         value = np.asarray(self.b8_flux)
         if not np.all((value >= 0.0) & (value < np.inf)):
@@ -50,14 +51,28 @@ def as_theory(theory: Theory | AbstractInteraction) -> Theory:
     return theory if isinstance(theory, Theory) else Theory(theory)
 
 
+def flux_moments(
+    flux: NeutrinoFlux, target: Target, recoil_keV: Float[Array, " recoil"]
+) -> Float[Array, "isotope 3 recoil"]:
+    """M_k of the flux above the kinematic threshold of each isotope, all a theory scan needs of the flux."""
+
+    def moments(mass):
+        return inverse_energy_moments(flux, minimum_energy(recoil_keV * KEV, mass))
+
+    return jax.vmap(moments)(target.nuclei.mass)
+
+
 def _per_nucleus(
-    interaction: AbstractInteraction, flux: NeutrinoFlux, recoil: Float[Array, " recoil"], nucleus: Nucleus
+    interaction: AbstractInteraction,
+    flux: NeutrinoFlux,
+    recoil: Float[Array, " recoil"],
+    nucleus: Nucleus,
+    moments: Float[Array, "3 recoil"],
 ) -> Float[Array, " recoil"]:
     """Integral of shape(E) dsigma/dT over E, in MeV^-3, for one nucleus; recoil in MeV."""
-    e_min = minimum_energy(recoil, nucleus.mass)
     if isinstance(interaction, AbstractInverseEnergyInteraction):
-        moments = inverse_energy_moments(flux, e_min)
         return jnp.sum(interaction.energy_coefficients(recoil, nucleus) * moments, axis=0)
+    e_min = minimum_energy(recoil, nucleus.mass)
     # Segments of the tabulated flux, each cut at e_min, so that the kinematic edge is never inside a panel.
     x, w = np.polynomial.legendre.leggauss(_ENERGY_NODES)
     edges = jnp.maximum(flux.energy, e_min[:, None])  # (recoil, energy)
@@ -75,6 +90,7 @@ def recoil_spectrum(
     flux: NeutrinoFlux,
     target: Target,
     recoil_keV: Float[Array, " recoil"],
+    moments: Float[Array, "isotope 3 recoil"] | None = None,
 ) -> Float[Array, " recoil"]:
     """Recoil spectrum at 100% efficiency (eq. 11 of arXiv:2411.11749 with A = 1).
 
@@ -83,6 +99,7 @@ def recoil_spectrum(
         flux: neutrino flux.
         target: isotopic mixture.
         recoil_keV: nuclear recoil energies in keV, shape (recoil,).
+        moments: `flux_moments` of these arguments, if at hand; computed otherwise.
 
     Returns:
         dR/dT in events/(tonne year keV), shape (recoil,).
@@ -90,7 +107,9 @@ def recoil_spectrum(
     theory = as_theory(theory)
     total = theory.b8_flux if flux.name == "b8" else flux.total
     per_nucleus = partial(_per_nucleus, theory.interaction, flux, recoil_keV * KEV)
-    spectra = jax.vmap(per_nucleus)(target.nuclei)
+    if moments is None:
+        moments = flux_moments(flux, target, recoil_keV)
+    spectra = jax.vmap(per_nucleus)(target.nuclei, moments)
     # 4.6e27 atoms per tonne times 1.2e-17: the product of the two weights first, then the tiny cross section.
     return total * jnp.sum((target.atoms_per_tonne * _RATE_UNIT)[:, None] * spectra, axis=0)
 

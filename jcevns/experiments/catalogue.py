@@ -1,0 +1,74 @@
+"""Experiments by name: the built-in ones, with options, and the user's TOML files."""
+
+import difflib
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jcevns.experiments.experiment import Experiment
+from jcevns.experiments.pandax4t import pandax4t_us2
+from jcevns.experiments.toml_file import load_experiment
+from jcevns.experiments.xenonnt import xenonnt_2024_s2
+
+__all__ = ["EXPERIMENTS", "experiment", "parse_experiment"]
+
+EXPERIMENTS: dict[str, Callable[..., Experiment]] = {
+    "xenonnt-2024-s2": xenonnt_2024_s2,
+    "pandax4t-us2": pandax4t_us2,
+}
+"""Built-in experiments: name to the function that builds it."""
+
+
+def experiment(name: str, **options: Any) -> Experiment:
+    """Build an experiment.
+
+    Args:
+        name: a key of `EXPERIMENTS`, or the path of a TOML file.
+        options: of the built-in experiment, such as `table="T3"` or `response="unsmeared"`.
+
+    Raises:
+        ValueError: unknown name or option, with the known ones.
+
+    >>> experiment("xenonnt-2024-s2").observed.tolist()
+    [16.0, 14.0, 7.0]
+    """
+    if name.endswith(".toml"):
+        if options:
+            raise ValueError(f"{name}: an experiment from a file takes no options, edit the file")
+        return load_experiment(Path(name))
+    if name not in EXPERIMENTS:
+        near = difflib.get_close_matches(name, EXPERIMENTS, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise ValueError(
+            f"unknown experiment {name!r}{hint}: known are {', '.join(EXPERIMENTS)}, or give a file ending in .toml"
+        )
+    build = EXPERIMENTS[name]
+    known = list(inspect.signature(build).parameters)
+    for option in options:
+        if option not in known:
+            raise ValueError(f"{name}: unknown option {option!r}, known are {', '.join(known)}")
+    return build(**options)
+
+
+def parse_experiment(text: str, **defaults: Any) -> Experiment:
+    """Experiment from the command line's form `NAME[:option=value...]`, as in `pandax4t-us2:table=T3`.
+
+    Args:
+        text: the specification.
+        defaults: options used unless the text sets them; ones the experiment does not have are ignored.
+    """
+    name, *pairs = text.strip().split(":")
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator or not value:
+            raise ValueError(f"{text!r}: expected NAME:option=value, as in pandax4t-us2:table=T3")
+        try:
+            options[key] = float(value)
+        except ValueError:
+            options[key] = value
+    if name in EXPERIMENTS:
+        known = inspect.signature(EXPERIMENTS[name]).parameters
+        options = {k: v for k, v in defaults.items() if k in known} | options
+    return experiment(name, **options)

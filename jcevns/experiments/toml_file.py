@@ -1,0 +1,139 @@
+"""A user's experiment from a TOML file."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jcevns import datasets
+from jcevns.detectors.charge_yield import (
+    AbstractChargeYield,
+    NestChargeYield,
+    PowerLawChargeYield,
+    TabulatedChargeYield,
+)
+from jcevns.detectors.response import Response, charge_response, interpolated_response
+from jcevns.experiments.experiment import SIGNAL, Experiment, Nuisance
+from jcevns.physics import flux as fluxes
+from jcevns.physics.nuclei import xenon
+
+__all__ = ["load_experiment"]
+
+_KEYS = {
+    "name", "observable", "bin_edges", "observed", "exposure_tonne_year", "shape", "notes",
+    "response", "backgrounds", "nuisances", "correction",
+}  # fmt: skip
+_RESPONSES = "a [response] needs 'probabilities = FILE.csv' or 'charge_yield = nest | power-law | FILE.csv'"
+
+
+def _get(mapping: Mapping[str, Any], key: str, kind: type | tuple[type, ...], path: Path, default: Any = ...) -> Any:
+    if key not in mapping:
+        if default is ...:
+            raise ValueError(f"{path}: missing key {key!r}")
+        return default
+    value = mapping[key]
+    if isinstance(value, bool) or not isinstance(value, kind):
+        raise ValueError(f"{path}: key {key!r} holds {value!r}, which has the wrong type")
+    return value
+
+
+def _numbers(mapping: Mapping[str, Any], key: str, path: Path, default: Any = ...) -> np.ndarray:
+    values = _get(mapping, key, list, path, default)
+    try:
+        return np.asarray(values, float)
+    except (TypeError, ValueError):
+        raise ValueError(f"{path}: key {key!r} must be a list of numbers") from None
+
+
+def _charge_yield(text: str, section: Mapping[str, Any], path: Path) -> AbstractChargeYield:
+    if text == "nest":
+        return NestChargeYield(field=float(_get(section, "field_V_per_cm", (int, float), path, 88.0)))
+    if text == "power-law":
+        return PowerLawChargeYield()
+    if text.endswith(".csv"):
+        table = datasets.read_csv(path.parent / text, ("recoil_keV", "electrons_per_keV"))
+        return TabulatedChargeYield(table["recoil_keV"], table["electrons_per_keV"])
+    raise ValueError(f"{path}: unknown charge_yield {text!r}: {_RESPONSES}")
+
+
+def _response(section: Mapping[str, Any], edges: np.ndarray, bins: int, exposure: float, path: Path) -> Response:
+    if "probabilities" in section:
+        columns = [f"bin{i}" for i in range(bins)]
+        file = path.parent / _get(section, "probabilities", str, path)
+        table = datasets.read_csv(file, ("recoil_keV", *columns))
+        return interpolated_response(table["recoil_keV"], np.stack([table[c] for c in columns]), exposure)
+    if "charge_yield" not in section:
+        raise ValueError(f"{path}: {_RESPONSES}")
+    gain = float(_get(section, "gain_per_electron", (int, float), path, 1.0))
+    efficiency = None
+    if "efficiency" in section:
+        table = datasets.read_csv(path.parent / _get(section, "efficiency", str, path), ("recoil_keV", "efficiency"))
+        efficiency = (table["recoil_keV"], table["efficiency"])
+    charge_yield = _charge_yield(_get(section, "charge_yield", str, path), section, path)
+    if edges.size != bins + 1:
+        raise ValueError(f"{path}: bin_edges must hold {bins + 1} numbers for {bins} observed counts")
+    return charge_response(charge_yield, edges / gain, exposure, efficiency)
+
+
+def load_experiment(path: str | Path) -> Experiment:
+    """Read an experiment on natural xenon and the solar 8B flux from a TOML file.
+
+    Keys: `name`, `observed` (counts), `exposure_tonne_year`, and optionally `bin_edges`, `observable`, `shape`,
+    `correction` (c_i), `notes`. A table `[response]` with `probabilities` (CSV: recoil_keV, bin0, bin1, ...) or
+    `charge_yield` (`nest`, `power-law` or a CSV: recoil_keV, electrons_per_keV; with `gain_per_electron`,
+    `field_V_per_cm`, `efficiency`). A table `[backgrounds]`, NAME = counts. An array `[[nuisances]]` with `name`,
+    `sigma`, `components` and `shared`. Files are found relative to the TOML file.
+
+    Raises:
+        ValueError: naming the file and the key, or the file, line and column of a CSV.
+    """
+    path = Path(path)
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot read the experiment file: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a valid TOML file: {error}") from None
+    unknown = sorted(set(raw) - _KEYS)
+    if unknown:
+        raise ValueError(f"{path}: unknown key {unknown[0]!r}, known are {', '.join(sorted(_KEYS))}")
+
+    observed = _numbers(raw, "observed", path)
+    edges = _numbers(raw, "bin_edges", path, [])
+    exposure = float(_get(raw, "exposure_tonne_year", (int, float), path))
+    shape = _get(raw, "shape", str, path, "bahcall1996")
+    backgrounds = _get(raw, "backgrounds", dict, path, {})
+    nuisances = []
+    for entry in _get(raw, "nuisances", list, path, []):
+        if not isinstance(entry, dict):
+            raise ValueError(f"{path}: nuisances must be written as [[nuisances]] tables")
+        nuisances.append(
+            Nuisance(
+                _get(entry, "name", str, path),
+                float(_get(entry, "sigma", (int, float), path)),
+                tuple(_get(entry, "components", list, path, [SIGNAL])),
+                entry.get("shared", False) is True,
+            )
+        )
+    try:
+        return Experiment(
+            name=_get(raw, "name", str, path),
+            flux=fluxes.b8(shape),
+            target=xenon(),
+            response=_response(_get(raw, "response", dict, path), edges, observed.size, exposure, path),
+            observed=observed,
+            backgrounds={name: _numbers(backgrounds, name, path) for name in backgrounds},
+            nuisances=nuisances,
+            correction=_numbers(raw, "correction", path, [1.0] * observed.size),
+            observable=_get(raw, "observable", str, path, "bin"),
+            bin_edges=tuple(map(float, edges)),
+            exposure=exposure,
+            status="user",
+            notes=(f"defined by the user in {path.name}", *_get(raw, "notes", list, path, [])),
+        )
+    except datasets.DataError:
+        raise
+    except ValueError as error:
+        raise error if str(error).startswith(str(path)) else ValueError(f"{path}: {error}") from None

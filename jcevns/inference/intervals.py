@@ -1,0 +1,361 @@
+"""Best fit and confidence intervals of one parameter, by root finding on the profile likelihood."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy.optimize import elementwise
+
+from jcevns.constants import ONE_SIGMA, chi2_threshold
+from jcevns.experiments.catalogue import experiment
+from jcevns.experiments.experiment import Experiment
+from jcevns.inference.fit import Fit, profile_signal
+from jcevns.likelihood import joint
+from jcevns.likelihood.joint import FLUX_PULL, Likelihood
+from jcevns.physics.cross_sections import StandardModel
+from jcevns.physics.flux import B8_FLUX
+from jcevns.physics.nuclei import mirror_sin2w
+from jcevns.physics.recoil import Theory
+from jcevns.precision import require_x64
+
+__all__ = [
+    "PARAMETERS",
+    "Estimate",
+    "Interval",
+    "Parameter",
+    "estimate",
+    "find_parameter",
+    "measure",
+    "profile_curve",
+]
+
+_GRID = 32  # bracketing only; every number reported is a refined root
+_WIDEST = 1e6  # times the scale of a parameter: where the search for an upper end stops
+_ROOT = {"xrtol": 1e-10, "xatol": 0.0}
+_BATCH = 16  # points are fitted in batches of one size, so that one compilation serves grid and refinement
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameter:
+    """A parameter of interest: how a value makes a theory, and where it may go.
+
+    Attributes:
+        name: as on the command line.
+        unit: of the value; empty for a pure number.
+        theory: value to theory, traceable by JAX.
+        lower: physical bound, included.
+        scale: typical size, the first search range above `lower`.
+        flux_pull: whether the 12% pull on the 8B flux is on by default.
+        null: value without signal, for the significance; None if there is none.
+        note: what the user must know, printed with the result.
+    """
+
+    name: str
+    unit: str
+    theory: Callable[[Array], Theory]
+    lower: float
+    scale: float
+    flux_pull: bool = True
+    null: float | None = None
+    note: str = ""
+
+
+def _flux_theory(value: Array) -> Theory:
+    return Theory(b8_flux=value)
+
+
+def _sin2w_theory(value: Array) -> Theory:
+    return Theory(StandardModel(sin2w=value))
+
+
+def _flux() -> Parameter:
+    return Parameter(
+        "flux",
+        "cm^-2 s^-1",
+        _flux_theory,
+        lower=0.0,
+        scale=4 * B8_FLUX,
+        flux_pull=False,
+        null=0.0,
+        note="bounded at 0; the 12% flux pull is off, it would be the same parameter twice",
+    )
+
+
+def _sin2w() -> Parameter:
+    mirror = mirror_sin2w()
+    return Parameter(
+        "sin2w",
+        "",
+        _sin2w_theory,
+        lower=mirror,
+        scale=1.0,
+        note=f"on the branch above the mirror point {mirror:.3f}, where the weak charge of xenon vanishes: "
+        "every value below has a twin above with the same chi2",
+    )
+
+
+PARAMETERS: dict[str, Callable[[], Parameter]] = {"flux": _flux, "sin2w": _sin2w}
+"""Parameters of the Standard Model fit."""
+
+
+def find_parameter(name: str) -> Parameter:
+    """Parameter called `name`; ValueError listing the known ones otherwise."""
+    if name not in PARAMETERS:
+        raise ValueError(f"unknown parameter {name!r}: choose from {', '.join(PARAMETERS)}")
+    return PARAMETERS[name]()
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """Where Delta chi2 stays below a threshold.
+
+    Attributes:
+        cl: confidence level.
+        threshold: Delta chi2 for one parameter.
+        lower: lower end; None if open, that is if the physical bound is reached below the threshold.
+        upper: upper end; None if none was found.
+        disjoint: all accepted segments, more than one if the profile has several dips.
+    """
+
+    cl: float
+    threshold: float
+    lower: float | None
+    upper: float | None
+    disjoint: tuple[tuple[float | None, float | None], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """Best fit, intervals and fit quality of one parameter.
+
+    Attributes:
+        parameter: name.
+        unit: its unit.
+        experiments: names.
+        best_fit: value at the minimum of the profile.
+        interval_68: Delta chi2 = 1.
+        interval_90: Delta chi2 = 2.71.
+        chi2_min: minimum over the parameter and the nuisances.
+        significance: sqrt(Delta chi2) of the hypothesis without signal; None where there is none.
+        valid: the fit at the minimum and at every interval end is valid.
+        edm: largest estimated distance to the minimum among those fits.
+        pulls: relative pulls at the minimum in units of their widths.
+        flux_pull: whether the flux nuisance was on.
+        data_status: status, notes and tables of each experiment.
+        note: what the user must know.
+    """
+
+    parameter: str
+    unit: str
+    experiments: tuple[str, ...]
+    best_fit: float
+    interval_68: Interval
+    interval_90: Interval
+    chi2_min: float
+    significance: float | None
+    valid: bool
+    edm: float
+    pulls: dict[str, float]
+    flux_pull: bool
+    data_status: dict[str, dict]
+    note: str
+
+    def __str__(self) -> str:
+        """One line: best fit with the errors of the 68% interval."""
+        scale, unit = (1e6, f" 1e6 {self.unit}") if self.unit else (1.0, "")
+        low, high = self.interval_68.lower, self.interval_68.upper
+        up = "open" if high is None else f"+{(high - self.best_fit) / scale:.3f}"
+        down = "open" if low is None else f"-{(self.best_fit - low) / scale:.3f}"
+        return (
+            f"{self.parameter} = {self.best_fit / scale:.3f} {up} {down}{unit} (68%, {', '.join(self.experiments)})"
+        )
+
+
+@partial(jax.jit, static_argnums=1)
+def _signals(
+    likelihood: Likelihood, parameter: Callable[[Array], Theory], values: Float[Array, " point"]
+) -> tuple[Float[Array, "point bin"], Float[Array, "point bin"]]:
+    """Signal along a parameter, and its derivative."""
+
+    def one(value):
+        return jax.jvp(lambda x: joint.signal(likelihood, parameter(x)), (value,), (jnp.ones_like(value),))
+
+    return jax.vmap(one)(values)
+
+
+_profiles = jax.jit(jax.vmap(profile_signal, in_axes=(None, 0)))
+
+
+def profile_curve(
+    likelihood: Likelihood, parameter: Parameter, values: float | Sequence[float] | np.ndarray
+) -> tuple[np.ndarray, np.ndarray, Fit]:
+    """Profiled chi2 along a parameter.
+
+    Args:
+        likelihood: the experiments.
+        parameter: what is varied.
+        values: where, shape (point,).
+
+    Returns:
+        chi2 and its slope, shape (point,), NaN where the fit is not valid, and the fits themselves.
+    """
+    values = np.atleast_1d(np.asarray(values, float))
+    padded = np.resize(values, (-(-values.size // _BATCH), _BATCH))
+    fits, slopes = [], []
+    for batch in padded:
+        counts, change = _signals(likelihood, parameter.theory, jnp.asarray(batch))
+        fit = _profiles(likelihood.model, counts)
+        fits.append(fit)
+        slopes.append(jnp.sum(fit.slope * change, axis=1))
+    fit, slope = jax.tree.map(lambda *x: np.concatenate(x)[: values.size], *zip(fits, slopes, strict=True))
+    chi2 = np.where(fit.valid, fit.chi2, np.nan)
+    return chi2, np.where(fit.valid, slope, np.nan), fit
+
+
+def _search_grid(curve: Callable, parameter: Parameter, depth: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Grid from the lower bound to where chi2 has risen by more than `depth` above its minimum."""
+    span = parameter.scale
+    while True:
+        grid = parameter.lower + span * np.linspace(0.0, 1.0, _GRID) ** 2
+        chi2, slope = curve(grid)
+        if not np.any(np.isfinite(chi2)):
+            where = f"{parameter.name} in [{grid[0]:.4g}, {grid[-1]:.4g}]"
+            raise RuntimeError(f"no valid fit on {where}: check the experiment's counts and backgrounds")
+        # Far above the needed depth, so that the minimum is well inside the grid. A profile that is flat
+        # (an experiment without sensitivity) never rises: its interval is open, and said to be.
+        if chi2[-1] > np.nanmin(chi2) + 1.5 * depth or span > _WIDEST * parameter.scale:
+            return grid, chi2, slope
+        span *= 4.0
+
+
+def _minimum(curve: Callable, grid: np.ndarray, chi2: np.ndarray, slope: np.ndarray) -> float:
+    """Position of the lowest minimum, as the root of the slope between the neighbours of the lowest node."""
+    best = int(np.nanargmin(chi2))
+    if best == 0 and slope[0] >= 0:
+        return float(grid[0])
+    for left, right in ((best - 1, best), (best, best + 1)):
+        if left >= 0 and right < grid.size and slope[left] < 0 <= slope[right]:
+            root = elementwise.find_root(
+                lambda x: curve(x)[1], (grid[left : left + 1], grid[right : right + 1]), tolerances=_ROOT
+            )
+            return float(root.x[0])
+    return float(grid[best])
+
+
+def _crossings(
+    curve: Callable, grid: np.ndarray, chi2: np.ndarray, levels: Sequence[float]
+) -> list[list[tuple[float, bool]]]:
+    """Roots of chi2 = level for every level, each with whether chi2 falls there (a lower end)."""
+    height = np.asarray(levels)[:, None]
+    below = chi2[None, :] <= height
+    row, cell = np.nonzero(below[:, 1:] != below[:, :-1])
+    if not row.size:
+        return [[] for _ in levels]
+    wanted = np.asarray(levels)[row]
+    roots = elementwise.find_root(
+        lambda x, level: curve(x)[0] - level, (grid[cell], grid[cell + 1]), args=(wanted,), tolerances=_ROOT
+    ).x
+    return [
+        [(float(x), bool(below[level, c + 1])) for x, c, r in zip(roots, cell, row, strict=True) if r == level]
+        for level in range(len(levels))
+    ]
+
+
+def _segments(crossings: list[tuple[float, bool]]) -> tuple[tuple[float | None, float | None], ...]:
+    """Accepted segments from the sorted ends of a level; None for an end that was not found."""
+    segments, lower = [], None
+    for position, enters in crossings:
+        if enters:
+            lower = position
+        else:
+            segments.append((lower, position))
+            lower = None
+    if lower is not None or not crossings:
+        segments.append((lower, None))
+    return tuple(segments)
+
+
+def estimate(
+    likelihood: Likelihood, parameter: str | Parameter, levels: Sequence[float] = (ONE_SIGMA, 0.90)
+) -> Estimate:
+    """Best fit and confidence intervals of one parameter.
+
+    `measure` builds the likelihood as well.
+
+    Args:
+        likelihood: the experiments.
+        parameter: `flux`, `sin2w` or a `Parameter` of your own.
+        levels: two confidence levels, 68.27% and 90% by default.
+
+    Raises:
+        RuntimeError: in single precision: roots of a profile need more digits.
+        ValueError: unknown parameter.
+    """
+    require_x64("a confidence interval")
+    if isinstance(parameter, str):
+        parameter = find_parameter(parameter)
+    quantity = parameter
+
+    def curve(values):
+        chi2, slope, _ = profile_curve(likelihood, quantity, values)
+        return chi2, slope
+
+    depths = [chi2_threshold(cl) for cl in levels]
+    grid, chi2, slope = _search_grid(curve, quantity, max(depths))
+    best = _minimum(curve, grid, chi2, slope)
+    at_best, _, lowest = profile_curve(likelihood, quantity, best if quantity.null is None else [best, quantity.null])
+    chi2_min = float(at_best[0])
+    place = int(np.searchsorted(grid, best))
+    if place >= grid.size or grid[place] != best:
+        grid, chi2 = np.insert(grid, place, best), np.insert(chi2, place, chi2_min)
+    # An invalid node is a gap, not a wall: crossings are looked for between valid neighbours.
+    usable = np.isfinite(chi2)
+    found = _crossings(curve, grid[usable], chi2[usable], [chi2_min + d for d in depths])
+    intervals = []
+    for cl, depth, roots in zip(levels, depths, found, strict=True):
+        segments = _segments(roots)
+        holding = [s for s in segments if (s[0] is None or s[0] <= best) and (s[1] is None or best <= s[1])]
+        lower, upper = holding[0] if holding else (None, None)
+        intervals.append(Interval(cl, depth, lower, upper, segments))
+
+    _, _, ends = profile_curve(likelihood, quantity, [best] + [x for level in found for x, _ in level])
+    significance = None if quantity.null is None else float(np.sqrt(max(at_best[1] - chi2_min, 0.0)))
+    sigma = np.asarray(likelihood.model.sigma)
+    return Estimate(
+        parameter=quantity.name,
+        unit=quantity.unit,
+        experiments=likelihood.names,
+        best_fit=best,
+        interval_68=intervals[0],
+        interval_90=intervals[1],
+        chi2_min=chi2_min,
+        significance=significance,
+        valid=bool(np.all(ends.valid) and np.all(lowest.valid)),
+        edm=float(max(np.max(ends.edm), np.max(lowest.edm))),
+        pulls=dict(zip(likelihood.nuisances, map(float, lowest.pulls[0] / sigma), strict=True)),
+        flux_pull=FLUX_PULL in likelihood.nuisances,
+        data_status=dict(likelihood.data_status()),
+        note=quantity.note,
+    )
+
+
+def measure(
+    parameter: str | Parameter,
+    experiments: Experiment | str | Iterable[Experiment | str],
+    flux_pull: bool | None = None,
+) -> Estimate:
+    """Measure a parameter with some experiments, the flux nuisance set as the parameter wants it.
+
+    Args:
+        parameter: `flux`, `sin2w` or a `Parameter` of your own.
+        experiments: experiments or their names.
+        flux_pull: keep the 12% nuisance on the 8B flux; None for the parameter's default (off for the flux).
+    """
+    quantity = find_parameter(parameter) if isinstance(parameter, str) else parameter
+    chosen = [experiments] if isinstance(experiments, Experiment | str) else list(experiments)
+    built = [experiment(e) if isinstance(e, str) else e for e in chosen]
+    return estimate(Likelihood(built, quantity.flux_pull if flux_pull is None else flux_pull), quantity)
