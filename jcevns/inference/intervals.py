@@ -33,6 +33,7 @@ __all__ = [
     "profile_curve",
 ]
 
+_LEVELS = (ONE_SIGMA, 0.90)
 _GRID = 32  # bracketing only; every number reported is a refined root
 _WIDEST = 1e6  # times the scale of a parameter: where the search for an upper end stops
 _ROOT = {"xrtol": 1e-10, "xatol": 0.0}
@@ -279,9 +280,7 @@ def _segments(crossings: list[tuple[float, bool]]) -> tuple[tuple[float | None, 
     return tuple(segments)
 
 
-def estimate(
-    likelihood: Likelihood, parameter: str | Parameter, levels: Sequence[float] = (ONE_SIGMA, 0.90)
-) -> Estimate:
+def estimate(likelihood: Likelihood, parameter: str | Parameter) -> Estimate:
     """Best fit and confidence intervals of one parameter.
 
     `measure` builds the likelihood as well.
@@ -289,7 +288,6 @@ def estimate(
     Args:
         likelihood: the experiments.
         parameter: `flux`, `sin2w` or a `Parameter` of your own.
-        levels: two confidence levels, 68.27% and 90% by default.
 
     Raises:
         RuntimeError: in single precision: roots of a profile need more digits.
@@ -304,7 +302,7 @@ def estimate(
         chi2, slope, _ = profile_curve(likelihood, quantity, values)
         return chi2, slope
 
-    depths = [chi2_threshold(cl) for cl in levels]
+    depths = [chi2_threshold(cl) for cl in _LEVELS]
     grid, chi2, slope = _search_grid(curve, quantity, max(depths))
     best = _minimum(curve, grid, chi2, slope)
     at_best, _, lowest = profile_curve(likelihood, quantity, best if quantity.null is None else [best, quantity.null])
@@ -316,7 +314,7 @@ def estimate(
     usable = np.isfinite(chi2)
     found = _crossings(curve, grid[usable], chi2[usable], [chi2_min + d for d in depths])
     intervals = []
-    for cl, depth, roots in zip(levels, depths, found, strict=True):
+    for cl, depth, roots in zip(_LEVELS, depths, found, strict=True):
         segments = _segments(roots)
         holding = [s for s in segments if (s[0] is None or s[0] <= best) and (s[1] is None or best <= s[1])]
         lower, upper = holding[0] if holding else (None, None)

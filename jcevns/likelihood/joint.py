@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jcevns.experiments.experiment import Experiment, signal_counts
+from jcevns.experiments.experiment import SIGNAL, Experiment, signal_counts
 from jcevns.likelihood import nuisances
 from jcevns.likelihood.poisson import TemplateModel
 from jcevns.physics.cross_sections import AbstractInteraction
 from jcevns.physics.recoil import Theory, as_theory, flux_moments
 
-__all__ = ["FLUX_PULL", "Likelihood", "signal"]
+__all__ = ["FLUX_PULL", "Likelihood", "component_counts", "signal"]
 
 FLUX_PULL = "b8_flux"
 """Name of the shared 12% nuisance on the 8B flux."""
@@ -93,3 +93,33 @@ def signal(likelihood: Likelihood, theory: Theory | AbstractInteraction) -> Floa
     theory = as_theory(theory)
     pairs = zip(likelihood.experiments, likelihood.moments, strict=True)
     return jnp.concatenate([signal_counts(e, theory, m) for e, m in pairs])
+
+
+def component_counts(
+    likelihood: Likelihood, counts: Float[Array, " bin"], pulls: Float[Array, " nuisance"]
+) -> dict[str, dict[str, Float[Array, " bin"]]]:
+    """Expected counts of every component of every experiment at given pulls.
+
+    Args:
+        likelihood: the experiments.
+        counts: signal before nuisances, as `signal` returns it.
+        pulls: relative pulls, as in a fit.
+
+    Returns:
+        Experiment to component to counts per bin; the signal is called `signal`.
+    """
+    log_factors = jnp.log1p(jnp.asarray(pulls))
+    model = likelihood.model
+    signal_factor = jnp.exp(model.signal_loading @ log_factors)
+    background = model.background * jnp.exp(model.background_loading @ log_factors)[:, None]
+    result: dict[str, dict[str, Array]] = {}
+    first_bin, row = 0, 0
+    for i, experiment in enumerate(likelihood.experiments):
+        bins = slice(first_bin, first_bin + experiment.observed.size)
+        parts = {SIGNAL: counts[bins] * signal_factor[i]}
+        for name in experiment.backgrounds:
+            parts[name] = background[row, bins]
+            row += 1
+        result[experiment.name] = parts
+        first_bin = bins.stop
+    return result

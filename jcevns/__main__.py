@@ -1,0 +1,5 @@
+"""`python -m jcevns`: the command line."""
+
+from jcevns.cli import main
+
+main()

@@ -1,0 +1,306 @@
+"""Command line: `jcevns --help`."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+__all__ = ["main"]
+
+FLUX_UNIT = "1e6 cm^-2 s^-1"
+EXAMPLES = """
+\b
+Examples:
+  jcevns fit flux --experiments xenonnt-2024-s2
+  jcevns fit sin2w --experiments xenonnt-2024-s2,pandax4t-us2 --json
+  jcevns fit flux --experiments pandax4t-us2:table=T3
+  jcevns spectrum --thresholds 0.5,1.0 --csv spectrum.csv
+  jcevns reproduce --out reproduced
+  jcevns data show pandax4t_us2_bins
+"""
+
+
+def _start_jax() -> None:
+    """Double precision, and compiled code kept between runs: the second run starts at once."""
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "jcevns" / "jax"
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", str(default))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _emit_json(content: Any) -> None:
+    click.echo(json.dumps(content, indent=2, allow_nan=False))
+
+
+def _numbers(context: click.Context, option: click.Parameter, text: str) -> list[float]:
+    """Comma-separated numbers of an option."""
+    try:
+        values = [float(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a list of numbers: write 0.5,1.0") from None
+    if not values:
+        raise click.BadParameter("the list is empty: write 0.5,1.0")
+    return values
+
+
+def _names(context: click.Context, option: click.Parameter, text: str | None) -> list[str]:
+    return [] if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+class _Group(click.Group):
+    """A group whose unknown commands suggest the nearest."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        import difflib
+
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError:
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            known = ", ".join(self.list_commands(ctx))
+            raise click.UsageError(f"no such command {args[0]!r}.{hint} Commands: {known}.", ctx) from None
+
+
+@click.group(
+    cls=_Group,
+    epilog=EXAMPLES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.version_option(package_name="jcevns", prog_name="jcevns")
+def cli() -> None:
+    r"""Likelihoods for solar 8B CEvNS in xenon detectors (arXiv:2411.11749 and beyond).
+
+    Experiments are written NAME[:option=value...], several separated by commas:
+
+    \b
+      xenonnt-2024-s2   XENONnT SR0+SR1, 3 cS2 bins, 37 events (published)
+          response=released|unsmeared   shape=bahcall1996|winter2006   correction=best-fit|template|none
+      pandax4t-us2      PandaX-4T US2, 8 bins, 332 events (bins RECONSTRUCTED from published totals)
+          table=T0..T4 or a CSV file   shape=...   field=V/cm
+      FILE.toml         an experiment of your own
+
+    Exit code 0: done. 2: bad input, explained in one line. 1: a result was not valid or a file not written.
+    """
+
+
+@cli.command()
+@click.option(
+    "--out", default="reproduced", show_default=True, type=click.Path(path_type=Path), help="Result folder."
+)
+@click.option("--only", callback=_names, metavar="NAME,...", help="Run only these steps (see below).")
+@click.option("--full", is_flag=True, help="Also the long steps; their results are kept between runs.")
+def reproduce(out: Path, only: list[str], full: bool) -> None:
+    r"""Reproduce the paper: eqs. 18-23, Figs. 1 and 2, rates, systematics.
+
+    Writes summary.json, report.html (self-contained), figures (PNG, PDF) and tables (CSV) to the folder.
+
+    \b
+    Steps: flux, sin2w, rates, fig1, fig2, systematics; with --full also systematics-grid.
+    """
+    _start_jax()
+    from jcevns.report.reproduce import reproduce as run
+
+    summary = run(out, only, full, _say)
+    rows = summary["comparison"]
+    if rows:
+        click.echo(_comparison_table(rows))
+    click.echo(
+        f"report: {out / 'report.html'}   numbers: {out / 'summary.json'}   ({summary['seconds']['total']:.1f} s)"
+    )
+    click.echo("PandaX-4T bins are a reconstruction; agreement is partly by construction: see the report.")
+
+
+def _comparison_table(rows: Sequence[dict[str, Any]]) -> str:
+    lines = [f"{'eq.':4} {'quantity':9} {'data':9} {'paper':>22} {'ours':>24}  verdict"]
+    for row in rows:
+        scale, digits = (1e6, 2) if row["quantity"] == "flux" else (1.0, 3)
+        texts = []
+        for side in ("paper", "ours"):
+            n = row[side]
+            up = "open" if n["error_up"] is None else f"+{n['error_up'] / scale:.{digits}f}"
+            down = "open" if n["error_down"] is None else f"-{n['error_down'] / scale:.{digits}f}"
+            texts.append(f"{n['value'] / scale:.{digits}f} {up} {down}")
+        head = f"{row['equation']:4} {row['quantity']:9} {row['dataset']:9}"
+        lines.append(f"{head} {texts[0]:>22} {texts[1]:>24}  {row['verdict']}")
+    return "\n".join([*lines, f"(flux in {FLUX_UNIT}; errors: Delta chi2 = 1)"])
+
+
+@cli.command()
+@click.argument("parameter", metavar="{flux,sin2w}")
+@click.option("--experiments", required=True, callback=_names, metavar="A[,B...]", help="See jcevns --help.")
+@click.option("--shape", default=None, help="8B shape for all experiments: bahcall1996 (default) or winter2006.")
+@click.option("--flux-pull/--no-flux-pull", default=None, help="12% pull on the 8B flux (off for flux, else on).")
+@click.option("--json", "as_json", is_flag=True, help="JSON alone on standard output.")
+def fit(parameter: str, experiments: list[str], shape: str | None, flux_pull: bool | None, as_json: bool) -> None:
+    r"""Fit the 8B flux or sin^2(theta_W): best fit, 68% and 90% intervals, significance, pulls.
+
+    \b
+    JSON keys: parameter, unit, experiments, best_fit, interval_68, interval_90 ([lower, upper]; null = open),
+    chi2_min, significance (null for sin2w), valid, edm, pulls (in sigma), flux_pull, data_status, note.
+    """
+    _start_jax()
+    from jcevns.experiments.catalogue import parse_experiment
+    from jcevns.inference.intervals import find_parameter, measure
+    from jcevns.report.tables import estimate_json
+
+    find_parameter(parameter)
+    if not experiments:
+        raise ValueError("--experiments is empty: name one or more, see jcevns --help")
+    options = {} if shape is None else {"shape": shape}
+    result = measure(parameter, [parse_experiment(text, **options) for text in experiments], flux_pull)
+    if as_json:
+        _emit_json(estimate_json(result))
+    else:
+        click.echo(_estimate_table(result))
+    if not result.valid:
+        raise RuntimeError(f"the fit is not valid (EDM {result.edm:.1e}): do not use the numbers above")
+
+
+def _estimate_table(result: Any) -> str:
+    scale, unit, digits = (1e6, f" {FLUX_UNIT}", 3) if result.unit else (1.0, "", 4)
+
+    def ends(interval: Any) -> str:
+        low, high = (
+            f"open ({why})" if end is None else f"{end / scale:.{digits}f}"
+            for end, why in ((interval.lower, "bound reached"), (interval.upper, "not found"))
+        )
+        return f"[{low}, {high}]{unit}   Delta chi2 = {interval.threshold:.3f}"
+
+    lines = [
+        f"{result.parameter}, {' + '.join(result.experiments)}, flux pull {'on' if result.flux_pull else 'off'}",
+        f"  best fit      {result.best_fit / scale:.{digits}f}{unit}",
+        f"  68% interval  {ends(result.interval_68)}",
+        f"  90% interval  {ends(result.interval_90)}",
+        f"  chi2 min      {result.chi2_min:.4f}   valid: {'yes' if result.valid else 'NO'} (EDM {result.edm:.1e})",
+    ]
+    if result.significance is not None:
+        lines.append(f"  significance  {result.significance:.2f} sigma (asymptotic)")
+    lines.append("  pulls [sigma]")
+    lines += [f"    {name:32} {pull:+.3f}" for name, pull in result.pulls.items()]
+    lines += [f"  note: {result.note}"] if result.note else []
+    for name, status in result.data_status.items():
+        lines.append(f"  {name}: data {status['status'].upper()}")
+        lines += [f"    {note}" for note in status["notes"]]
+    return "\n".join(lines)
+
+
+@cli.command()
+@click.option(
+    "--thresholds", default="0.3,0.5,0.7,1.0,1.1,2.0,3.0", show_default=True, callback=_numbers, help="keV."
+)
+@click.option("--shape", default="bahcall1996", show_default=True, help="bahcall1996 or winter2006.")
+@click.option("--sin2w", type=float, default=None, help="sin^2(theta_W).  [default: 0.23857]")
+@click.option("--flux", type=float, default=None, help="Total 8B flux in cm^-2 s^-1.  [default: 5.46e6]")
+@click.option("--form-factor", default="klein-nystrand", show_default=True, help="klein-nystrand, helm or fermi.")
+@click.option("--hep", is_flag=True, help="Add hep neutrinos (7.98e3 cm^-2 s^-1).")
+@click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Write dR/dT to this file ('-': print it).")
+@click.option("--json", "as_json", is_flag=True, help="JSON alone on standard output.")
+def spectrum(
+    thresholds: list[float],
+    shape: str,
+    sin2w: float | None,
+    flux: float | None,
+    form_factor: str,
+    hep: bool,
+    csv_path: Path | None,
+    as_json: bool,
+) -> None:
+    """Recoil spectrum of 8B CEvNS on natural xenon, at full efficiency.
+
+    Prints events per tonne-year above each threshold; --csv writes recoil_keV, events_per_tonne_year_keV.
+    """
+    _start_jax()
+    from jcevns.report.spectrum import FORM_FACTORS, spectrum_counts
+
+    if form_factor not in FORM_FACTORS:
+        raise ValueError(f"unknown form factor {form_factor!r}: choose from {', '.join(FORM_FACTORS)}")
+    result = spectrum_counts(thresholds, shape, sin2w, flux, form_factor, hep)
+    rows = zip(result["spectrum"]["recoil_keV"], result["spectrum"]["events_per_tonne_year_keV"], strict=True)
+    if csv_path is not None:
+        text = "recoil_keV,events_per_tonne_year_keV\n" + "".join(f"{t:.10g},{r:.10g}\n" for t, r in rows)
+        if str(csv_path) == "-":
+            click.echo(text, nl=False)
+            return
+        from jcevns.report.tables import write_text
+
+        write_text(csv_path, text)
+    if as_json:
+        _emit_json(result)
+        return
+    click.echo(f"8B ({shape}), flux {result['b8_flux']:.4g} cm^-2 s^-1, sin2w {result['sin2w']:.5g}, {form_factor}")
+    click.echo("threshold [keV]   events per tonne-year")
+    for row in result["counts"]:
+        click.echo(f"{row['threshold_keV']:15g}   {row['events_per_tonne_year']:.6g}")
+
+
+@cli.group(invoke_without_command=True)
+@click.pass_context
+def data(context: click.Context) -> None:
+    """List the shipped tables with their status; `show NAME` prints a card."""
+    if context.invoked_subcommand is not None:
+        return
+    from jcevns import datasets
+
+    for card in datasets.cards().values():
+        click.echo(f"{card.name:28} {card.status:14} {card.title}")
+
+
+@data.command()
+@click.argument("name")
+def show(name: str) -> None:
+    """Print the card of one table, and verify its checksum."""
+    from jcevns import datasets
+
+    card = datasets.card(name)
+    (datasets.read_arrays if card.file.endswith(".npz") else datasets.read_table)(name)
+    click.echo(f"{card.name}: {card.title}\n  status     {card.status}\n  file       {card.file}")
+    click.echo(f"  reference  {card.reference}\n  arXiv      {card.arxiv or '-'}\n  doi        {card.doi or '-'}")
+    click.echo(f"  licence    {card.licence}\n  sha256     {card.sha256} (verified)\n\n{card.description}\n")
+    for column in card.columns:
+        click.echo(f"  {column.name:28} [{column.unit}] {column.description}")
+
+
+def _guarded(run: Callable[[], Any]) -> int:
+    """Exit code of a command: bad input is 2 and one line, never a traceback."""
+    try:
+        return run() or 0
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "jcevns"
+        _say(f"{command}: {error.format_message()}")
+        return error.exit_code
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        _say("jcevns: stopped")
+        return 130
+    except ValueError as error:
+        _say(f"jcevns: {error}")
+        return 2
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _say(f"jcevns: {where}{error.strerror or error}: choose another place with --out, or free some space")
+        return 1
+    except RuntimeError as error:
+        _say(f"jcevns: {error}")
+        return 1
+
+
+def main() -> None:
+    """Entry point of the `jcevns` command."""
+    sys.exit(_guarded(lambda: cli(standalone_mode=False)))

@@ -1,0 +1,195 @@
+"""Command line: results, JSON, and one clear line on bad input."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from jcevns import cli
+
+US2_HEADER = "ne_lo,ne_hi,signal_at_5p46e6,cathode,microdischarge,observed\n"
+
+
+def run(*arguments: str, cwd=None, env=None):
+    """Run the command in its own process, as a user does."""
+    return subprocess.run(
+        [sys.executable, "-m", "jcevns", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=None if env is None else {**os.environ, **env},
+        timeout=300,
+    )
+
+
+def call(capsys, *arguments: str):
+    """Run the command in this process (no start-up); exit code and both streams."""
+    code = cli._guarded(lambda: cli.cli(list(arguments), standalone_mode=False))
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_fit_json_keys_and_numbers():
+    done = run("fit", "flux", "--experiments", "xenonnt-2024-s2", "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    wanted = "parameter unit experiments best_fit interval_68 interval_90 chi2_min significance valid edm pulls"
+    wanted += " data_status"
+    assert set(wanted.split()) <= set(result)
+    assert result["unit"] == "cm^-2 s^-1"
+    assert result["experiments"] == ["xenonnt-2024-s2"]
+    assert result["valid"] is True
+    assert abs(result["best_fit"] - 5.7e6) < 0.05e6
+    assert result["interval_68"][0] < result["best_fit"] < result["interval_68"][1]
+    assert "b8_flux" not in result["pulls"]
+
+
+def test_open_ends_and_significance_are_null(capsys):
+    code, out, _ = call(capsys, "fit", "sin2w", "--experiments", "pandax4t-us2", "--json")
+    result = json.loads(out)
+    assert code == 0
+    assert result["significance"] is None
+    assert result["interval_90"][0] is None
+    assert result["interval_90"][1] > 0.5
+    assert "mirror point -0.108" in result["note"]
+    assert result["data_status"]["pandax4t-us2"]["status"] == "reconstructed"
+
+
+def test_human_output_names_units_and_status(capsys):
+    code, out, _ = call(capsys, "fit", "flux", "--experiments", "pandax4t-us2")
+    assert code == 0
+    for text in (
+        "1e6 cm^-2 s^-1",
+        "Delta chi2 = 2.706",
+        "open (bound reached)",
+        "RECONSTRUCTED",
+        "sigma (asymptotic)",
+    ):
+        assert text in out
+
+
+def test_flux_pull_option(capsys):
+    widths = {}
+    for option in ("--flux-pull", "--no-flux-pull"):
+        _, out, _ = call(capsys, "fit", "flux", "--experiments", "pandax4t-us2", option, "--json")
+        result = json.loads(out)
+        widths[option] = (result["interval_68"][1] - result["best_fit"]) / 1e6
+    assert widths["--no-flux-pull"] == pytest.approx(6.73, abs=0.02)
+    assert widths["--flux-pull"] == pytest.approx(6.94, abs=0.02)
+
+
+def test_spectrum_counts_and_csv(capsys, tmp_path):
+    file = tmp_path / "s.csv"
+    code, out, _ = call(
+        capsys, "spectrum", "--thresholds", "0.5,1.0", "--shape", "winter2006", "--csv", str(file), "--json"
+    )
+    counts = json.loads(out)["counts"]
+    assert code == 0
+    assert [c["threshold_keV"] for c in counts] == [0.5, 1.0]
+    assert [c["events_per_tonne_year"] for c in counts] == pytest.approx([318.68, 98.59], rel=3e-3)
+    table = np.genfromtxt(file, delimiter=",", names=True)
+    above = table[table["recoil_keV"] >= 1.0]
+    integral = np.trapezoid(above["events_per_tonne_year_keV"], above["recoil_keV"])
+    assert integral == pytest.approx(98.59, rel=3e-3)
+
+
+def test_spectrum_scales_with_flux_and_sin2w(capsys):
+    def count(*options):
+        return json.loads(call(capsys, "spectrum", "--thresholds", "1", "--json", *options)[1])["counts"][0][
+            "events_per_tonne_year"
+        ]
+
+    base = count()
+    assert count("--flux", "1.092e7") == pytest.approx(2 * base, rel=1e-12)
+    assert count("--sin2w", "0.3") > base
+    assert count("--hep") == pytest.approx(base + 0.84, abs=0.01)
+    assert count("--form-factor", "helm") == pytest.approx(base, rel=0.02)
+
+
+def test_data_lists_and_shows(capsys):
+    code, out, _ = call(capsys, "data")
+    assert code == 0
+    assert "pandax4t_us2_bins" in out
+    assert "reconstructed" in out
+    code, out, _ = call(capsys, "data", "show", "b8_spectrum_winter2006")
+    assert code == 0
+    assert "(verified)" in out
+    assert "MeV" in out
+
+
+BAD = [
+    (("fit", "flux", "--experiments", "xenonnt"), "did you mean xenonnt-2024-s2"),
+    (("fit", "flux", "--experiments", ","), "--experiments is empty"),
+    (("fit", "flux", "--experiments", "pandax4t-us2,pandax4t-us2"), "given twice"),
+    (("fit", "flux", "--experiments", "pandax4t-us2:tabel=T3"), "known are table, shape, field"),
+    (("fit", "flux", "--experiments", "pandax4t-us2:table"), "NAME:option=value"),
+    (("fit", "flux", "--experiments", "pandax4t-us2:table=T9"), "choose from T0"),
+    (("fit", "flux", "--experiments", "pandax4t-us2:table=none.csv"), "none.csv"),
+    (("fit", "flux", "--experiments", "none.toml"), "none.toml"),
+    (("fit", "mass", "--experiments", "pandax4t-us2"), "choose from flux, sin2w"),
+    (("fit", "flux", "--experiments", "xenonnt-2024-s2", "--shape", "flat"), "bahcall1996"),
+    (("spectrum", "--flux", "-1"), "not negative"),
+    (("spectrum", "--flux", "nan"), "finite"),
+    (("spectrum", "--sin2w", "inf"), "finite"),
+    (("spectrum", "--thresholds", ""), "list is empty"),
+    (("spectrum", "--thresholds", "a"), "not a list of numbers"),
+    (("spectrum", "--thresholds", "-1"), "must be positive"),
+    (("spectrum", "--form-factor", "x"), "klein-nystrand"),
+    (("reproduce", "--only", "fig9"), "choose from flux"),
+    (("data", "show", "xenon"), "xenon_isotopes"),
+    (("fitt",), "Did you mean 'fit'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD, ids=lambda x: " ".join(x) if isinstance(x, tuple) else None)
+def test_bad_input_is_one_line_and_exit_2(capsys, arguments, message):
+    code, out, err = call(capsys, *arguments)
+    assert code == 2
+    assert out == ""
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_unreadable_csv_names_file_line_and_column(capsys, tmp_path):
+    file = tmp_path / "bins.csv"
+    file.write_text(US2_HEADER + "4,4.5,9,22,23,60\n4.5,5,8,22,oops,50\n", encoding="utf-8")
+    code, _, err = call(capsys, "fit", "flux", "--experiments", f"pandax4t-us2:table={file}")
+    assert code == 2
+    assert all(text in err for text in (str(file), "3", "microdischarge", "oops"))
+    assert err.count("\n") == 1
+
+
+def test_traceback_never_reaches_the_user(tmp_path):
+    done = run("fit", "flux", "--experiments", "nothing")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_corrupted_data_stops_with_a_remedy(tmp_path):
+    import shutil
+
+    from jcevns import datasets
+
+    folder = tmp_path / "data"
+    shutil.copytree(datasets.data_dir(), folder)
+    table = folder / "pandax4t_us2_bins.csv"
+    table.write_bytes(table.read_bytes()[:-20])
+    done = run("fit", "flux", "--experiments", "pandax4t-us2", env={"JCEVNS_DATA": str(folder)})
+    assert done.returncode == 2
+    assert "pandax4t_us2_bins.csv" in done.stderr
+    assert "reinstall jcevns" in done.stderr
+
+
+def test_help_explains_every_command(capsys):
+    code, out, _ = call(capsys, "--help")
+    assert code == 0
+    for word in ("reproduce", "fit", "spectrum", "data", "table=T0..T4", "Exit code"):
+        assert word in out
+    for command in ("reproduce", "fit", "spectrum"):
+        code, out, _ = call(capsys, command, "--help")
+        assert code == 0
+        assert "--" in out

@@ -1,0 +1,161 @@
+"""The reproduction: summary, report, figures and tables."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from jcevns.report import plots, style, tables
+from jcevns.report.reproduce import find_steps, reproduce
+from jcevns.report.steps import STEPS
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    out = tmp_path_factory.mktemp("reproduced")
+    lines: list[str] = []
+    return out, reproduce(out, progress=lines.append), lines
+
+
+def test_summary_has_the_paper_equations_within_tolerance(run):
+    out, _, _ = run
+    summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))
+    rows = {row["equation"]: row for row in summary["comparison"]}
+    assert sorted(rows) == ["18", "19", "20", "21", "22", "23"]
+    for equation, row in rows.items():
+        scale = 1e6 if row["quantity"] == "flux" else 1.0
+        centre, error = (0.05, 0.15) if row["quantity"] == "flux" else (0.012, 0.012)
+        ours, paper = row["ours"], row["paper"]
+        assert abs(ours["value"] - paper["value"]) / scale < centre
+        assert abs(ours["error_down"] - paper["error_down"]) / scale < error
+        if equation == "18":  # the paper's +7.0 lies between our two treatments and above both
+            assert ours["error_up"] / scale == pytest.approx(6.73, abs=0.02)
+            assert row["verdict"] == "differs in upper error"
+        else:
+            assert abs(ours["error_up"] - paper["error_up"]) / scale < error
+            assert row["verdict"] == "agrees"
+        assert row["by_construction"]
+    other = {(r["quantity"], r["dataset"]): r for r in summary["comparison_other_flux_pull"]}
+    assert other["flux", "pandax4t"]["ours"]["error_up"] / 1e6 == pytest.approx(6.94, abs=0.02)
+
+
+def test_a_disagreement_is_called_one(run):
+    """The verdict is computed: shifted estimates must not agree."""
+    import dataclasses
+
+    _, summary, _ = run
+    assert {row["verdict"] for row in summary["comparison"]} == {"agrees", "differs in upper error"}
+    from jcevns.report.steps import Run
+
+    estimate = Run(run[0]).estimate("sin2w", "xenonnt")
+    moved = dataclasses.replace(estimate, best_fit=estimate.best_fit + 0.05)
+    (row,) = tables.compare({("sin2w", "xenonnt"): moved})
+    assert row.verdict.startswith("differs in centre")
+    (row,) = tables.compare({("sin2w", "xenonnt"): dataclasses.replace(estimate, valid=False)})
+    assert row.verdict == "fit not valid"
+
+
+def test_report_is_self_contained_and_says_what_is_inferred(run):
+    out, _, _ = run
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == 2
+    assert not re.search(r'(src|href)="(?!data:|https://arxiv)', page)
+    for word in ("reconstruction", "inferred", "by construction", "mirror point", "differs in upper error", "sha256"):
+        assert word in page
+
+
+def test_files_and_progress(run):
+    out, _, lines = run
+    names = {path.name for path in out.iterdir()}
+    wanted = "summary.json report.html comparison.csv flux.csv sin2w.csv rates.csv systematics.csv"
+    assert set(wanted.split()) <= names
+    for figure in ("fig1_spectra", "fig2_profiles"):
+        assert {f"{figure}.png", f"{figure}.pdf", f"{figure}.csv"} <= names
+    assert not [name for name in names if "partial" in name]
+    core = [name for name, step in STEPS.items() if not step.long]
+    assert len(lines) == 2 * len(core)
+
+
+def test_systematics_vary_the_result(run):
+    _, summary, _ = run
+    rows = [r for r in summary["results"]["systematics"] if r["parameter"] == "flux"]
+    assert all(row["valid"] for row in rows)
+    centres = {row["changed"]: row["best_fit"] for row in rows}
+    assert centres["c_i = 1"] < centres["default: released response, Bahcall 1996, c_i to 10.7 events"]
+    assert len(rows) >= 14
+
+
+def test_only_and_full_select_steps():
+    assert find_steps(["fig2"]) == ["fig2"]
+    assert "systematics-grid" not in find_steps()
+    assert find_steps(full=True) == list(STEPS)
+    with pytest.raises(ValueError, match="unknown step 'fig9'"):
+        find_steps(["fig9"])
+
+
+def test_long_step_is_cached_and_a_damaged_cache_is_not_trusted(tmp_path, monkeypatch):
+    import dataclasses
+
+    from jcevns.report import reproduce as module
+    from jcevns.report import steps
+
+    calls = []
+
+    def short(run):
+        calls.append(1)
+        steps._file_rows(run, "systematics-grid", [{"dataset": "x", "value": float(len(calls))}])
+
+    monkeypatch.setitem(STEPS, "systematics-grid", dataclasses.replace(STEPS["systematics-grid"], run=short))
+    monkeypatch.setattr(module.html, "render", lambda *a: "")
+    for _ in range(2):
+        summary = reproduce(tmp_path, ["systematics-grid"])
+    assert len(calls) == 1
+    assert summary["results"]["systematics-grid"][0]["value"] == 1.0
+    stored = tmp_path / ".cache" / "systematics-grid.json"
+    stored.write_text(stored.read_text(encoding="utf-8")[:40], encoding="utf-8")
+    reproduce(tmp_path, ["systematics-grid"])
+    assert len(calls) == 2
+
+
+def test_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
+    from pathlib import Path
+
+    file = tables.write_text(tmp_path / "a.txt", "old")
+
+    def fail(self, *args, **kwargs):
+        raise OSError(28, "No space left on device", str(self))
+
+    monkeypatch.setattr(Path, "write_text", fail)
+    with pytest.raises(OSError, match="No space"):
+        tables.write_text(file, "new")
+    assert file.read_bytes() == b"old"
+
+
+def test_json_refuses_nan(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        tables.write_json(tmp_path / "a.json", {"x": float("nan")})
+
+
+def test_poisson_errors_are_garwood():
+    down, up = plots.poisson_errors(np.array([0, 1, 3, 100]))
+    # Table of Gehrels, ApJ 303 (1986) 336, and the Gaussian limit.
+    assert down == pytest.approx([0, 0.827, 1.633, 9.983], abs=2e-3)
+    assert up == pytest.approx([1.841, 2.300, 2.918, 11.03], abs=6e-3)
+
+
+def test_plots_touch_no_global_state(xenonnt):
+    import matplotlib as mpl
+
+    before = dict(mpl.rcParams)
+    with style.style():
+        _, (ax,) = style.figure()
+        parts = {"signal": np.ones(3), "accidental": np.full(3, 8.0)}
+        drawn = plots.plot_spectrum(xenonnt, parts, ax)
+        assert drawn.ax is ax
+        heights = drawn.stack[-1].get_data().values
+        assert heights == pytest.approx([9.0, 9.0, 9.0])
+        profile = plots.plot_profiles({"combined": (np.linspace(0, 1, 5), np.arange(5.0))}, "x", style.figure()[1][0])
+        assert set(profile.curves) == {"combined"}
+        assert [line.get_ydata()[0] for line in profile.levels] == pytest.approx([1.0, 2.7055], abs=1e-4)
+    assert dict(mpl.rcParams) == before
