@@ -18,7 +18,7 @@ from jcevns.likelihood.poisson import TemplateModel
 from jcevns.physics.cross_sections import AbstractInteraction
 from jcevns.physics.recoil import Theory
 
-__all__ = ["Fit", "minimise", "profile", "profile_signal"]
+__all__ = ["Fit", "minimise", "profile", "profile_signal", "tolerances"]
 
 _STEPS_PER_START = 60
 _UNROLL_UP_TO = 16
@@ -101,7 +101,7 @@ def _newton(gradient: Array, hessian: Array, damping: Array) -> tuple[Array, Arr
     return -scale * solution, jnp.where(jnp.isfinite(decrement), decrement, jnp.inf)
 
 
-def _tolerances(dtype: jnp.dtype) -> tuple[float, float]:
+def tolerances(dtype: jnp.dtype) -> tuple[float, float]:
     """EDM at which the last step is taken (it squares the error), and limit of validity."""
     return (1e-9, 1e-8) if jnp.finfo(dtype).bits == 64 else (1e-6, 1e-4)
 
@@ -121,7 +121,7 @@ def minimise(
     Returns:
         theta and the number of steps, restarts included.
     """
-    goal, _ = _tolerances(starts.dtype)
+    goal, _ = tolerances(starts.dtype)
     noise = 8 * jnp.finfo(starts.dtype).eps
     attempts, size = starts.shape
     one = jnp.ones((), starts.dtype)
@@ -188,7 +188,7 @@ def profile_signal(model: TemplateModel, signal: Float[Array, " bin"]) -> Fit:
     step, edm = _newton(gradient, jax.lax.stop_gradient(hessian), jnp.zeros((), theta.dtype))
     theta = theta + jnp.where(jnp.isfinite(edm), step, 0.0)
     value = poisson.chi2(model, signal, theta)
-    _, limit = _tolerances(theta.dtype)
+    _, limit = tolerances(theta.dtype)
     expected = poisson.expected_counts(model, signal, theta)
     slope = poisson.signal_slope(model, expected, theta)
     return Fit(

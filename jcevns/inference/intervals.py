@@ -13,7 +13,7 @@ from scipy.optimize import elementwise
 from jcevns.constants import ONE_SIGMA, chi2_threshold
 from jcevns.experiments.catalogue import experiment
 from jcevns.experiments.experiment import Experiment
-from jcevns.inference.fit import Fit, profile_signal
+from jcevns.inference.batch import Profiles, profile_signals
 from jcevns.likelihood import joint
 from jcevns.likelihood.joint import FLUX_PULL, Likelihood
 from jcevns.physics.cross_sections import StandardModel
@@ -179,21 +179,18 @@ class Estimate:
 @partial(jax.jit, static_argnums=1)
 def _signals(
     likelihood: Likelihood, parameter: Callable[[Array], Theory], values: Float[Array, " point"]
-) -> tuple[Float[Array, "point bin"], Float[Array, "point bin"]]:
-    """Signal along a parameter, and its derivative."""
+) -> tuple[Float[Array, "bin point"], Float[Array, "bin point"]]:
+    """Signal along a parameter, and its derivative, points last."""
 
     def one(value):
         return jax.jvp(lambda x: joint.signal(likelihood, parameter(x)), (value,), (jnp.ones_like(value),))
 
-    return jax.vmap(one)(values)
-
-
-_profiles = jax.jit(jax.vmap(profile_signal, in_axes=(None, 0)))
+    return jax.vmap(one, out_axes=1)(values)
 
 
 def profile_curve(
     likelihood: Likelihood, parameter: Parameter, values: float | Sequence[float] | np.ndarray
-) -> tuple[np.ndarray, np.ndarray, Fit]:
+) -> tuple[np.ndarray, np.ndarray, Profiles]:
     """Profiled chi2 along a parameter.
 
     Args:
@@ -205,16 +202,14 @@ def profile_curve(
         chi2 and its slope, shape (point,), NaN where the fit is not valid, and the fits themselves.
     """
     values = np.atleast_1d(np.asarray(values, float))
-    padded = np.resize(values, (-(-values.size // _BATCH), _BATCH))
-    fits, slopes = [], []
-    for batch in padded:
-        counts, change = _signals(likelihood, parameter.theory, jnp.asarray(batch))
-        fit = _profiles(likelihood.model, counts)
-        fits.append(fit)
-        slopes.append(jnp.sum(fit.slope * change, axis=1))
-    fit, slope = jax.tree.map(lambda *x: np.concatenate(x)[: values.size], *zip(fits, slopes, strict=True))
-    chi2 = np.where(fit.valid, fit.chi2, np.nan)
-    return chi2, np.where(fit.valid, slope, np.nan), fit
+    batches = -(-values.size // _BATCH)
+    pairs = [
+        _signals(likelihood, parameter.theory, jnp.asarray(batch)) for batch in np.resize(values, (batches, _BATCH))
+    ]
+    counts, change = (np.concatenate(x, axis=1)[:, : values.size] for x in zip(*pairs, strict=True))
+    fit = profile_signals(likelihood, counts, chunk=_BATCH)
+    slope = np.sum(fit.slope * change, axis=0)
+    return np.where(fit.valid, fit.chi2, np.nan), np.where(fit.valid, slope, np.nan), fit
 
 
 def _search_grid(curve: Callable, parameter: Parameter, depth: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -334,7 +329,7 @@ def estimate(likelihood: Likelihood, parameter: str | Parameter) -> Estimate:
         significance=significance,
         valid=bool(np.all(ends.valid) and np.all(lowest.valid)),
         edm=float(max(np.max(ends.edm), np.max(lowest.edm))),
-        pulls=dict(zip(likelihood.nuisances, map(float, lowest.pulls[0] / sigma), strict=True)),
+        pulls=dict(zip(likelihood.nuisances, map(float, np.expm1(lowest.theta[:, 0]) / sigma), strict=True)),
         flux_pull=FLUX_PULL in likelihood.nuisances,
         data_status=dict(likelihood.data_status()),
         note=quantity.note,

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from jcevns.experiments.experiment import SIGNAL, Experiment, signal_counts
 from jcevns.likelihood import nuisances
+from jcevns.likelihood.layout import Layout, layout_of
 from jcevns.likelihood.poisson import TemplateModel
 from jcevns.physics.cross_sections import AbstractInteraction
 from jcevns.physics.recoil import Theory, as_theory, flux_moments
@@ -34,6 +35,7 @@ class Likelihood(eqx.Module):
         moments: flux moments of each experiment at its response's energies, computed once.
         model: its numbers.
         nuisances: names, in the order of the pulls.
+        layout: structure of the model.
 
     Raises:
         ValueError: no experiment, an experiment twice, or shared nuisances that disagree.
@@ -43,6 +45,7 @@ class Likelihood(eqx.Module):
     moments: tuple[Float[Array, "..."], ...]
     model: TemplateModel
     nuisances: tuple[str, ...] = eqx.field(static=True)
+    layout: Layout = eqx.field(static=True)
 
     def __init__(self, experiments: Experiment | Iterable[Experiment], flux_pull: bool = True):
         experiments = (experiments,) if isinstance(experiments, Experiment) else tuple(experiments)
@@ -66,6 +69,7 @@ class Likelihood(eqx.Module):
         self.experiments = experiments
         self.moments = tuple(_moments(e.flux, e.target, e.response.recoil_keV) for e in experiments)
         self.nuisances = tuple(widths)
+        self.layout = layout_of(experiments, self.nuisances)
         self.model = TemplateModel(
             observed=jnp.concatenate([e.observed for e in experiments]),
             owner=jnp.asarray(owner),

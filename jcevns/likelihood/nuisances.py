@@ -12,10 +12,11 @@ from jaxtyping import Array, Float
 
 from jcevns.experiments.experiment import SIGNAL, Experiment, Nuisance
 
-__all__ = ["collect", "loading_matrix", "penalty", "pulls"]
+__all__ = ["collect", "label", "loading_matrix", "penalty", "pulls"]
 
 
-def _label(experiment: Experiment, nuisance: Nuisance) -> str:
+def label(experiment: Experiment, nuisance: Nuisance) -> str:
+    """Name of a nuisance in a fit: its own if shared, else with the experiment in front."""
     return nuisance.name if nuisance.shared else f"{experiment.name}.{nuisance.name}"
 
 
@@ -32,29 +33,29 @@ def collect(experiments: Sequence[Experiment], drop: Sequence[str] = ()) -> dict
     widths: dict[str, float] = {}
     for experiment in experiments:
         for nuisance in experiment.nuisances:
-            label = _label(experiment, nuisance)
-            if widths.setdefault(label, nuisance.sigma) != nuisance.sigma:
+            name = label(experiment, nuisance)
+            if widths.setdefault(name, nuisance.sigma) != nuisance.sigma:
                 raise ValueError(
-                    f"shared nuisance {label!r} has width {widths[label]} in one experiment and "
+                    f"shared nuisance {name!r} has width {widths[name]} in one experiment and "
                     f"{nuisance.sigma} in {experiment.name!r}: make them equal or not shared"
                 )
     unknown = set(drop) - set(widths)
     if unknown:
         raise ValueError(f"cannot drop unknown nuisance {sorted(unknown)}: known are {', '.join(widths)}")
-    return {label: sigma for label, sigma in widths.items() if label not in drop}
+    return {name: sigma for name, sigma in widths.items() if name not in drop}
 
 
 def loading_matrix(
     experiments: Sequence[Experiment], labels: Sequence[str]
 ) -> tuple[Float[np.ndarray, "experiment nuisance"], Float[np.ndarray, "background nuisance"]]:
     """Which nuisance scales which component: 1 or 0, for the signals and for all backgrounds in order."""
-    column = {label: i for i, label in enumerate(labels)}
+    column = {name: i for i, name in enumerate(labels)}
     signal = np.zeros((len(experiments), len(labels)))
     rows = [(e, name) for e in experiments for name in e.backgrounds]
     background = np.zeros((len(rows), len(labels)))
     for i, experiment in enumerate(experiments):
         for nuisance in experiment.nuisances:
-            j = column.get(_label(experiment, nuisance))
+            j = column.get(label(experiment, nuisance))
             if j is None:
                 continue
             signal[i, j] = SIGNAL in nuisance.components

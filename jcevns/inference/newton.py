@@ -1,0 +1,259 @@
+"""Batched profile fit for templates times normalisations: the batch axis last, everything else written out.
+
+The same minimum as `jcevns.inference.fit`, found for thousands of signals at once. Derivatives are exact and
+closed: in the space of components the Hessian is a Gram matrix plus a diagonal, the nuisances only add its
+entries up. The factorisation skips what is zero by structure. XLA fuses element-wise code so eagerly that it
+computes shared terms again in every consumer (a factor 10 here): barriers keep it from doing so.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import xlogy
+from jaxtyping import Array, Bool, Float
+
+from jcevns.inference.fit import tolerances
+from jcevns.likelihood.layout import Layout
+from jcevns.likelihood.poisson import TemplateModel
+
+__all__ = ["BatchFit", "batch_fit"]
+
+_STEPS = 40
+_LARGEST_STEP = 2.0  # in log-factors
+
+_Rows = list[Array]  # one array over the batch per nuisance, bin or component
+
+
+class BatchFit(NamedTuple):
+    """Profile fits of a batch, batch axis last.
+
+    Attributes:
+        chi2: minimum over the nuisances.
+        theta: log-factors at the minimum.
+        edm: g H^-1 g / 2 before the last step, an upper bound; infinite where H was not positive definite.
+        slope: d chi2/d signal at the minimum (envelope theorem).
+        valid: EDM below the limit, chi2 finite.
+    """
+
+    chi2: Float[Array, " batch"]
+    theta: Float[Array, "nuisance batch"]
+    edm: Float[Array, " batch"]
+    slope: Float[Array, "bin batch"]
+    valid: Bool[Array, " batch"]
+
+
+def _keep(rows: Sequence[Array]) -> _Rows:
+    """The rows, computed once."""
+    return list(jax.lax.optimization_barrier(tuple(rows)))
+
+
+def _total(rows: Sequence[Array]) -> Array:
+    total = rows[0]
+    for row in rows[1:]:
+        total = total + row
+    return total
+
+
+def _scaled_templates(
+    layout: Layout, model: TemplateModel, signal: Array, factor: _Rows, experiment: int
+) -> list[tuple[tuple[int, ...], _Rows]]:
+    """Nuisances and scaled counts per bin of every component of one experiment."""
+    first, stop = layout.bins[experiment]
+    components = [(layout.signal[experiment], [signal[i] for i in range(first, stop)])]
+    for k, (owner, acting) in enumerate(layout.background):
+        if owner == experiment:
+            components.append((acting, [model.background[k, i] for i in range(first, stop)]))
+    scaled = []
+    for acting, template in components:
+        rows = template
+        for j in acting:
+            rows = [row * factor[j] for row in rows]
+        scaled.append((acting, _keep([row + jnp.zeros_like(signal[0]) for row in rows])))
+    return scaled
+
+
+def _derivatives(
+    layout: Layout, model: TemplateModel, observed: Array, signal: Array, theta: _Rows
+) -> tuple[_Rows, dict[tuple[int, int], Array]]:
+    """Gradient, and lower triangle of the Hessian where it is not zero by structure."""
+    factor = _keep([jnp.exp(t) for t in theta])
+    gradient: dict[int, Array] = {}
+    hessian: dict[tuple[int, int], Array] = {}
+
+    def add(store: dict, key: object, value: Array) -> None:
+        store[key] = store[key] + value if key in store else value
+
+    for e, (first, stop) in enumerate(layout.bins):
+        parts = _scaled_templates(layout, model, signal, factor, e)
+        bins = range(stop - first)
+        inverse = _keep([1 / _total([rows[i] for _, rows in parts]) for i in bins])
+        ratio = [observed[first + i] * inverse[i] for i in bins]
+        excess = _keep([1 - r for r in ratio])
+        weight = _keep([r * v for r, v in zip(ratio, inverse, strict=True)])
+        for c, (acting, rows) in enumerate(parts):
+            if not acting:
+                continue
+            strength = 2 * _total([excess[i] * rows[i] for i in bins])
+            for j in acting:
+                add(gradient, j, strength)
+            weighted = [weight[i] * rows[i] for i in bins]
+            for d in range(c + 1):
+                others = parts[d][0]
+                if not others:
+                    continue
+                gram = 2 * _total([weighted[i] * parts[d][1][i] for i in bins])
+                if d == c:
+                    gram = gram + strength
+                for j in acting:
+                    for k in others:
+                        if d == c and k > j:
+                            continue  # the transposed entry of the same component
+                        both = gram if d == c or j != k else 2 * gram
+                        add(hessian, (max(j, k), min(j, k)), both)
+    for j in range(layout.nuisances):
+        weight_j = 2 / model.sigma[j] ** 2
+        add(gradient, j, weight_j * factor[j] * (factor[j] - 1))
+        add(hessian, (j, j), weight_j * factor[j] * (2 * factor[j] - 1))
+    keys = list(hessian)
+    kept = _keep([hessian[key] for key in keys] + [gradient[j] for j in range(layout.nuisances)])
+    return kept[len(keys) :], dict(zip(keys, kept, strict=False))
+
+
+def _newton(layout: Layout, gradient: _Rows, hessian: dict[tuple[int, int], Array]) -> tuple[_Rows, Array, Array]:
+    """Step, decrement g H^-1 g / 2, and whether H is positive definite.
+
+    A pivot that is not clearly positive is replaced by the size of its diagonal, so that the step goes down
+    whatever the curvature.
+    """
+    order, size = layout.order, layout.nuisances
+    lower: dict[tuple[int, int], Array] = {}
+    inverse: _Rows = []
+    white: _Rows = []
+    definite = jnp.ones_like(gradient[0], bool)
+    for p, i in enumerate(order):
+        diagonal = hessian[i, i]
+        pivot = diagonal
+        row: dict[int, Array] = {}
+        for q, j in enumerate(order[:p]):
+            terms = [-row[k] * lower[q, k] for k in range(q) if k in row and (q, k) in lower]
+            key = (max(i, j), min(i, j))
+            if key in hessian:
+                terms.append(hessian[key])
+            if terms:
+                row[q] = _total(terms) * inverse[q]
+                pivot = pivot - row[q] ** 2
+        definite = definite & (pivot > 0)
+        tiny = jnp.finfo(pivot.dtype).tiny ** 0.5
+        pivot = jnp.where(pivot > 1e-6 * jnp.abs(diagonal), pivot, jnp.abs(diagonal) + tiny)
+        reciprocal = jax.lax.rsqrt(pivot)
+        value = _total([gradient[i], *(-row[q] * white[q] for q in row)]) * reciprocal
+        kept = _keep([*row.values(), reciprocal, value])
+        for q, entry in zip(row, kept, strict=False):
+            lower[p, q] = entry
+        inverse.append(kept[-2])
+        white.append(kept[-1])
+    decrement = _total([w * w for w in white]) / 2
+    solution: dict[int, Array] = {}
+    for p in reversed(range(size)):
+        rest = _total([white[p], *(-lower[q, p] * solution[q] for q in solution if (q, p) in lower)])
+        (solution[p],) = _keep([rest * inverse[p]])
+    step: dict[int, Array] = {order[p]: -solution[p] for p in range(size)}
+    return _keep([step[j] for j in range(size)]), decrement, definite
+
+
+def _chi2(layout: Layout, model: TemplateModel, observed: Array, signal: Array, theta: _Rows) -> tuple[Array, Array]:
+    """chi2 and its slope in the signal."""
+    factor = _keep([jnp.exp(t) for t in theta])
+    value = jnp.zeros_like(signal[0])
+    slopes = []
+    for j in range(layout.nuisances):
+        value = value + ((factor[j] - 1) / model.sigma[j]) ** 2
+    for e, (first, stop) in enumerate(layout.bins):
+        parts = _scaled_templates(layout, model, signal, factor, e)
+        scale = jnp.ones_like(value)
+        for j in layout.signal[e]:
+            scale = scale * factor[j]
+        for i in range(stop - first):
+            expected = _total([rows[i] for _, rows in parts])
+            count = observed[first + i]
+            value = value + 2 * (expected - count + xlogy(count, count) - xlogy(count, expected))
+            slopes.append(2 * (1 - count / expected) * scale)
+    return value, jnp.stack(slopes)
+
+
+def _starts(layout: Layout, model: TemplateModel, observed: Array, signal: Array) -> list[Array]:
+    """Candidate starts (see `jcevns.likelihood.poisson.starts`), shape (nuisance, batch) each."""
+    zero = jnp.zeros_like(signal[0])
+    shares: dict[int, list[Array]] = {}
+    deepest = zero
+    for e, (first, stop) in enumerate(layout.bins):
+        have, want = jnp.sum(signal[first:stop], axis=0), jnp.sum(observed[first:stop], axis=0)
+        down = jnp.minimum(jnp.log((want + 1) / (have + 1)), 0.0)
+        deepest = jnp.minimum(deepest, down)
+        acting = layout.signal[e]
+        if not acting:
+            continue
+        power = jnp.stack([(1 - down) * jnp.log(model.sigma[j] ** 2) for j in acting])
+        share = jax.nn.softmax(power, axis=0)
+        for k, j in enumerate(acting):
+            shares.setdefault(j, []).append(down * share[k])
+    first_start = [_total(shares[j]) / len(shares[j]) if j in shares else zero for j in range(layout.nuisances)]
+    shared = max(shares, key=lambda j: len(shares[j])) if shares else -1
+    second_start = [deepest if j == shared else zero for j in range(layout.nuisances)]
+    return [jnp.stack(s) for s in (first_start, second_start)]
+
+
+@partial(jax.jit, static_argnums=0)
+def batch_fit(
+    layout: Layout,
+    model: TemplateModel,
+    signal: Float[Array, "bin batch"],
+    observed: Float[Array, "bin #batch"] | None = None,
+) -> BatchFit:
+    """Profile fits for a batch of signals.
+
+    Args:
+        layout: structure of the likelihood.
+        model: its numbers.
+        signal: expected signal before nuisances, batch axis last.
+        observed: counts per bin if they differ from the model's, one column or one per batch entry.
+    """
+    counts = model.observed[:, None] if observed is None else observed
+    size = layout.nuisances
+    if size == 0:
+        value, slope = _chi2(layout, model, counts, signal, [])
+        zero = jnp.zeros_like(value)
+        return BatchFit(value, jnp.zeros((0, value.size), value.dtype), zero, slope, jnp.isfinite(value))
+    goal, limit = tolerances(signal.dtype)
+    candidates = _starts(layout, model, counts, signal)
+    both = jnp.concatenate(candidates, axis=1)
+    twice = jnp.concatenate([jnp.broadcast_to(counts, signal.shape)] * 2, axis=1)
+    values = _chi2(layout, model, twice, jnp.concatenate([signal] * 2, axis=1), list(both))[0]
+    batch = signal.shape[1]
+    theta = jnp.where(values[batch:] < values[:batch], candidates[1], candidates[0])
+
+    def running(state: tuple[Array, Array, tuple[Array, ...]]) -> Array:
+        step, edm, _ = state
+        # A NaN is not above the goal: a broken lane does not keep the others waiting.
+        return (step < _STEPS) & jnp.any(edm > goal)
+
+    def advance(state: tuple[Array, Array, tuple[Array, ...]]) -> tuple[Array, Array, tuple[Array, ...]]:
+        count, _, rows = state
+        derivatives = _derivatives(layout, model, counts, signal, list(rows))
+        direction, decrement, definite = _newton(layout, *derivatives)
+        length = jnp.abs(direction[0])
+        for d in direction[1:]:
+            length = jnp.maximum(length, jnp.abs(d))
+        scale, edm = _keep(
+            [jnp.minimum(1.0, _LARGEST_STEP / length), jnp.where(definite | jnp.isnan(decrement), decrement, jnp.inf)]
+        )
+        moved = _keep([row + scale * d for row, d in zip(rows, direction, strict=True)])
+        return count + 1, edm, tuple(moved)
+
+    begin = (jnp.asarray(0), jnp.full_like(values[:batch], jnp.inf), tuple(theta))
+    _, edm, rows = jax.lax.while_loop(running, advance, begin)
+    value, slope = _chi2(layout, model, counts, signal, list(rows))
+    return BatchFit(value, jnp.stack(rows), edm, slope, (edm < limit) & jnp.isfinite(value))
