@@ -164,8 +164,11 @@ class Chi2:
             expected[bins] += scaled[-1]
         return expected, scaled
 
+    def expected(self, theta: np.ndarray) -> np.ndarray:
+        return self._scaled(theta)[0]
+
     def __call__(self, theta: np.ndarray) -> float:
-        N, D = self._scaled(theta)[0], self.observed
+        N, D = self.expected(theta), self.observed
         poisson = N - D
         poisson[D > 0] += D[D > 0] * np.log(D[D > 0] / N[D > 0])
         pull = np.expm1(theta[: len(self.sigma)])
@@ -184,7 +187,7 @@ class Chi2:
 
     def starts(self) -> list[np.ndarray]:
         """No pull, and every subset of the signal's pulls taking the whole way from the signal to the data."""
-        N = self._scaled(np.zeros(self.size))[0]
+        N = self.expected(np.zeros(self.size))
         way = min(np.log((self.observed.sum() + 1) / (N.sum() + 1)), 0.0)
         labels = sorted(self.signal_labels)
         subsets = chain.from_iterable(combinations(labels, n) for n in range(1, len(labels) + 1))

@@ -14,7 +14,6 @@ from tests import reference
 from tests.problems import BOTH, PROBLEMS, counting, fitted, signals
 
 
-
 @pytest.mark.parametrize("problem", PROBLEMS, ids=str)
 def test_minimum_is_that_of_iminuit(problem) -> None:
     fit = fitted(problem)
@@ -22,9 +21,8 @@ def test_minimum_is_that_of_iminuit(problem) -> None:
     value, theta = reference.minimum(chi2)
     assert tuple(chi2.labels) == problem.likelihood.nuisances
     assert abs(float(fit.chi2) - value) < 1e-6
-    if "bounded" in problem.tags:
-        np.testing.assert_allclose(fit.pulls, np.expm1(theta), rtol=0, atol=1e-4)
-        np.testing.assert_allclose(fit.expected, chi2._scaled(theta)[0], rtol=1e-4)
+    np.testing.assert_allclose(fit.pulls, np.expm1(theta), rtol=0, atol=1e-4)
+    np.testing.assert_allclose(fit.expected, chi2.expected(theta), rtol=1e-4)
 
 
 @pytest.mark.parametrize("problem", PROBLEMS, ids=str)
@@ -38,6 +36,13 @@ def test_fit_is_valid_and_stationary(problem) -> None:
     chi2 = reference.Chi2(problem.experiments, signals(problem), problem.flux_pull)
     gradient = chi2.gradient(np.log1p(np.asarray(fit.pulls)))
     assert np.max(np.abs(gradient) * np.minimum(chi2.sigma, 1), initial=0) < 1e-4
+
+
+def test_profile_of_a_theory_is_the_profile_of_its_signal() -> None:
+    problem = PROBLEMS[0]
+    found, expected = profile(problem.likelihood, problem.theory()), fitted(problem)
+    np.testing.assert_allclose(found.chi2, expected.chi2, rtol=1e-12)
+    np.testing.assert_allclose(found.pulls, expected.pulls, rtol=0, atol=1e-10)
 
 
 def test_independent_gradient_is_the_slope_of_the_independent_chi2() -> None:
@@ -55,7 +60,7 @@ STEPS = np.array([1e-3, 1e-2])
 
 
 def test_derivatives_of_profile_and_pulls(likelihoods) -> None:
-    likelihood = likelihoods["combined"]
+    likelihood = likelihoods["pandax"]
 
     def fit(point):
         theory = Theory(StandardModel(sin2w=point[0]), point[1] * 1e6)

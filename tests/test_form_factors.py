@@ -49,7 +49,9 @@ def test_parameters_enter_as_in_the_closed_form(name) -> None:
     build, formula, defaults = MODELS[name]
     changed = {key: 1.2 * value for key, value in defaults.items()}
     q = np.linspace(0.1, 1.5, 50)
-    np.testing.assert_allclose(build(**changed)(q2_of(q), XE132), formula(q, 132.0, **changed), rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(
+        build(**changed)(q2_of(q), XE132), formula(q, 132.0, **changed), rtol=1e-10, atol=1e-12
+    )
 
 
 def transform(density, q: float, end: float) -> float:

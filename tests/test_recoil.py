@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -105,7 +107,7 @@ def test_one_recoil_energy_by_adaptive_quadrature() -> None:
         return phi * float(reference.dsigma_dT(E, T, 54.0, 132.0, 122840.349))
 
     cuts = [start, *table["energy_MeV"][table["energy_MeV"] > start]]
-    integral = sum(quad(integrand, a, b, epsabs=0, epsrel=1e-10)[0] for a, b in zip(cuts[:-1], cuts[1:], strict=True))
+    integral = sum(quad(integrand, a, b, epsabs=0, epsrel=1e-10)[0] for a, b in itertools.pairwise(cuts))
     atoms = 1e6 * 6.02214076e23 / 131.904155083
     expected = integral * atoms * 5.46e6 * (197.3269804e-13) ** 2 * 365.25 * 86400 * 1e-3
     rate = recoil_spectrum(Theory(), b8(), single, jnp.asarray([1.3]))
@@ -151,8 +153,8 @@ def test_spectrum_beyond_the_end_point_is_zero_with_finite_gradients() -> None:
     value = rate(Theory(), recoils)
     assert float(value[0]) > 0
     np.testing.assert_array_equal(value[2:], 0.0)
-    gradient = eqx.filter_jacfwd(lambda t: rate(t, recoils))(Theory())
-    by_recoil = jax.jacfwd(lambda r: rate(Theory(), r))(recoils)
+    gradient = eqx.filter_jit(eqx.filter_jacfwd(lambda t: rate(t, recoils)))(Theory())
+    by_recoil = jax.jit(jax.jacfwd(lambda r: rate(Theory(), r)))(recoils)
     for leaf in [*jax.tree.leaves(eqx.filter(gradient, eqx.is_array)), by_recoil]:
         assert np.isfinite(leaf).all()
 
@@ -237,7 +239,7 @@ def test_interaction_alone_means_the_nominal_flux() -> None:
 
 @pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
 def test_flux_of_a_theory_must_be_physical(value) -> None:
-    with pytest.raises(ValueError, match="8B flux .* must be finite and not negative"):
+    with pytest.raises(ValueError, match=r"8B flux .* must be finite and not negative"):
         Theory(b8_flux=value)
 
 

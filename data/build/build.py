@@ -97,6 +97,32 @@ def xenon_isotopes(inputs: Path) -> Table:
     }
 
 
+SPIN_SOURCES = {
+    "129Xe": "dmscatter:Xe/xe129gcn.dres rescaled to Klos S00(0)",
+    "131Xe": "dmscatter:Xe/xe131gcn.dres",
+}
+
+
+def spin_multipoles(inputs: Path) -> Table:
+    """Multipoles of the spin responses, one shell-model source per isotope."""
+    rows = read_rows(inputs / "nuclear" / "spin_multipoles.csv")
+    rows = [row for row in rows if SPIN_SOURCES.get(row["isotope"]) == row["source"]]
+    responses = {"Sigma'": "transverse", "Sigma''": "longitudinal"}
+    for isotope, expected in (("129Xe", 0.0365), ("131Xe", 0.0279)):
+        first = [
+            float(r["c0"]) for r in rows if r["isotope"] == isotope and r["L"] == "1" and r["response"] == "Sigma'"
+        ]
+        require_close(f"S00_T(0) of {isotope}", sum(first) ** 2, expected, rtol=2e-3)
+    return {
+        "isotope": [row["isotope"] for row in rows],
+        "L": [int(row["L"]) for row in rows],
+        "response": [responses[row["response"]] for row in rows],
+        "nucleon": [{"p": "proton", "n": "neutron"}[row["nucleon"]] for row in rows],
+        "oscillator_fm": column(rows, "b_fm"),
+        **{f"c{k}": column(rows, f"c{k}") for k in range(8)},
+    }
+
+
 def xenonnt_templates(year: int) -> Callable[[Path], dict[str, np.ndarray]]:
     """Makes a builder for the template pack of one XENONnT release."""
 
@@ -308,6 +334,7 @@ BUILDERS: dict[str, Callable[[Path], Any]] = {
     "hep_spectrum": spectrum("spectra/hep.csv"),
     "solar_fluxes_b16": solar_fluxes,
     "xenon_isotopes": xenon_isotopes,
+    "spin_multipoles": spin_multipoles,
     "xenonnt_2024_templates": xenonnt_templates(2024),
     "xenonnt_2026_templates": xenonnt_templates(2026),
     "xenonnt_2024_s2_bins": xenonnt_s2_bins,

@@ -139,6 +139,23 @@ CARDS: dict[str, CardText] = {
             "nuclear_mass_MeV": ("MeV", "mass of the bare nucleus"),
         },
     ),
+    "spin_multipoles": CardText(
+        "Spin multipoles of the xenon isotopes with spin", "computed",
+        "F_L(u) = exp(-u/2) sum_k c_k u^k, u = (q b)^2/2, of the transverse (Sigma') and longitudinal (Sigma'') spin "
+        "responses, from one-body densities of the shell model (GCN5082 interaction). 129Xe is scaled to S00(0) of "
+        "arXiv:1304.7684; 131Xe needs no scaling. Normalised as in arXiv:2007.08529: S00 = sum_L (F_p + F_n)^2.",
+        "Densities: dmscatter (github.com/ogorton/dmscatter); Klos, Menendez, Gazit, Schwenk, PRD 88, 083516; "
+        "Hoferichter, Menendez, Schwenk, PRD 102, 074018",
+        "1304.7684", "10.1103/PhysRevD.88.083516", FACTS,
+        {
+            "isotope": ("text", "mass number and symbol"),
+            "L": ("1", "multipole order"),
+            "response": ("text", "transverse (Sigma') or longitudinal (Sigma'')"),
+            "nucleon": ("text", "proton or neutron"),
+            "oscillator_fm": ("fm", "oscillator length b"),
+            **{f"c{k}": ("1", f"coefficient of u^{k}") for k in range(8)},
+        },
+    ),
     "xenonnt_2024_templates": _templates(2024),
     "xenonnt_2026_templates": _templates(2026),
     "xenonnt_2024_s2_bins": CardText(

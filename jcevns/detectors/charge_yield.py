@@ -5,6 +5,8 @@ import abc
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from jcevns.precision import as_float_array
@@ -90,6 +92,15 @@ class TabulatedChargeYield(AbstractChargeYield):
 
     energy_keV: Float[Array, " node"] = eqx.field(converter=as_float_array)
     values: Float[Array, " node"] = eqx.field(converter=as_float_array)
+
+    def __check_init__(self):
+        if isinstance(self.energy_keV, Tracer) or isinstance(self.values, Tracer):
+            return
+        energy, values = np.asarray(self.energy_keV), np.asarray(self.values)
+        if energy.shape != values.shape or energy.size < 2 or not (np.all(np.diff(energy) > 0) and energy[0] >= 0):
+            raise ValueError("charge_yield table: energies must be at least two, increase and not be negative (keV)")
+        if not (np.all(values >= 0) and np.all(np.diff(energy * values) > 0)):
+            raise ValueError("charge_yield table: electrons T Q_y(T) must be positive and increase with the energy")
 
     def __call__(self, recoil_keV):
         """Q_y by linear interpolation."""

@@ -62,7 +62,7 @@ def interpolated_response(
     """
     nodes_keV, probability = np.asarray(nodes_keV, float), np.asarray(probability, float)
     _check_exposure(exposure)
-    if nodes_keV.ndim != 1 or nodes_keV.size < 2 or np.any(np.diff(nodes_keV) <= 0) or nodes_keV[0] < 0:
+    if nodes_keV.ndim != 1 or nodes_keV.size < 2 or not (np.all(np.diff(nodes_keV) > 0) and nodes_keV[0] >= 0):
         raise ValueError("response energies must be at least two, increase and not be negative (keV)")
     if probability.ndim != 2 or probability.shape[1] != nodes_keV.size:
         raise ValueError(f"response has shape {probability.shape}, expected (bins, {nodes_keV.size} energies)")
@@ -101,8 +101,14 @@ def charge_response(
     """
     edges = np.asarray(edges_electrons, float)
     _check_exposure(exposure)
-    if edges.ndim != 1 or edges.size < 2 or np.any(np.diff(edges) <= 0) or edges[0] <= 0:
+    if edges.ndim != 1 or edges.size < 2 or not (np.all(np.diff(edges) > 0) and edges[0] > 0):
         raise ValueError("bin edges must be at least two, increase and be positive (electrons)")
+    if efficiency is not None:
+        energy, acceptance = (np.asarray(column, float) for column in efficiency)
+        if energy.shape != acceptance.shape or energy.size < 2 or not np.all(np.diff(energy) > 0):
+            raise ValueError("efficiency: energies must be at least two and increase (keV)")
+        if not np.all((acceptance >= 0) & (acceptance <= 1)):
+            raise ValueError("efficiency: values must be between 0 and 1")
     bins = edges.size - 1
     if panels is None:
         panels = 1 if efficiency is None else 8

@@ -101,6 +101,11 @@ class Experiment(eqx.Module):
             raise ValueError(f"{here}: no background may be called {SIGNAL!r}, the theory predicts that one")
         for label, counts in {"observed": self.observed, **self.backgrounds}.items():
             _check_counts(f"{here}: {label}", counts, bins)
+        correction = np.broadcast_to(1.0, bins) if isinstance(self.correction, Tracer) else self.correction
+        if correction.shape not in ((), (bins,)) or not np.all(
+            np.isfinite(correction) & (np.asarray(correction) >= 0)
+        ):
+            raise ValueError(f"{here}: correction must be {bins} factors, finite and not negative")
         names = [n.name for n in self.nuisances]
         if len(set(names)) != len(names):
             raise ValueError(f"{here}: two nuisances share a name among {', '.join(names)}")

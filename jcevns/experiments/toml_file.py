@@ -1,5 +1,6 @@
 """A user's experiment from a TOML file."""
 
+import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +26,24 @@ _KEYS = {
     "name", "observable", "bin_edges", "observed", "exposure_tonne_year", "shape", "notes",
     "response", "backgrounds", "nuisances", "correction",
 }  # fmt: skip
+_RESPONSE_KEYS = {"probabilities", "charge_yield", "gain_per_electron", "field_V_per_cm", "efficiency"}
+_NUISANCE_KEYS = {"name", "sigma", "components", "shared"}
 _RESPONSES = "a [response] needs 'probabilities = FILE.csv' or 'charge_yield = nest | power-law | FILE.csv'"
+
+
+def _only(mapping: Mapping[str, Any], known: set[str], where: str) -> None:
+    unknown = sorted(set(mapping) - known)
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], known, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise ValueError(f"{where}: unknown key {unknown[0]!r}{hint}, known are {', '.join(sorted(known))}")
+
+
+def _positive(mapping: Mapping[str, Any], key: str, path: Path, default: float) -> float:
+    value = float(_get(mapping, key, (int, float), path, default))
+    if not 0 < value < np.inf:
+        raise ValueError(f"{path}: key {key!r} is {value:g}, it must be positive")
+    return value
 
 
 def _get(mapping: Mapping[str, Any], key: str, kind: type | tuple[type, ...], path: Path, default: Any = ...) -> Any:
@@ -49,7 +67,7 @@ def _numbers(mapping: Mapping[str, Any], key: str, path: Path, default: Any = ..
 
 def _charge_yield(text: str, section: Mapping[str, Any], path: Path) -> AbstractChargeYield:
     if text == "nest":
-        return NestChargeYield(field=float(_get(section, "field_V_per_cm", (int, float), path, 88.0)))
+        return NestChargeYield(field=_positive(section, "field_V_per_cm", path, 88.0))
     if text == "power-law":
         return PowerLawChargeYield()
     if text.endswith(".csv"):
@@ -59,6 +77,7 @@ def _charge_yield(text: str, section: Mapping[str, Any], path: Path) -> Abstract
 
 
 def _response(section: Mapping[str, Any], edges: np.ndarray, bins: int, exposure: float, path: Path) -> Response:
+    _only(section, _RESPONSE_KEYS, f"{path}: [response]")
     if "probabilities" in section:
         columns = [f"bin{i}" for i in range(bins)]
         file = path.parent / _get(section, "probabilities", str, path)
@@ -66,7 +85,7 @@ def _response(section: Mapping[str, Any], edges: np.ndarray, bins: int, exposure
         return interpolated_response(table["recoil_keV"], np.stack([table[c] for c in columns]), exposure)
     if "charge_yield" not in section:
         raise ValueError(f"{path}: {_RESPONSES}")
-    gain = float(_get(section, "gain_per_electron", (int, float), path, 1.0))
+    gain = _positive(section, "gain_per_electron", path, 1.0)
     efficiency = None
     if "efficiency" in section:
         table = datasets.read_csv(path.parent / _get(section, "efficiency", str, path), ("recoil_keV", "efficiency"))
@@ -75,6 +94,20 @@ def _response(section: Mapping[str, Any], edges: np.ndarray, bins: int, exposure
     if edges.size != bins + 1:
         raise ValueError(f"{path}: bin_edges must hold {bins + 1} numbers for {bins} observed counts")
     return charge_response(charge_yield, edges / gain, exposure, efficiency)
+
+
+def _nuisance(entry: Any, path: Path) -> Nuisance:
+    if not isinstance(entry, dict):
+        raise ValueError(f"{path}: nuisances must be written as [[nuisances]] tables")
+    name = _get(entry, "name", str, path)
+    _only(entry, _NUISANCE_KEYS, f"{path}: nuisance {name!r}")
+    components = _get(entry, "components", list, path, [SIGNAL])
+    if not all(isinstance(c, str) for c in components):
+        raise ValueError(f"{path}: nuisance {name!r}: components must be a list of names")
+    shared = entry.get("shared", False)
+    if not isinstance(shared, bool):
+        raise ValueError(f"{path}: nuisance {name!r}: shared must be true or false, not {shared!r}")
+    return Nuisance(name, float(_get(entry, "sigma", (int, float), path)), tuple(components), shared)
 
 
 def load_experiment(path: str | Path) -> Experiment:
@@ -96,27 +129,13 @@ def load_experiment(path: str | Path) -> Experiment:
         raise ValueError(f"{path}: cannot read the experiment file: {error.strerror or error}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not a valid TOML file: {error}") from None
-    unknown = sorted(set(raw) - _KEYS)
-    if unknown:
-        raise ValueError(f"{path}: unknown key {unknown[0]!r}, known are {', '.join(sorted(_KEYS))}")
+    _only(raw, _KEYS, str(path))
 
     observed = _numbers(raw, "observed", path)
     edges = _numbers(raw, "bin_edges", path, [])
     exposure = float(_get(raw, "exposure_tonne_year", (int, float), path))
     shape = _get(raw, "shape", str, path, "bahcall1996")
     backgrounds = _get(raw, "backgrounds", dict, path, {})
-    nuisances = []
-    for entry in _get(raw, "nuisances", list, path, []):
-        if not isinstance(entry, dict):
-            raise ValueError(f"{path}: nuisances must be written as [[nuisances]] tables")
-        nuisances.append(
-            Nuisance(
-                _get(entry, "name", str, path),
-                float(_get(entry, "sigma", (int, float), path)),
-                tuple(_get(entry, "components", list, path, [SIGNAL])),
-                entry.get("shared", False) is True,
-            )
-        )
     try:
         return Experiment(
             name=_get(raw, "name", str, path),
@@ -125,7 +144,7 @@ def load_experiment(path: str | Path) -> Experiment:
             response=_response(_get(raw, "response", dict, path), edges, observed.size, exposure, path),
             observed=observed,
             backgrounds={name: _numbers(backgrounds, name, path) for name in backgrounds},
-            nuisances=nuisances,
+            nuisances=[_nuisance(entry, path) for entry in _get(raw, "nuisances", list, path, [])],
             correction=_numbers(raw, "correction", path, [1.0] * observed.size),
             observable=_get(raw, "observable", str, path, "bin"),
             bin_edges=tuple(map(float, edges)),

@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from scipy.optimize import elementwise
 
 from jcevns.constants import ONE_SIGMA, chi2_threshold
 from jcevns.experiments.catalogue import experiment
 from jcevns.experiments.experiment import Experiment
 from jcevns.inference.batch import Profiles, profile_signals
+from jcevns.inference.roots import find_roots
 from jcevns.likelihood import joint
 from jcevns.likelihood.joint import FLUX_PULL, Likelihood
 from jcevns.physics.cross_sections import StandardModel
@@ -36,7 +36,6 @@ __all__ = [
 _LEVELS = (ONE_SIGMA, 0.90)
 _GRID = 32  # bracketing only; every number reported is a refined root
 _WIDEST = 1e6  # times the scale of a parameter: where the search for an upper end stops
-_ROOT = {"xrtol": 1e-10, "xatol": 0.0}
 _BATCH = 16  # points are fitted in batches of one size, so that one compilation serves grid and refinement
 
 
@@ -235,10 +234,9 @@ def _minimum(curve: Callable, grid: np.ndarray, chi2: np.ndarray, slope: np.ndar
         return float(grid[0])
     for left, right in ((best - 1, best), (best, best + 1)):
         if left >= 0 and right < grid.size and slope[left] < 0 <= slope[right]:
-            root = elementwise.find_root(
-                lambda x: curve(x)[1], (grid[left : left + 1], grid[right : right + 1]), tolerances=_ROOT
-            )
-            return float(root.x[0])
+            low, high = slice(left, left + 1), slice(right, right + 1)
+            root = find_roots(lambda x: curve(x)[1], grid[low], grid[high], slope[low], slope[high])
+            return float(root[0])
     return float(grid[best])
 
 
@@ -249,16 +247,15 @@ def _crossings(
     height = np.asarray(levels)[:, None]
     below = chi2[None, :] <= height
     row, cell = np.nonzero(below[:, 1:] != below[:, :-1])
-    if not row.size:
-        return [[] for _ in levels]
     wanted = np.asarray(levels)[row]
-    roots = elementwise.find_root(
-        lambda x, level: curve(x)[0] - level, (grid[cell], grid[cell + 1]), args=(wanted,), tolerances=_ROOT
-    ).x
-    return [
-        [(float(x), bool(below[level, c + 1])) for x, c, r in zip(roots, cell, row, strict=True) if r == level]
-        for level in range(len(levels))
-    ]
+    roots = np.empty(0)
+    if row.size:
+        at_left, at_right = chi2[cell] - wanted, chi2[cell + 1] - wanted
+        roots = find_roots(lambda x: curve(x)[0] - wanted, grid[cell], grid[cell + 1], at_left, at_right)
+    found: list[list[tuple[float, bool]]] = [[] for _ in levels]
+    for x, c, r in zip(roots, cell, row, strict=True):
+        found[r].append((float(x), bool(below[r, c + 1])))
+    return found
 
 
 def _segments(crossings: list[tuple[float, bool]]) -> tuple[tuple[float | None, float | None], ...]:
@@ -316,7 +313,9 @@ def estimate(likelihood: Likelihood, parameter: str | Parameter) -> Estimate:
         intervals.append(Interval(cl, depth, lower, upper, segments))
 
     _, _, ends = profile_curve(likelihood, quantity, [best] + [x for level in found for x, _ in level])
-    significance = None if quantity.null is None else float(np.sqrt(max(at_best[1] - chi2_min, 0.0)))
+    impossible = np.isposinf(lowest.chi2)
+    at_null = np.inf if impossible[-1] else at_best[-1]
+    significance = None if quantity.null is None else float(np.sqrt(max(at_null - chi2_min, 0.0)))
     sigma = np.asarray(likelihood.model.sigma)
     return Estimate(
         parameter=quantity.name,
@@ -327,8 +326,8 @@ def estimate(likelihood: Likelihood, parameter: str | Parameter) -> Estimate:
         interval_90=intervals[1],
         chi2_min=chi2_min,
         significance=significance,
-        valid=bool(np.all(ends.valid) and np.all(lowest.valid)),
-        edm=float(max(np.max(ends.edm), np.max(lowest.edm))),
+        valid=bool(np.all(ends.valid) and np.all(lowest.valid | impossible)),
+        edm=float(max(np.max(ends.edm), np.max(lowest.edm[~impossible]))),
         pulls=dict(zip(likelihood.nuisances, map(float, np.expm1(lowest.theta[:, 0]) / sigma), strict=True)),
         flux_pull=FLUX_PULL in likelihood.nuisances,
         data_status=dict(likelihood.data_status()),

@@ -89,7 +89,9 @@ def _derivatives(
     for e, (first, stop) in enumerate(layout.bins):
         parts = _scaled_templates(layout, model, signal, factor, e)
         bins = range(stop - first)
-        inverse = _keep([1 / _total([rows[i] for _, rows in parts]) for i in bins])
+        # A bin in which nothing is expected is harmless if nothing was seen there; else chi2 says infinite.
+        totals = [_total([rows[i] for _, rows in parts]) for i in bins]
+        inverse = _keep([1 / jnp.where(n > 0, n, 1) for n in totals])
         ratio = [observed[first + i] * inverse[i] for i in bins]
         excess = _keep([1 - r for r in ratio])
         weight = _keep([r * v for r, v in zip(ratio, inverse, strict=True)])
@@ -180,7 +182,7 @@ def _chi2(layout: Layout, model: TemplateModel, observed: Array, signal: Array, 
             expected = _total([rows[i] for _, rows in parts])
             count = observed[first + i]
             value = value + 2 * (expected - count + xlogy(count, count) - xlogy(count, expected))
-            slopes.append(2 * (1 - count / expected) * scale)
+            slopes.append(2 * (1 - count / jnp.where(expected > 0, expected, 1)) * scale)
     return value, jnp.stack(slopes)
 
 

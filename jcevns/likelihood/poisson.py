@@ -43,6 +43,12 @@ def poisson_chi2(expected: Float[Array, " bin"], observed: Float[Array, " bin"])
     return 2 * jnp.sum(expected - observed + xlogy(observed, observed) - xlogy(observed, expected))
 
 
+def _ratio(observed: Array, expected: Array) -> Array:
+    """D/N, 0 where D = 0 even if nothing is expected there."""
+    empty = observed == 0
+    return jnp.where(empty, 0.0, observed / jnp.where(empty, 1.0, expected))
+
+
 def _components(
     model: TemplateModel, signal: Float[Array, " bin"], theta: Float[Array, " nuisance"]
 ) -> tuple[Float[Array, "component bin"], Float[Array, "component nuisance"]]:
@@ -71,13 +77,14 @@ def chi2_derivatives(
     parts, loading = _components(model, signal, theta)
     expected = jnp.sum(parts, axis=0)
     jacobian = loading.T @ parts  # dN/dtheta, (nuisance, bin)
-    ratio = model.observed / expected
+    ratio = _ratio(model.observed, expected)
+    per_count = _ratio(ratio, expected)
     # The second derivative of N is the jacobian's own: d2N/dtheta_j dtheta_k = sum_c loading_cj loading_ck part_c.
     strength = parts @ (1 - ratio)
     value, slope, curvature = penalty(theta, model.sigma)
     value = value + poisson_chi2(expected, model.observed)
     gradient = 2 * jacobian @ (1 - ratio) + slope
-    hessian = 2 * (jacobian * (ratio / expected)) @ jacobian.T
+    hessian = 2 * (jacobian * per_count) @ jacobian.T
     hessian = hessian + 2 * (loading.T * strength) @ loading + jnp.diag(curvature)
     return value, gradient, hessian
 
@@ -87,7 +94,7 @@ def signal_slope(
 ) -> Float[Array, " bin"]:
     """Partial derivative of chi2 with respect to the signal, at fixed log-factors."""
     factor = jnp.exp(model.signal_loading @ theta) @ model.owner
-    return 2 * (1 - model.observed / expected) * factor
+    return 2 * (1 - _ratio(model.observed, expected)) * factor
 
 
 def starts(model: TemplateModel, signal: Float[Array, " bin"]) -> Float[Array, "start nuisance"]:
@@ -102,7 +109,8 @@ def starts(model: TemplateModel, signal: Float[Array, " bin"]) -> Float[Array, "
     down = jnp.minimum(wanted, 0.0)
     power = (1 - down)[:, None] * jnp.log(model.sigma**2)
     used = model.signal_loading > 0
-    share = jnp.where(used, jnp.exp(power - jnp.max(jnp.where(used, power, -jnp.inf), axis=1, keepdims=True)), 0.0)
+    largest = jnp.max(jnp.where(used, power, -jnp.inf), axis=1, keepdims=True, initial=-jnp.inf)
+    share = jnp.where(used, jnp.exp(power - largest), 0.0)
     share = share / jnp.maximum(jnp.sum(share, axis=1, keepdims=True), 1e-30)
     users = jnp.sum(model.signal_loading, axis=0)
     first = down @ share / jnp.maximum(users, 1.0)

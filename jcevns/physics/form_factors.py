@@ -130,6 +130,20 @@ def _coth_excess(x2: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     x = jnp.sqrt(safe)
     y = jnp.where(small, x2, 0.0)
     series = 1 / 3 - y * (
-        1 / 45 - y * (2 / 945 - y * (1 / 4725 - y * (2 / 93555 - y * (1382 / 638512875 - y * 4 / 18243225))))
+        1 / 45
+        - y
+        * (
+            2 / 945
+            - y
+            * (
+                1 / 4725
+                - y
+                * (
+                    2 / 93555
+                    - y
+                    * (1382 / 638512875 - y * (4 / 18243225 - y * (7234 / 325641566250 - y * 87734 / 38979295480125)))
+                )
+            )
+        )
     )
     return jnp.where(small, series, (x / jnp.tanh(x) - 1) / safe)

@@ -10,7 +10,25 @@ from jaxtyping import Array, Float
 from jcevns import datasets
 from jcevns.constants import AVOGADRO
 
-__all__ = ["Nucleus", "Target", "mirror_sin2w", "xenon"]
+__all__ = ["Nucleus", "SpinMultipoles", "Target", "mirror_sin2w", "xenon"]
+
+
+class SpinMultipoles(eqx.Module):
+    """Shell-model multipoles of the spin responses (card `spin_multipoles`); zero for a nucleus without spin.
+
+    Attributes:
+        oscillator: length b in fm.
+        transverse: coefficients c_k of Sigma' for proton and neutron, by multipole.
+        longitudinal: the same of Sigma''.
+    """
+
+    oscillator: Float[Array, "*isotope"]
+    transverse: Float[Array, "*isotope 2 multipole power"]
+    longitudinal: Float[Array, "*isotope 2 multipole power"]
+
+
+def _no_spin() -> SpinMultipoles:
+    return SpinMultipoles(jnp.asarray(1.0), jnp.zeros((2, 1, 1)), jnp.zeros((2, 1, 1)))
 
 
 class Nucleus(eqx.Module):
@@ -21,12 +39,14 @@ class Nucleus(eqx.Module):
         A: mass number.
         mass: nuclear mass in MeV.
         spin: total angular momentum J of the ground state.
+        multipoles: of the spin responses.
     """
 
     Z: Float[Array, "*isotope"]
     A: Float[Array, "*isotope"]
     mass: Float[Array, "*isotope"]
     spin: Float[Array, "*isotope"]
+    multipoles: SpinMultipoles = eqx.field(default_factory=_no_spin)
 
     @property
     def N(self) -> Float[Array, "*isotope"]:
@@ -70,9 +90,29 @@ def target_from_isotopes(names, Z, A, mass, spin, abundance, atomic_mass_u) -> T
     if np.any(np.asarray(mass) <= 0) or np.any(atomic_mass_u <= 0):
         raise ValueError("isotope masses must be positive (MeV for nuclei, u for atoms)")
     grams_per_mole = (abundance * atomic_mass_u).sum()
-    nuclei = Nucleus(*(jnp.asarray(np.asarray(x, float)) for x in (Z, A, mass, spin)))
+    names = tuple(map(str, names))
+    columns = (jnp.asarray(np.asarray(x, float)) for x in (Z, A, mass, spin))
+    nuclei = Nucleus(*columns, multipoles=_multipoles(names))
     atoms = abundance * (1e6 * AVOGADRO / grams_per_mole)
-    return Target(nuclei, jnp.asarray(atoms), tuple(map(str, names)))
+    return Target(nuclei, jnp.asarray(atoms), names)
+
+
+def _multipoles(names: tuple[str, ...]) -> SpinMultipoles:
+    """Tabulated multipoles of the isotopes, stacked; zeros for those without."""
+    table = datasets.read_table("spin_multipoles")
+    orders = sorted(set(table["L"]))
+    powers = sum(name.startswith("c") for name in table)
+    oscillator = np.ones(len(names))
+    arrays = {kind: np.zeros((len(names), 2, len(orders), powers)) for kind in ("transverse", "longitudinal")}
+    for row, isotope in enumerate(table["isotope"]):
+        if str(isotope) not in names:
+            continue
+        i = names.index(str(isotope))
+        nucleon = ("proton", "neutron").index(str(table["nucleon"][row]))
+        oscillator[i] = table["oscillator_fm"][row]
+        series = [table[f"c{k}"][row] for k in range(powers)]
+        arrays[str(table["response"][row])][i, nucleon, orders.index(table["L"][row])] = series
+    return SpinMultipoles(*(jnp.asarray(x) for x in (oscillator, arrays["transverse"], arrays["longitudinal"])))
 
 
 def xenon() -> Target:

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.container import Container
 from matplotlib.lines import Line2D
-from scipy.stats import chi2
+from scipy.special import gammaincinv
 
 from jcevns.constants import ONE_SIGMA, chi2_threshold
 from jcevns.experiments.experiment import SIGNAL, Experiment
@@ -54,8 +54,8 @@ def poisson_errors(counts: np.ndarray) -> np.ndarray:
     """Central 68.27% Poisson interval (Garwood) around observed counts, as (down, up) distances."""
     counts = np.asarray(counts, float)
     tail = (1 - ONE_SIGMA) / 2
-    lower = np.where(counts > 0, chi2.ppf(tail, 2 * np.maximum(counts, 0.5)) / 2, 0.0)
-    upper = chi2.ppf(1 - tail, 2 * (counts + 1)) / 2
+    lower = np.where(counts > 0, gammaincinv(np.maximum(counts, 0.5), tail), 0.0)
+    upper = gammaincinv(counts + 1, 1 - tail)
     return np.stack([counts - lower, upper - counts])
 
 

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,11 +83,13 @@ def compare(estimates: Mapping[tuple[str, str], Estimate]) -> list[Comparison]:
 
 
 def estimate_json(estimate: Estimate) -> dict[str, Any]:
-    """An estimate as JSON: intervals as [lower, upper], null for an open end."""
+    """An estimate as JSON: intervals as [lower, upper], null for an open end or an infinite significance."""
     out = dataclasses.asdict(estimate)
     for key in ("interval_68", "interval_90"):
         interval = getattr(estimate, key)
         out[key] = [interval.lower, interval.upper]
+    if estimate.significance is not None and not math.isfinite(estimate.significance):
+        out["significance"] = None
     out["experiments"] = list(estimate.experiments)
     return out
 

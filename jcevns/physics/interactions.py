@@ -1,0 +1,265 @@
+"""New neutrino-nucleus interactions through a mediator (eqs. 5-10 of arXiv:2411.11749).
+
+Each cross section is a polynomial in the coupling: dsigma = dsigma_SM + g^2 (interference) + g^4 (quadratic).
+The three parts are what an interaction gives; everything else follows. Couplings are dimensionless, masses in
+MeV, cross sections in MeV^-3. Pseudoscalar exchange is suppressed by nuclear spin and by T^2/E^2 and negligible.
+"""
+
+import abc
+from collections.abc import Mapping
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jcevns.constants import FERMI_CONSTANT, NEUTRON_MASS, PROTON_MASS
+from jcevns.physics.cross_sections import AbstractInverseEnergyInteraction, StandardModel, weak_charge
+from jcevns.physics.nuclei import Nucleus
+from jcevns.physics.spin_structure import longitudinal_s00, transverse_s00
+from jcevns.precision import as_float_array
+
+__all__ = [
+    "INTERACTIONS",
+    "AbstractMediator",
+    "AxialVectorMediator",
+    "ScalarMediator",
+    "TensorMediator",
+    "VectorMediator",
+    "interaction",
+    "propagator",
+]
+
+
+def propagator(mass: Float[Array, ""], recoil: Float[Array, "*t"], nucleus: Nucleus) -> Float[Array, "*t"]:
+    """P = m_a^2 + 2 m_N T in MeV^2, the denominator of every mediator."""
+    return mass**2 + 2 * nucleus.mass * recoil
+
+
+def _check_mediator(mediator: Any) -> None:
+    for name, symbol in (("mass", "mediator mass in MeV"), ("coupling", "coupling")):
+        value = getattr(mediator, name)
+        try:
+            values = np.asarray(value)
+        except Exception:  # a tracer has no value to check
+            return
+        if not np.all(np.isfinite(values) & (values >= 0)):
+            raise ValueError(f"{symbol} {values!s} must be finite and not negative")
+
+
+class AbstractMediator(AbstractInverseEnergyInteraction):
+    """An interaction whose strength is a polynomial in g^2 on top of the Standard Model.
+
+    Attributes:
+        mass: mediator mass in MeV.
+        coupling: g, dimensionless, the geometric mean of the couplings to neutrinos and to quarks.
+        standard_model: what it is added to.
+    """
+
+    mass: eqx.AbstractVar[Float[Array, ""]]
+    coupling: eqx.AbstractVar[Float[Array, ""]]
+    standard_model: eqx.AbstractVar[StandardModel]
+
+    @abc.abstractmethod
+    def interference(self, recoil: Float[Array, "*t"], nucleus: Nucleus) -> Float[Array, "3 *t"]:
+        """Coefficients of E^0, E^-1, E^-2 of the term in g^2, per g^2."""
+
+    @abc.abstractmethod
+    def quadratic(self, recoil: Float[Array, "*t"], nucleus: Nucleus) -> Float[Array, "3 *t"]:
+        """Coefficients of E^0, E^-1, E^-2 of the term in g^4, per g^4."""
+
+    def energy_coefficients(self, recoil, nucleus):
+        """Standard Model plus both terms."""
+        g2 = self.coupling**2
+        new = self.interference(recoil, nucleus) + g2 * self.quadratic(recoil, nucleus)
+        return self.standard_model.energy_coefficients(recoil, nucleus) + g2 * new
+
+
+class ScalarMediator(AbstractMediator):
+    """Scalar mediator (eqs. 5 and 9 of arXiv:2411.11749), added to the Standard Model without interference.
+
+    Attributes:
+        mass: MeV.
+        coupling: g_S.
+        standard_model: what it is added to.
+        f_p: quark mass fractions (f_Tu, f_Td) of the proton (arXiv:1506.04142).
+        f_n: of the neutron.
+        quark_masses: (m_u, m_d) in MeV.
+    """
+
+    mass: Float[Array, ""] = eqx.field(converter=as_float_array, default=10.0)
+    coupling: Float[Array, ""] = eqx.field(converter=as_float_array, default=0.0)
+    standard_model: StandardModel = eqx.field(default_factory=StandardModel)
+    f_p: Float[Array, "2"] = eqx.field(converter=as_float_array, default=(0.0208, 0.0411))
+    f_n: Float[Array, "2"] = eqx.field(converter=as_float_array, default=(0.0189, 0.0451))
+    quark_masses: Float[Array, "2"] = eqx.field(converter=as_float_array, default=(2.2, 4.7))
+
+    def __check_init__(self):
+        _check_mediator(self)
+
+    def charge(self, nucleus: Nucleus) -> Float[Array, "..."]:
+        """C_S^2/g_S^2 (eq. 9), 2244.5 on xenon."""
+        proton = PROTON_MASS * jnp.sum(self.f_p / self.quark_masses)
+        neutron = NEUTRON_MASS * jnp.sum(self.f_n / self.quark_masses)
+        return nucleus.Z * proton + nucleus.N * neutron
+
+    def interference(self, recoil, nucleus):
+        """None: a scalar flips the neutrino's chirality."""
+        return jnp.zeros((3, *recoil.shape), recoil.dtype)
+
+    def quadratic(self, recoil, nucleus):
+        """Eq. 5 per g_S^4: all of it goes as 1/E^2."""
+        q2 = 2 * nucleus.mass * recoil
+        ratio = self.charge(nucleus) / propagator(self.mass, recoil, nucleus)
+        form = self.standard_model.form_factor(q2, nucleus)
+        value = (nucleus.mass * ratio * form) ** 2 * recoil / (4 * jnp.pi)
+        zero = jnp.zeros_like(value)
+        return jnp.stack([zero, zero, value])
+
+
+class VectorMediator(AbstractMediator):
+    """Vector mediator (eqs. 6 and 10 of arXiv:2411.11749), interfering with the Standard Model.
+
+    Attributes:
+        mass: MeV.
+        coupling: g_V.
+        standard_model: what it interferes with.
+        kappa: 1 for universal couplings (destructive on xenon), -1/3 for B-L (constructive).
+    """
+
+    mass: Float[Array, ""] = eqx.field(converter=as_float_array, default=10.0)
+    coupling: Float[Array, ""] = eqx.field(converter=as_float_array, default=0.0)
+    standard_model: StandardModel = eqx.field(default_factory=StandardModel)
+    kappa: float = eqx.field(static=True, default=1.0)
+
+    def __check_init__(self):
+        _check_mediator(self)
+
+    def _parts(self, recoil, nucleus):
+        """Standard Model coefficients per Q_V^2, Q_V, and the shift of Q_V per g^2."""
+        # Q_V + kappa 3 A g^2/(sqrt2 G_F P) replaces Q_V: written so, Q_V = 0 is no special point.
+        model, q2 = self.standard_model, 2 * nucleus.mass * recoil
+        common = (FERMI_CONSTANT**2 / np.pi) * nucleus.mass * model.form_factor(q2, nucleus) ** 2
+        unit = jnp.stack([common, -common * recoil, -common * recoil * (nucleus.mass / 2)])
+        strength = 3 * self.kappa / (np.sqrt(2.0).item() * FERMI_CONSTANT)
+        shift = strength * nucleus.A / propagator(self.mass, recoil, nucleus)
+        return unit, weak_charge(nucleus, model.sin2w), shift
+
+    def interference(self, recoil, nucleus):
+        """2 Q_V x shift."""
+        unit, charge, shift = self._parts(recoil, nucleus)
+        return unit * (2 * charge * shift)
+
+    def quadratic(self, recoil, nucleus):
+        """The shift squared."""
+        unit, _, shift = self._parts(recoil, nucleus)
+        return unit * shift**2
+
+
+AXIAL_CHARGE = 0.842 - 0.427
+"""Delta_u + Delta_d of the nucleon, u and d only (arXiv:2007.08529)."""
+
+TENSOR_CHARGE = 0.58
+"""delta_u + delta_d of the nucleon (lattice average used in arXiv:2007.08529)."""
+
+
+class AxialVectorMediator(AbstractMediator):
+    """Axial-vector mediator (eq. 7 of arXiv:2411.11749) on nuclei with spin, added to the Standard Model.
+
+    Attributes:
+        mass: MeV.
+        coupling: g_A.
+        standard_model: what it is added to.
+        axial_charge: Delta_u + Delta_d (+ Delta_s, if a strange coupling is wanted), isoscalar.
+    """
+
+    mass: Float[Array, ""] = eqx.field(converter=as_float_array, default=10.0)
+    coupling: Float[Array, ""] = eqx.field(converter=as_float_array, default=0.0)
+    standard_model: StandardModel = eqx.field(default_factory=StandardModel)
+    axial_charge: Float[Array, ""] = eqx.field(converter=as_float_array, default=AXIAL_CHARGE)
+
+    def __check_init__(self):
+        _check_mediator(self)
+
+    def interference(self, recoil, nucleus):
+        """None: it would need an interference of axial and vector nuclear currents, zero after the spin sum."""
+        return jnp.zeros((3, *recoil.shape), recoil.dtype)
+
+    def quadratic(self, recoil, nucleus):
+        """Eq. 7 per g_A^4, with S~_T = (Delta_u + Delta_d)^2 S00_T."""
+        structure = self.axial_charge**2 * transverse_s00(2 * nucleus.mass * recoil, nucleus)
+        common = 2 * nucleus.mass / (2 * nucleus.spin + 1) * structure
+        common = common / propagator(self.mass, recoil, nucleus) ** 2
+        return jnp.stack([2 * common, -2 * recoil * common, nucleus.mass * recoil * common])
+
+
+class TensorMediator(AbstractMediator):
+    """Tensor mediator (eq. 8 of arXiv:2411.11749) on nuclei with spin, added to the Standard Model.
+
+    Attributes:
+        mass: MeV.
+        coupling: g_T.
+        standard_model: what it is added to.
+        tensor_charge: delta_u + delta_d.
+        normalisation: of S~, which the paper does not fix: `trace` has S~_T = 8 delta^2 S00_T and S~_L =
+            32 delta^2 S00_L from the explicit traces (default), `naive` has delta^2 in both; limits on g_T
+            differ by 2.1.
+    """
+
+    mass: Float[Array, ""] = eqx.field(converter=as_float_array, default=10.0)
+    coupling: Float[Array, ""] = eqx.field(converter=as_float_array, default=0.0)
+    standard_model: StandardModel = eqx.field(default_factory=StandardModel)
+    tensor_charge: Float[Array, ""] = eqx.field(converter=as_float_array, default=TENSOR_CHARGE)
+    normalisation: str = eqx.field(static=True, default="trace")
+
+    def __check_init__(self):
+        _check_mediator(self)
+        if self.normalisation not in ("trace", "naive"):
+            raise ValueError(f"tensor normalisation {self.normalisation!r} must be 'trace' or 'naive'")
+
+    def interference(self, recoil, nucleus):
+        """None: a tensor current flips the neutrino's chirality."""
+        return jnp.zeros((3, *recoil.shape), recoil.dtype)
+
+    def quadratic(self, recoil, nucleus):
+        """Eq. 8 per g_T^4."""
+        q2 = 2 * nucleus.mass * recoil
+        factors = (8.0, 32.0) if self.normalisation == "trace" else (1.0, 1.0)
+        common = nucleus.mass / (2 * nucleus.spin + 1) / propagator(self.mass, recoil, nucleus) ** 2
+        transverse = common * self.tensor_charge**2 * factors[0] * transverse_s00(q2, nucleus)
+        longitudinal = common * self.tensor_charge**2 * factors[1] * longitudinal_s00(q2, nucleus)
+        total = 2 * transverse + longitudinal
+        return jnp.stack([total, -recoil * total, -nucleus.mass * recoil * transverse])
+
+
+INTERACTIONS: Mapping[str, tuple[type[AbstractMediator], dict[str, Any]]] = {
+    "scalar": (ScalarMediator, {}),
+    "vector": (VectorMediator, {"kappa": 1.0}),
+    "b-l": (VectorMediator, {"kappa": -1 / 3}),
+    "axial": (AxialVectorMediator, {}),
+    "tensor": (TensorMediator, {}),
+}
+"""The paper's interactions by name: class and static settings."""
+
+
+def interaction(name: str, mass: Any = 10.0, coupling: Any = 0.0, **options: Any) -> AbstractMediator:
+    """One of the paper's interactions by name.
+
+    Args:
+        name: a key of `INTERACTIONS`.
+        mass: MeV.
+        coupling: dimensionless.
+        options: further fields of the class, such as `normalisation`.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    if name not in INTERACTIONS:
+        import difflib
+
+        near = difflib.get_close_matches(name, INTERACTIONS, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise ValueError(f"unknown interaction {name!r}{hint}: choose from {', '.join(INTERACTIONS)}")
+    kind, settings = INTERACTIONS[name]
+    return kind(mass=mass, coupling=coupling, **{**settings, **options})

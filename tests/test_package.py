@@ -1,0 +1,127 @@
+"""The package as a whole: import without side effects, public names, size of modules, doctests."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import json
+import pkgutil
+from pathlib import Path
+
+import pytest
+
+import jcevns
+from tests.reference import run_python
+
+SOURCE = Path(jcevns.__file__).parent
+PUBLIC = [
+    "EXPERIMENTS",
+    "AbstractChargeYield",
+    "AbstractFormFactor",
+    "AbstractInteraction",
+    "AbstractInverseEnergyInteraction",
+    "DataError",
+    "Estimate",
+    "Experiment",
+    "Fit",
+    "Helm",
+    "Interval",
+    "KleinNystrand",
+    "Likelihood",
+    "NestChargeYield",
+    "NeutrinoFlux",
+    "Nucleus",
+    "Nuisance",
+    "Parameter",
+    "PowerLawChargeYield",
+    "Response",
+    "StandardModel",
+    "SymmetrisedFermi",
+    "TabulatedChargeYield",
+    "Target",
+    "Theory",
+    "__version__",
+    "b8",
+    "charge_response",
+    "chi2_threshold",
+    "correction_factors",
+    "counts_above",
+    "estimate",
+    "experiment",
+    "hep",
+    "interpolated_response",
+    "load_experiment",
+    "measure",
+    "profile",
+    "profile_curve",
+    "recoil_spectrum",
+    "signal",
+    "signal_counts",
+    "xenon",
+]
+ENTRY_POINTS = ("jcevns.cli", "jcevns.__main__")
+MODULES = sorted(
+    m.name for m in pkgutil.walk_packages(jcevns.__path__, "jcevns.") if not m.name.startswith(ENTRY_POINTS)
+)
+
+
+def test_import_has_no_side_effect() -> None:
+    done = run_python(
+        "import json, os, sys, warnings\n"
+        "before = dict(os.environ), list(warnings.filters)\n"
+        "import jcevns\n"
+        "import jax\n"
+        "assert before[0] == dict(os.environ)\n"
+        "loaded = [m for m in ('matplotlib', 'numpyro', 'optax', 'tqdm', 'click') if m in sys.modules]\n"
+        "print(json.dumps([jax.config.jax_enable_x64, jax.config.jax_numpy_dtype_promotion, loaded]))\n",
+        "-W",
+        "error",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert json.loads(done.stdout) == [False, "standard", []]
+
+
+def test_messages_without_run_time_type_checks() -> None:
+    """What the type checker of this test session would catch first."""
+    done = run_python(
+        "from jcevns import Nuisance\n"
+        "try:\n"
+        "    Nuisance('a', 0.1, 'flat')\n"
+        "except ValueError as error:\n"
+        "    print(error)\n"
+    )
+    assert done.stdout == "nuisance 'a': components must be a non-empty tuple of names\n", done.stderr
+
+
+def test_public_names() -> None:
+    assert sorted(jcevns.__all__) == sorted(PUBLIC)
+    for name in PUBLIC:
+        assert hasattr(jcevns, name), name
+        assert name == "__version__" or getattr(jcevns, name).__doc__, name
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_module_exports_what_it_says(name) -> None:
+    module = importlib.import_module(name)
+    assert module.__doc__
+    for public in getattr(module, "__all__", ()):
+        assert hasattr(module, public), public
+
+
+def test_modules_are_short() -> None:
+    lengths = {
+        str(path.relative_to(SOURCE)): len(path.read_text(encoding="utf-8").splitlines())
+        for path in SOURCE.rglob("*.py")
+    }
+    assert lengths
+    assert {path: length for path, length in lengths.items() if length >= 400} == {}
+
+
+def test_doctests() -> None:
+    attempted = 0
+    for name in ["jcevns", *MODULES]:
+        outcome = doctest.testmod(importlib.import_module(name), report=False)
+        assert outcome.failed == 0, name
+        attempted += outcome.attempted
+    assert attempted > 0
