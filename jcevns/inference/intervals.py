@@ -201,10 +201,8 @@ def profile_curve(
         chi2 and its slope, shape (point,), NaN where the fit is not valid, and the fits themselves.
     """
     values = np.atleast_1d(np.asarray(values, float))
-    batches = -(-values.size // _BATCH)
-    pairs = [
-        _signals(likelihood, parameter.theory, jnp.asarray(batch)) for batch in np.resize(values, (batches, _BATCH))
-    ]
+    padded = np.resize(values, (-(-values.size // _BATCH), _BATCH))
+    pairs = [_signals(likelihood, parameter.theory, batch) for batch in padded]
     counts, change = (np.concatenate(x, axis=1)[:, : values.size] for x in zip(*pairs, strict=True))
     fit = profile_signals(likelihood, counts, chunk=_BATCH)
     slope = np.sum(fit.slope * change, axis=0)
