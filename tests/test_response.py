@@ -190,14 +190,21 @@ def test_interpolated_response_is_the_integral_of_the_piecewise_linear_probabili
     np.testing.assert_allclose(counts(interpolated_response(NODES, probability, 3.5, order=12)), expected, rtol=1e-9)
 
 
-def test_four_nodes_integrate_a_cubic_exactly() -> None:
-    response = interpolated_response(NODES, _probabilities(), 1.0)
+@pytest.mark.parametrize(("order", "degree"), [(2, 2), (4, 6)])
+def test_n_nodes_integrate_a_spectrum_of_degree_2n_minus_2_exactly(order, degree) -> None:
+    """Gauss-Legendre is exact to degree 2n - 1, of which the linear probability takes one."""
+    response = interpolated_response(NODES, _probabilities(), 1.0, order=order)
     T = np.asarray(response.recoil_keV)
-    cubic = np.polynomial.Polynomial([1.0, 0.5, -0.3, 0.02])
+    spectrum = np.polynomial.Polynomial([1.0, 0.5, -0.3, 0.02, -0.03, 0.01, 0.002][: degree + 1])
     expected = [
-        reference.integrate(lambda T, row=row: cubic(T) * np.interp(T, NODES, row), NODES) for row in _probabilities()
+        reference.integrate(lambda T, row=row: spectrum(T) * np.interp(T, NODES, row), NODES)
+        for row in _probabilities()
     ]
-    np.testing.assert_allclose(response(jnp.asarray(cubic(T))), expected, rtol=1e-13)
+    np.testing.assert_allclose(response(jnp.asarray(spectrum(T))), expected, rtol=1e-13)
+
+
+def test_default_order_is_two() -> None:
+    assert interpolated_response(NODES, _probabilities(), 1.0).recoil_keV.size == 2 * (len(NODES) - 1)
 
 
 def test_linear_in_exposure() -> None:

@@ -1,0 +1,178 @@
+"""Grids of theories, and the signals they give."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jcevns.likelihood import joint
+from jcevns.likelihood.joint import Likelihood
+from jcevns.physics.cross_sections import AbstractInteraction, AbstractInverseEnergyInteraction
+from jcevns.physics.interactions import AbstractMediator, interaction
+from jcevns.physics.recoil import Theory, as_theory
+
+__all__ = ["Grid", "coupling_terms", "grid", "grid_signals", "named_interaction"]
+
+_POINTS = 256  # theories folded at a time where nothing is known about their dependence on the axes
+_UNITS = {"mass": "MeV", "coupling": "", "b8_flux": "cm^-2 s^-1", "sin2w": ""}
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """A rectangular grid of theories.
+
+    Attributes:
+        make: keyword arguments named as the axes to an interaction or a theory, traceable by JAX.
+        axes: name to values, in the order of the result's dimensions.
+        name: label of the theory.
+    """
+
+    make: Callable[..., Theory | AbstractInteraction]
+    axes: Mapping[str, np.ndarray]
+    name: str = "theory"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Points along each axis."""
+        return tuple(len(values) for values in self.axes.values())
+
+    @property
+    def units(self) -> dict[str, str]:
+        """Unit of each axis, empty where it has none."""
+        return {name: _UNITS.get(name, "") for name in self.axes}
+
+
+@lru_cache(maxsize=64)
+def named_interaction(name: str) -> Callable[..., AbstractMediator]:
+    """Maker of one of the paper's interactions; the same object every time, so that it is compiled once."""
+    interaction(name)  # an unknown name is an error now, not inside a scan
+    return partial(interaction, name)
+
+
+def grid(theory: str | Callable[..., Theory | AbstractInteraction], **axes: Any) -> Grid:
+    """A grid of theories.
+
+    Args:
+        theory: name of an interaction, or a class or function taking the axes as keyword arguments.
+        axes: name to values, at least one axis; the first varies slowest.
+
+    Raises:
+        ValueError: no axis, an empty one, or values that are not finite and distinct.
+
+    >>> grid("scalar", mass=[1.0, 10.0], coupling=[1e-6, 1e-5, 1e-4]).shape
+    (2, 3)
+    """
+    if not axes:
+        raise ValueError("a grid needs at least one axis, as in grid('scalar', mass=[1, 10], coupling=[1e-6, 1e-5])")
+    arrays = {}
+    for name, values in axes.items():
+        array = np.atleast_1d(np.asarray(values, float))
+        if array.ndim != 1 or array.size == 0:
+            raise ValueError(f"axis {name!r} is empty: give at least one value")
+        if not np.all(np.isfinite(array)):
+            raise ValueError(f"axis {name!r} holds values that are not finite")
+        if np.unique(array).size != array.size:
+            raise ValueError(f"axis {name!r} holds a value twice")
+        if name in ("mass", "coupling") and np.any(array < 0):
+            raise ValueError(f"axis {name!r} holds {array.min():g}: it must not be negative")
+        array.setflags(write=False)
+        arrays[name] = array
+    make = named_interaction(theory) if isinstance(theory, str) else theory
+    label = theory if isinstance(theory, str) else getattr(theory, "__name__", type(theory).__name__)
+    return Grid(make, arrays, label)
+
+
+class _Term(AbstractInverseEnergyInteraction):
+    """One power of g^2 of a mediator, as an interaction of its own; not a cross section by itself."""
+
+    mediator: AbstractMediator
+    power: int = eqx.field(static=True)
+
+    def energy_coefficients(self, recoil, nucleus):
+        """The term's coefficients."""
+        parts = (
+            self.mediator.standard_model.energy_coefficients,
+            self.mediator.interference,
+            self.mediator.quadratic,
+        )
+        return parts[self.power](recoil, nucleus)
+
+
+def coupling_terms(likelihood: Likelihood, theory: Theory | AbstractInteraction) -> Float[Array, "3 bin"]:
+    """Signals (S_0, S_2, S_4) of a mediator theory: the signal is S_0 + g^2 S_2 + g^4 S_4 for any coupling g.
+
+    Args:
+        likelihood: the experiments.
+        theory: a mediator, or a theory with one; its coupling does not matter.
+    """
+    theory = as_theory(theory)
+    if not isinstance(theory.interaction, AbstractMediator):
+        raise TypeError(f"{type(theory.interaction).__name__} is not a mediator: its coupling is not factored out")
+    terms = [Theory(_Term(theory.interaction, power), theory.b8_flux) for power in range(3)]
+    return jnp.stack([joint.signal(likelihood, term) for term in terms])
+
+
+@partial(jax.jit, static_argnums=1)
+def _terms(likelihood: Likelihood, make: Callable, values: dict[str, Array]) -> Float[Array, "3 bin point"]:
+    return jax.vmap(lambda v: coupling_terms(likelihood, make(**v)), out_axes=-1)(values)
+
+
+@partial(jax.jit, static_argnums=1)
+def _signals(likelihood: Likelihood, make: Callable, values: dict[str, Array]) -> Float[Array, "bin point"]:
+    return jax.vmap(lambda v: joint.signal(likelihood, make(**v)), out_axes=-1)(values)
+
+
+def _has_terms(theories: Grid) -> bool:
+    """Whether the coupling factors out: a mediator, and an axis of that name."""
+    if "coupling" not in theories.axes:
+        return False
+    first = {name: jnp.asarray(values[0]) for name, values in theories.axes.items()}
+    return isinstance(as_theory(theories.make(**first)).interaction, AbstractMediator)
+
+
+def _in_batches(call: Callable[[dict[str, Array]], Array], values: dict[str, np.ndarray], size: int) -> np.ndarray:
+    """Evaluate along the last axis in batches of one size, so that one compilation serves all."""
+    points = len(next(iter(values.values())))
+    parts = []
+    for first in range(0, points, size):
+        batch = {name: np.resize(column[first : first + size], size) for name, column in values.items()}
+        parts.append(np.asarray(call({name: jnp.asarray(column) for name, column in batch.items()})))
+    return np.concatenate(parts, axis=-1)[..., :points]
+
+
+def grid_signals(likelihood: Likelihood, theories: Grid, rows: slice = slice(None)) -> Float[np.ndarray, "bin point"]:
+    """Expected signal at the points of a grid, last axis fastest.
+
+    A mediator is folded once per mass, whatever the number of couplings; any other theory point by point.
+
+    Args:
+        likelihood: the experiments.
+        theories: the grid.
+        rows: part of the first axis.
+    """
+    axes = dict(theories.axes)
+    first = next(iter(axes))
+    axes[first] = axes[first][rows]
+    if not _has_terms(theories):
+        mesh = np.meshgrid(*axes.values(), indexing="ij")
+        values = {name: column.ravel() for name, column in zip(axes, mesh, strict=True)}
+        size = min(_POINTS, len(mesh[0].ravel()))
+        return _in_batches(lambda v: _signals(likelihood, theories.make, v), values, size)
+    others = {name: values for name, values in axes.items() if name != "coupling"}
+    mesh = np.meshgrid(*others.values(), indexing="ij") if others else [np.zeros(1)]
+    columns = {name: column.ravel() for name, column in zip(others, mesh, strict=False)}
+    columns["coupling"] = np.zeros(mesh[0].size)  # a mediator needs one; the terms do not depend on it
+    terms = _in_batches(lambda v: _terms(likelihood, theories.make, v), columns, min(64, mesh[0].size))
+    squared = axes["coupling"] ** 2
+    bins = terms.shape[1]
+    shape = [len(v) for v in others.values()]
+    position = list(axes).index("coupling")
+    counts = terms[0][..., None] + squared * (terms[1][..., None] + squared * terms[2][..., None])
+    counts = counts.reshape(bins, *shape, squared.size)
+    return np.ascontiguousarray(np.moveaxis(counts, -1, position + 1)).reshape(bins, -1)

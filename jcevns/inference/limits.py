@@ -1,0 +1,210 @@
+"""Excluded couplings at given mediator masses, by root finding on the profile likelihood."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jcevns.constants import chi2_threshold
+from jcevns.inference.batch import Profiles, profile_signals
+from jcevns.inference.grid import Grid, coupling_terms, grid
+from jcevns.inference.roots import find_roots
+from jcevns.likelihood import joint
+from jcevns.likelihood.joint import Likelihood
+from jcevns.physics.cross_sections import AbstractInteraction
+from jcevns.physics.interactions import AbstractMediator
+from jcevns.physics.recoil import Theory, as_theory
+from jcevns.precision import require_x64
+
+__all__ = ["Limit", "limits"]
+
+_PER_DECADE = 64
+_BELOW, _ABOVE = 2.5, 3.0  # decades around the coupling at which the new signal equals the Standard Model's
+_GENERIC = (1e-12, 1e2)  # couplings searched where an interaction does not tell its scale
+_CHUNK = 2048  # as in a scan, so that nothing new is compiled
+
+
+@dataclasses.dataclass(frozen=True)
+class Limit:
+    """Couplings excluded at one mass.
+
+    Attributes:
+        mass: MeV.
+        excluded: intervals [lower, upper]; upper None if exclusion holds to the largest coupling searched.
+        threshold: Delta chi2 from the minimum over the coupling at this mass.
+        chi2_min: that minimum.
+        best_fit: its coupling.
+        valid: every fit that an interval end or the minimum rests on is valid.
+    """
+
+    mass: float
+    excluded: tuple[tuple[float, float | None], ...]
+    threshold: float
+    chi2_min: float
+    best_fit: float
+    valid: bool
+
+
+@partial(jax.jit, static_argnums=1)
+def _terms(likelihood: Likelihood, make: Callable, masses: Float[Array, " mass"]) -> Float[Array, "3 bin mass"]:
+    return jax.vmap(lambda m: coupling_terms(likelihood, make(mass=m, coupling=0.0)), out_axes=-1)(masses)
+
+
+@partial(jax.jit, static_argnums=1)
+def _generic(
+    likelihood: Likelihood, make: Callable, masses: Float[Array, " point"], couplings: Float[Array, " point"]
+) -> tuple[Float[Array, "bin point"], Float[Array, "bin point"]]:
+    def one(mass, coupling):
+        call = lambda g: joint.signal(likelihood, make(mass=mass, coupling=g))  # noqa: E731
+        return jax.jvp(call, (coupling,), (jnp.ones_like(coupling),))
+
+    return jax.vmap(one, out_axes=1)(masses, couplings)
+
+
+class _Curves:
+    """chi2 and its slope at (mass index, coupling), for many pairs at once."""
+
+    def __init__(self, likelihood: Likelihood, theories: Grid):
+        self.likelihood, self.make = likelihood, theories.make
+        self.masses = theories.axes["mass"]
+        first = as_theory(self.make(mass=jnp.asarray(self.masses[0]), coupling=jnp.asarray(0.0)))
+        self.terms = None
+        if isinstance(first.interaction, AbstractMediator):
+            self.terms = np.asarray(_terms(likelihood, self.make, jnp.asarray(self.masses)))
+
+    def grid(self) -> Float[np.ndarray, "mass node"]:
+        """Couplings to bracket on, the first of them 0."""
+        if self.terms is None:
+            scale, below, above = np.full(self.masses.size, _GENERIC[0]), 0.0, np.log10(_GENERIC[1] / _GENERIC[0])
+        else:
+            total = np.abs(self.terms.sum(axis=1))
+            with np.errstate(divide="ignore"):
+                scale = np.minimum((total[0] / total[2]) ** 0.25, (total[0] / total[1]) ** 0.5)
+            below, above = _BELOW, _ABOVE
+        decades = np.linspace(-below, above, int(_PER_DECADE * (below + above)) + 1)
+        return np.concatenate([np.zeros((scale.size, 1)), scale[:, None] * 10**decades], axis=1)
+
+    def signal(self, index: np.ndarray, coupling: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Signal and its derivative in the coupling."""
+        if self.terms is not None:
+            zero, two, four = self.terms[:, :, index]
+            squared = coupling**2
+            return zero + squared * (two + squared * four), 2 * coupling * (two + 2 * squared * four)
+        parts = []
+        for first in range(0, index.size, _CHUNK):
+            chosen = slice(first, first + _CHUNK)
+            mass, g = (np.resize(x[chosen], _CHUNK) for x in (self.masses[index], coupling))
+            parts.append(_generic(self.likelihood, self.make, jnp.asarray(mass), jnp.asarray(g)))
+        counts, change = (np.concatenate(x, axis=1)[:, : index.size] for x in zip(*parts, strict=True))
+        return counts, change
+
+    def __call__(self, index: np.ndarray, coupling: np.ndarray) -> tuple[np.ndarray, np.ndarray, Profiles]:
+        counts, change = self.signal(index, coupling)
+        fit = profile_signals(self.likelihood, counts, chunk=_CHUNK)
+        chi2 = np.where(fit.valid, fit.chi2, np.nan)
+        return chi2, np.sum(fit.slope * change, axis=0), fit
+
+
+def _extrema(curves: _Curves, nodes: np.ndarray, chi2: np.ndarray, slope: np.ndarray) -> tuple[np.ndarray, ...]:
+    """All stationary points between nodes: mass index, coupling, chi2."""
+    low, high = slope[:, 1:-1], slope[:, 2:]
+    row, cell = np.nonzero(np.isfinite(low) & np.isfinite(high) & (np.sign(low) * np.sign(high) < 0))
+    if not row.size:
+        return row, np.empty(0), np.empty(0)
+    cell = cell + 1
+    place = find_roots(
+        lambda g: curves(row, g)[1],
+        nodes[row, cell],
+        nodes[row, cell + 1],
+        slope[row, cell],
+        slope[row, cell + 1],
+        relative=1e-8,
+    )
+    return row, place, curves(row, place)[0]
+
+
+def limits(
+    likelihood: Likelihood,
+    theory: str | Callable[..., Theory | AbstractInteraction],
+    masses: Sequence[float] | np.ndarray,
+    cl: float = 0.90,
+    dof: int = 1,
+) -> list[Limit]:
+    """Excluded couplings of a mediator at each mass.
+
+    Delta chi2 is counted from the minimum over the coupling g >= 0 at that mass. All excluded intervals are
+    found: stationary points of the profile are located between the nodes of a fine grid, so that neither a thin
+    allowed band nor a thin excluded island is missed, and ends are roots of the profile.
+
+    Args:
+        likelihood: the experiments.
+        theory: name of an interaction, or a class or function with the arguments `mass` and `coupling`.
+        masses: MeV.
+        cl: confidence level.
+        dof: parameters of interest, for the threshold.
+
+    Raises:
+        RuntimeError: in single precision.
+        ValueError: unknown interaction, bad masses, bad confidence level.
+    """
+    require_x64("an exclusion limit")
+    threshold = chi2_threshold(cl, dof)
+    theories = grid(theory, mass=masses, coupling=[0.0])
+    curves = _Curves(likelihood, theories)
+    nodes = curves.grid()
+    count, size = nodes.shape
+    index = np.repeat(np.arange(count), size)
+    chi2, slope, _ = (
+        x.reshape(count, size) if isinstance(x, np.ndarray) else x for x in curves(index, nodes.ravel())
+    )
+    row, place, value = _extrema(curves, nodes, chi2, slope)
+
+    profiles = []
+    for i in range(count):
+        g = np.concatenate([nodes[i], place[row == i]])
+        y = np.concatenate([chi2[i], value[row == i]])
+        order = np.argsort(g, kind="stable")
+        profiles.append((g[order], y[order]))
+    minima = np.array([np.nanmin(y) if np.any(np.isfinite(y)) else np.nan for _, y in profiles])
+    owner, low, high, at_low, at_high = [], [], [], [], []
+    for i, (g, y) in enumerate(profiles):
+        usable = np.isfinite(y)
+        g, above = g[usable], y[usable] - minima[i] - threshold
+        cells = np.flatnonzero((above[1:] > 0) != (above[:-1] > 0))
+        owner += [i] * cells.size
+        low += list(g[cells])
+        high += list(g[cells + 1])
+        at_low += list(above[cells])
+        at_high += list(above[cells + 1])
+    owners = np.array(owner, int)
+    ends, good = np.empty(0), np.ones(0, bool)
+    if owners.size:
+        level = minima[owners] + threshold
+        a, b, at_a, at_b = (np.array(x) for x in (low, high, at_low, at_high))
+        ends = find_roots(lambda g: curves(owners, g)[0] - level, a, b, at_a, at_b)
+        good = curves(owners, ends)[2].valid
+    results = []
+    for i, (g, y) in enumerate(profiles):
+        mine = owners == i
+        if not np.isfinite(minima[i]):
+            results.append(Limit(float(curves.masses[i]), (), threshold, np.nan, np.nan, False))
+            continue
+        starts_excluded = bool(y[np.isfinite(y)][0] > minima[i] + threshold)
+        excluded = _excluded(ends[mine], starts_excluded)
+        best = float(g[np.nanargmin(y)])
+        valid = bool(np.all(good[mine]) and np.all(np.isfinite(y)))
+        results.append(Limit(float(curves.masses[i]), excluded, threshold, float(minima[i]), best, valid))
+    return results
+
+
+def _excluded(ends: np.ndarray, starts_excluded: bool) -> tuple[tuple[float, float | None], ...]:
+    """Intervals from the ordered ends at which exclusion switches on and off."""
+    points: list[float | None] = [*([0.0] if starts_excluded else []), *map(float, ends)]
+    if len(points) % 2:
+        points.append(None)
+    pairs = zip(points[::2], points[1::2], strict=True)
+    return tuple((lower, upper) for lower, upper in pairs if lower is not None)
