@@ -158,9 +158,8 @@ def limits(
     nodes = curves.grid()
     count, size = nodes.shape
     index = np.repeat(np.arange(count), size)
-    chi2, slope, _ = (
-        x.reshape(count, size) if isinstance(x, np.ndarray) else x for x in curves(index, nodes.ravel())
-    )
+    flat_chi2, flat_slope, _ = curves(index, nodes.ravel())
+    chi2, slope = flat_chi2.reshape(nodes.shape), flat_slope.reshape(nodes.shape)
     row, place, value = _extrema(curves, nodes, chi2, slope)
 
     profiles = []
