@@ -1,5 +1,6 @@
 """Profile fits of many signals: fixed-size chunks through the batched Newton fit, failures tried again."""
 
+import collections
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jcevns.inference.fit import profile_signal
-from jcevns.inference.newton import batch_fit
+from jcevns.inference.newton import BatchFit, batch_fit
 from jcevns.likelihood.joint import Likelihood
 
 __all__ = ["Profiles", "profile_signals"]
@@ -50,16 +51,30 @@ def profile_signals(
     Returns:
         One entry per point.
     """
-    model, points = likelihood.model, signals.shape[1]
-    done: list[Profiles] = []
-    for first in range(0, points, chunk):
-        part = np.asarray(signals[:, first : first + chunk])
+    layout, points = likelihood.layout, signals.shape[1]
+    devices = jax.local_devices()
+    # Chunks are independent: they go to the devices in turn, and the result is the same on one as on many.
+    models = [jax.device_put(likelihood.model, device) for device in devices[: -(-points // chunk)]]
+    dtype = likelihood.model.observed.dtype
+
+    def start(number: int) -> tuple[np.ndarray, BatchFit]:
+        part = np.asarray(signals[:, number * chunk : (number + 1) * chunk], dtype)
         padded = np.pad(part, ((0, 0), (0, chunk - part.shape[1])), mode="edge")
-        fit = batch_fit(likelihood.layout, model, jnp.asarray(padded, model.observed.dtype))
-        fit = Profiles(*(np.array(x)[..., : part.shape[1]] for x in fit))
-        _restart(likelihood, part, fit)
-        done.append(fit)
+        place = number % len(models)
+        return part, batch_fit(layout, models[place], jax.device_put(padded, devices[place]))
+
+    def finish(part: np.ndarray, fit: BatchFit) -> Profiles:
+        result = Profiles(*(np.array(x)[..., : part.shape[1]] for x in fit))
+        _restart(likelihood, part, result)
         progress(part.shape[1])
+        return result
+
+    done, running = [], collections.deque()
+    for number in range(-(-points // chunk)):
+        running.append(start(number))
+        if len(running) > len(models):
+            done.append(finish(*running.popleft()))
+    done += [finish(*one) for one in running]
     return Profiles(*(np.concatenate(x, axis=-1) for x in zip(*done, strict=True)))
 
 
