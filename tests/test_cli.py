@@ -27,7 +27,7 @@ def run(*arguments: str, cwd=None, env=None):
 
 def call(capsys, *arguments: str):
     """Run the command in this process (no start-up); exit code and both streams."""
-    code = cli._guarded(lambda: cli.cli(list(arguments), standalone_mode=False))
+    code = cli.guarded(lambda: cli.cli(list(arguments), standalone_mode=False))
     captured = capsys.readouterr()
     return code, captured.out, captured.err
 

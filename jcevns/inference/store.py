@@ -125,8 +125,10 @@ class ScanStore:
         if attributes.get("format") != _FORMAT:
             different.append("format")
         if different:
+            # The first that differ, in the order the settings are listed, say enough.
+            keys = [k for k in settings if k in different and k != "theory_structure"] or different
             pairs = "; ".join(
-                f"{k}: stored {str(stored.get(k))[:60]}, wanted {str(settings.get(k))[:60]}" for k in different
+                f"{k}: {str(stored.get(k))[:60]} stored, {str(settings.get(k))[:60]} wanted" for k in keys[:3]
             )
             raise StoreError(f"{self.path} belongs to another scan ({pairs}): {remedy}")
         self._verify()

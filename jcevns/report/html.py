@@ -122,6 +122,22 @@ def _rates(rows: list[dict[str, float]]) -> str:
     return _table(["threshold [keV]", *map(escape, shapes)], body, numeric=range(len(shapes) + 1))
 
 
+def _limits(rows: list[dict[str, Any]]) -> str:
+    """One row per interaction and mass, one column per data set."""
+    datasets = list(dict.fromkeys(r["dataset"] for r in rows))
+    cells: dict[tuple[str, float], dict[str, str]] = {}
+    for row in rows:
+        intervals = (f"{low:.3g} &ndash; {'' if high is None else f'{high:.3g}'}" for low, high in row["excluded"])
+        text = "<br>".join(intervals) or "none"
+        cells.setdefault((row["interaction"], row["mass_MeV"]), {})[row["dataset"]] = (
+            text if row["valid"] else "not valid"
+        )
+    body = [[name, f"{mass:g}", *(found.get(d, "") for d in datasets)] for (name, mass), found in cells.items()]
+    return _table(
+        ["interaction", "mass [MeV]", *map(escape, datasets)], body, numeric=(1, 2, 3, 4, 5)[: len(datasets) + 1]
+    )
+
+
 def _image(path: Path, caption: str) -> str:
     data = base64.b64encode(path.read_bytes()).decode()
     text = escape(caption)

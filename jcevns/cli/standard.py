@@ -1,118 +1,34 @@
-"""Command line: `jcevns --help`."""
+"""Commands of the Standard Model: reproduce, fit, spectrum, data."""
 
-import json
-import os
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-__all__ = ["main"]
+from jcevns.cli.app import cli, emit_json, names, numbers, say, start_jax
 
 FLUX_UNIT = "1e6 cm^-2 s^-1"
-EXAMPLES = """
-\b
-Examples:
-  jcevns fit flux --experiments xenonnt-2024-s2
-  jcevns fit sin2w --experiments xenonnt-2024-s2,pandax4t-us2 --json
-  jcevns fit flux --experiments pandax4t-us2:table=T3
-  jcevns spectrum --thresholds 0.5,1.0 --csv spectrum.csv
-  jcevns reproduce --out reproduced
-  jcevns data show pandax4t_us2_bins
-"""
-
-
-def _start_jax() -> None:
-    """Double precision, and compiled code kept between runs: the second run starts at once."""
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
-    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "jcevns" / "jax"
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str(default))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)
-
-
-def _emit_json(content: Any) -> None:
-    click.echo(json.dumps(content, indent=2, allow_nan=False))
-
-
-def _numbers(context: click.Context, option: click.Parameter, text: str) -> list[float]:
-    """Comma-separated numbers of an option."""
-    try:
-        values = [float(part) for part in text.split(",") if part.strip()]
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is not a list of numbers: write 0.5,1.0") from None
-    if not values:
-        raise click.BadParameter("the list is empty: write 0.5,1.0")
-    return values
-
-
-def _names(context: click.Context, option: click.Parameter, text: str | None) -> list[str]:
-    return [] if text is None else [part.strip() for part in text.split(",") if part.strip()]
-
-
-class _Group(click.Group):
-    """A group whose unknown commands suggest the nearest."""
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        import difflib
-
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError:
-            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            known = ", ".join(self.list_commands(ctx))
-            raise click.UsageError(f"no such command {args[0]!r}.{hint} Commands: {known}.", ctx) from None
-
-
-@click.group(
-    cls=_Group,
-    epilog=EXAMPLES,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-)
-@click.version_option(package_name="jcevns", prog_name="jcevns")
-def cli() -> None:
-    r"""Likelihoods for solar 8B CEvNS in xenon detectors (arXiv:2411.11749 and beyond).
-
-    Experiments are written NAME[:option=value...], several separated by commas:
-
-    \b
-      xenonnt-2024-s2   XENONnT SR0+SR1, 3 cS2 bins, 37 events (published)
-          response=released|unsmeared   shape=bahcall1996|winter2006   correction=best-fit|template|none
-      pandax4t-us2      PandaX-4T US2, 8 bins, 332 events (bins RECONSTRUCTED from published totals)
-          table=T0..T4 or a CSV file   shape=...   field=V/cm
-      FILE.toml         an experiment of your own
-
-    Exit code 0: done. 2: bad input, explained in one line. 1: a result was not valid or a file not written.
-    """
 
 
 @cli.command()
 @click.option(
     "--out", default="reproduced", show_default=True, type=click.Path(path_type=Path), help="Result folder."
 )
-@click.option("--only", callback=_names, metavar="NAME,...", help="Run only these steps (see below).")
+@click.option("--only", callback=names, metavar="NAME,...", help="Run only these steps (see below).")
 @click.option("--full", is_flag=True, help="Also the long steps; their results are kept between runs.")
 def reproduce(out: Path, only: list[str], full: bool) -> None:
-    r"""Reproduce the paper: eqs. 18-23, Figs. 1 and 2, rates, systematics.
+    r"""Reproduce the paper: eqs. 18-23, Figs. 1, 2 and 4, rates, limits, systematics.
 
     Writes summary.json, report.html (self-contained), figures (PNG, PDF) and tables (CSV) to the folder.
 
     \b
-    Steps: flux, sin2w, rates, fig1, fig2, systematics; with --full also systematics-grid.
+    Steps: flux, sin2w, rates, fig1, fig2, fig4, limits, systematics; with --full also systematics-grid.
     """
-    _start_jax()
+    start_jax()
     from jcevns.report.reproduce import reproduce as run
 
-    summary = run(out, only, full, _say)
+    summary = run(out, only, full, say)
     rows = summary["comparison"]
     if rows:
         click.echo(_comparison_table(rows))
@@ -139,7 +55,7 @@ def _comparison_table(rows: Sequence[dict[str, Any]]) -> str:
 
 @cli.command()
 @click.argument("parameter", metavar="{flux,sin2w}")
-@click.option("--experiments", required=True, callback=_names, metavar="A[,B...]", help="See jcevns --help.")
+@click.option("--experiments", required=True, callback=names, metavar="A[,B...]", help="See jcevns --help.")
 @click.option("--shape", default=None, help="8B shape for all experiments: bahcall1996 (default) or winter2006.")
 @click.option("--flux-pull/--no-flux-pull", default=None, help="12% pull on the 8B flux (off for flux, else on).")
 @click.option("--json", "as_json", is_flag=True, help="JSON alone on standard output.")
@@ -150,7 +66,7 @@ def fit(parameter: str, experiments: list[str], shape: str | None, flux_pull: bo
     JSON keys: parameter, unit, experiments, best_fit, interval_68, interval_90 ([lower, upper]; null = open),
     chi2_min, significance (null for sin2w), valid, edm, pulls (in sigma), flux_pull, data_status, note.
     """
-    _start_jax()
+    start_jax()
     from jcevns.experiments.catalogue import parse_experiment
     from jcevns.inference.intervals import find_parameter, measure
     from jcevns.report.tables import estimate_json
@@ -161,7 +77,7 @@ def fit(parameter: str, experiments: list[str], shape: str | None, flux_pull: bo
     options = {} if shape is None else {"shape": shape}
     result = measure(parameter, [parse_experiment(text, **options) for text in experiments], flux_pull)
     if as_json:
-        _emit_json(estimate_json(result))
+        emit_json(estimate_json(result))
     else:
         click.echo(_estimate_table(result))
     if not result.valid:
@@ -197,9 +113,7 @@ def _estimate_table(result: Any) -> str:
 
 
 @cli.command()
-@click.option(
-    "--thresholds", default="0.3,0.5,0.7,1.0,1.1,2.0,3.0", show_default=True, callback=_numbers, help="keV."
-)
+@click.option("--thresholds", default="0.3,0.5,0.7,1.0,1.1,2.0,3.0", show_default=True, callback=numbers, help="keV.")
 @click.option("--shape", default="bahcall1996", show_default=True, help="bahcall1996 or winter2006.")
 @click.option("--sin2w", type=float, default=None, help="sin^2(theta_W).  [default: 0.23857]")
 @click.option("--flux", type=float, default=None, help="Total 8B flux in cm^-2 s^-1.  [default: 5.46e6]")
@@ -221,7 +135,7 @@ def spectrum(
 
     Prints events per tonne-year above each threshold; --csv writes recoil_keV, events_per_tonne_year_keV.
     """
-    _start_jax()
+    start_jax()
     from jcevns.report.spectrum import FORM_FACTORS, spectrum_counts
 
     if form_factor not in FORM_FACTORS:
@@ -237,7 +151,7 @@ def spectrum(
 
         write_text(csv_path, text)
     if as_json:
-        _emit_json(result)
+        emit_json(result)
         return
     click.echo(f"8B ({shape}), flux {result['b8_flux']:.4g} cm^-2 s^-1, sin2w {result['sin2w']:.5g}, {form_factor}")
     click.echo("threshold [keV]   events per tonne-year")
@@ -270,37 +184,3 @@ def show(name: str) -> None:
     click.echo(f"  licence    {card.licence}\n  sha256     {card.sha256} (verified)\n\n{card.description}\n")
     for column in card.columns:
         click.echo(f"  {column.name:28} [{column.unit}] {column.description}")
-
-
-def _guarded(run: Callable[[], Any]) -> int:
-    """Exit code of a command: bad input is 2 and one line, never a traceback."""
-    try:
-        return run() or 0
-    except click.ClickException as error:
-        context = getattr(error, "ctx", None)
-        command = context.command_path if context is not None else "jcevns"
-        _say(f"{command}: {error.format_message()}")
-        return error.exit_code
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        _say("jcevns: stopped")
-        return 130
-    except ValueError as error:
-        _say(f"jcevns: {error}")
-        return 2
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 1
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        _say(f"jcevns: {where}{error.strerror or error}: choose another place with --out, or free some space")
-        return 1
-    except RuntimeError as error:
-        _say(f"jcevns: {error}")
-        return 1
-
-
-def main() -> None:
-    """Entry point of the `jcevns` command."""
-    sys.exit(_guarded(lambda: cli(standalone_mode=False)))

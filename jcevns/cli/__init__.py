@@ -1,0 +1,6 @@
+"""Command line: `jcevns --help`."""
+
+from jcevns.cli import mediators, standard
+from jcevns.cli.app import cli, guarded, main
+
+__all__ = ["cli", "guarded", "main", "mediators", "standard"]

@@ -1,0 +1,157 @@
+"""The command line's frame: the group, JAX settings, reading of options, exit codes."""
+
+import difflib
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+__all__ = ["cli", "emit_json", "guarded", "main", "names", "numbers", "say", "start_jax", "values"]
+
+EXAMPLES = """
+\b
+Examples:
+  jcevns fit flux --experiments xenonnt-2024-s2
+  jcevns fit sin2w --experiments xenonnt-2024-s2,pandax4t-us2 --json
+  jcevns fit flux --experiments pandax4t-us2:table=T3
+  jcevns spectrum --thresholds 0.5,1.0 --csv spectrum.csv
+  jcevns limit b-l --mass 1,10,100 --experiments xenonnt-2024-s2
+  jcevns scan vector --mass 1e-2:1e4:200 --coupling 1e-7:1e-2:200 --experiments xenonnt-2024-s2 --out v.zarr
+  jcevns plot v.zarr
+  jcevns reproduce --out reproduced
+  jcevns data show pandax4t_us2_bins
+"""
+
+
+def start_jax() -> None:
+    """Double precision, and compiled code kept between runs: the second run starts at once."""
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "jcevns" / "jax"
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", str(default))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def say(line: str) -> None:
+    """Progress and errors: standard error, so that standard output holds results alone."""
+    click.echo(line, err=True)
+
+
+def emit_json(content: Any) -> None:
+    """JSON alone on standard output; NaN is refused."""
+    click.echo(json.dumps(content, indent=2, allow_nan=False))
+
+
+def numbers(context: click.Context, option: click.Parameter, text: str) -> list[float]:
+    """Comma-separated numbers of an option."""
+    try:
+        values = [float(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a list of numbers: write 0.5,1.0") from None
+    if not values:
+        raise click.BadParameter("the list is empty: write 0.5,1.0")
+    return values
+
+
+def names(context: click.Context, option: click.Parameter, text: str | None) -> list[str]:
+    """Comma-separated names of an option."""
+    return [] if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def values(context: click.Context, option: click.Parameter, text: str | None) -> list[float]:
+    """Values of an axis: `1,10,100`, or `lo:hi:n` for n values evenly spaced in the logarithm."""
+    if text is None:
+        return []
+    if ":" not in text:
+        return numbers(context, option, text)
+    try:
+        low, high, count = text.split(":")
+        low, high, count = float(low), float(high), int(count)
+    except ValueError:
+        raise click.BadParameter(f"{text!r}: write lo:hi:n, as in 1e-3:1e5:200, or a list 1,10,100") from None
+    if not (0 < low < high < float("inf")) or count < 2:
+        raise click.BadParameter(f"{text!r}: needs 0 < lo < hi and n of 2 or more")
+    step = (high / low) ** (1 / (count - 1))
+    return [low * step**i for i in range(count - 1)] + [high]
+
+
+class _Group(click.Group):
+    """A group whose unknown commands suggest the nearest."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError:
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            known = ", ".join(self.list_commands(ctx))
+            raise click.UsageError(f"no such command {args[0]!r}.{hint} Commands: {known}.", ctx) from None
+
+
+@click.group(
+    cls=_Group,
+    epilog=EXAMPLES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.version_option(package_name="jcevns", prog_name="jcevns")
+def cli() -> None:
+    r"""Likelihoods for solar 8B CEvNS in xenon detectors (arXiv:2411.11749 and beyond).
+
+    Experiments are written NAME[:option=value...], several separated by commas:
+
+    \b
+      xenonnt-2024-s2   XENONnT SR0+SR1, 3 cS2 bins, 37 events (published)
+          response=released|unsmeared   shape=bahcall1996|winter2006   correction=best-fit|template|none
+      pandax4t-us2      PandaX-4T US2, 8 bins, 332 events (bins RECONSTRUCTED from published totals)
+          table=T0..T4 or a CSV file   shape=...   field=V/cm
+      FILE.toml         an experiment of your own
+
+    Exit code 0: done. 2: bad input, explained in one line. 1: a result was not valid or a file not written.
+    """
+
+
+def guarded(run: Callable[[], Any]) -> int:
+    """Exit code of a command: bad input is 2 and one line, never a traceback."""
+    try:
+        return run() or 0
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "jcevns"
+        say(f"{command}: {error.format_message()}")
+        return error.exit_code
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        say("jcevns: stopped")
+        return 130
+    except (ValueError, ImportError) as error:
+        say(f"jcevns: {error}")
+        return 2
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        say(f"jcevns: {where}{error.strerror or error}: choose another place with --out, or free some space")
+        return 1
+    except RuntimeError as error:
+        say(f"jcevns: {error}")
+        return 1
+    except Exception as error:
+        if "JCEVNS_TRACEBACK" in os.environ:
+            raise
+        say(
+            f"jcevns: internal error, {type(error).__name__}: {error} (JCEVNS_TRACEBACK=1 shows where; please report)"
+        )
+        return 1
+
+
+def main() -> None:
+    """Entry point of the `jcevns` command."""
+    sys.exit(guarded(lambda: cli(standalone_mode=False)))

@@ -1,0 +1,139 @@
+"""Commands of the mediators: limit, scan, plot."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jcevns.cli.app import cli, emit_json, names, say, start_jax, values
+
+INTERACTION = "{scalar,vector,b-l,axial,tensor}"
+
+
+def _likelihood(experiments: list[str]) -> Any:
+    from jcevns.experiments.catalogue import parse_experiment
+    from jcevns.likelihood.joint import Likelihood
+
+    if not experiments:
+        raise ValueError("--experiments is empty: name one or more, see jcevns --help")
+    return Likelihood([parse_experiment(text) for text in experiments])
+
+
+def _number(value: float | None) -> str:
+    return "..." if value is None else f"{value:.4g}"
+
+
+@cli.command()
+@click.argument("interaction", metavar=INTERACTION)
+@click.option("--mass", required=True, callback=values, metavar="M,...|lo:hi:n", help="Mediator masses in MeV.")
+@click.option("--experiments", required=True, callback=names, metavar="A[,B...]", help="See jcevns --help.")
+@click.option("--cl", default=0.90, show_default=True, help="Confidence level.")
+@click.option("--dof", default=1, show_default=True, help="Parameters of interest for the threshold.")
+@click.option("--json", "as_json", is_flag=True, help="JSON alone on standard output.")
+def limit(interaction: str, mass: list[float], experiments: list[str], cl: float, dof: int, as_json: bool) -> None:
+    r"""Excluded couplings of a mediator at given masses.
+
+    All excluded intervals are found: the universal vector has an island, an allowed band and a region.
+    Delta chi2 is counted from the minimum over the coupling at each mass.
+
+    \b
+    JSON: a list of {mass_MeV, excluded: [[lo, hi], ...] (hi null: to the largest coupling searched),
+    best_fit, delta_chi2, valid}.
+    """
+    start_jax()
+    from jcevns.inference.limits import limits
+    from jcevns.physics.interactions import interaction as check
+
+    check(interaction)
+    likelihood = _likelihood(experiments)
+    results = limits(likelihood, interaction, mass, cl, dof)
+    if as_json:
+        emit_json(
+            [
+                {
+                    "mass_MeV": r.mass,
+                    "excluded": [list(pair) for pair in r.excluded],
+                    "best_fit": r.best_fit,
+                    "delta_chi2": r.threshold,
+                    "valid": r.valid,
+                }
+                for r in results
+            ]
+        )
+    else:
+        click.echo(f"{interaction}, {' + '.join(likelihood.names)}: excluded couplings")
+        click.echo(f"{cl:.0%} CL, {dof} dof: Delta chi2 = {results[0].threshold:.3f} from the minimum at each mass")
+        click.echo(f"{'mass [MeV]':>12}   excluded")
+        for r in results:
+            text = "  ".join(f"[{_number(low)}, {_number(high)}]" for low, high in r.excluded) or "none"
+            click.echo(f"{r.mass:12.4g}   {text}{'' if r.valid else '   NOT VALID'}")
+        for name, status in likelihood.data_status().items():
+            click.echo(f"{name}: data {status['status'].upper()}")
+    if not all(r.valid for r in results):
+        raise RuntimeError("some limits rest on a fit that is not valid: do not use them")
+
+
+def _shard(context: click.Context, option: click.Parameter, text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    try:
+        i, n = (int(part) for part in text.split("/"))
+    except ValueError:
+        raise click.BadParameter(f"{text!r}: write i/n, as in 1/8") from None
+    if not 1 <= i <= n:
+        raise click.BadParameter(f"{text!r}: i runs from 1 to n")
+    return i, n
+
+
+@cli.command()
+@click.argument("interaction", metavar=INTERACTION)
+@click.option("--mass", required=True, callback=values, metavar="lo:hi:n", help="MeV, log-spaced, or a list.")
+@click.option("--coupling", required=True, callback=values, metavar="lo:hi:n", help="Log-spaced, or a list.")
+@click.option("--experiments", required=True, callback=names, metavar="A[,B...]", help="See jcevns --help.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the results, FILE.zarr.")
+@click.option("--shard", callback=_shard, metavar="i/n", help="Only part i of n; all parts fill one store.")
+def scan(
+    interaction: str,
+    mass: list[float],
+    coupling: list[float],
+    experiments: list[str],
+    out: Path,
+    shard: tuple[int, int] | None,
+) -> None:
+    """Profile fits on a grid of masses and couplings, into a zarr store.
+
+    Resumes by itself: what is in the store is not computed again. A job array runs the same command with
+    --shard 1/n ... n/n. Read it with xarray.open_zarr; it holds chi2, valid, edm and pulls.
+    """
+    start_jax()
+    from jcevns.inference.grid import grid
+    from jcevns.inference.scan import scan as run
+
+    theories = grid(interaction, mass=mass, coupling=coupling)
+    result = run(_likelihood(experiments), theories, out, shard)
+    there = int(result.edm.notnull().sum())
+    valid = int(result.valid.sum())
+    click.echo(f"{out}: {there} of {result.chi2.size} points, {there - valid} not valid")
+    if valid:
+        lowest = result.chi2.where(result.chi2 == result.chi2.min(), drop=True)
+        at = ", ".join(f"{name} = {float(lowest[name][0]):.4g}" for name in lowest.dims)
+        click.echo(f"minimum chi2 = {float(result.chi2.min()):.4f} at {at}")
+
+
+@cli.command()
+@click.argument("store", type=click.Path(path_type=Path), metavar="FILE.zarr")
+@click.option("--out", type=click.Path(path_type=Path), help="Figure without suffix.  [default: FILE]")
+@click.option("--cl", default=0.90, show_default=True, help="Confidence level of the contour.")
+@click.option("--dof", default=1, show_default=True, help="Parameters of interest for the threshold.")
+def plot(store: Path, out: Path | None, cl: float, dof: int) -> None:
+    """Plot a scan: Delta chi2 and its contour, as PNG and PDF. Points that are not valid are hatched."""
+    from jcevns.inference.scan import open_scan
+    from jcevns.report.exclusion import plot_scan
+    from jcevns.report.style import figure, save, style
+
+    result = open_scan(store)
+    with style():
+        fig, (ax,) = figure(width=4.6, height=3.6)
+        plot_scan(result, ax, cl, dof)
+        paths = save(fig, out or store.with_suffix(""))
+    say("written: " + ", ".join(map(str, paths)))
