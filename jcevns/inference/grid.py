@@ -11,14 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jcevns.experiments.experiment import Experiment, signal_counts
 from jcevns.likelihood import joint
 from jcevns.likelihood.joint import Likelihood
 from jcevns.physics.cross_sections import AbstractInteraction, AbstractInverseEnergyInteraction
 from jcevns.physics.interactions import AbstractMediator, interaction
 from jcevns.physics.recoil import Theory, as_theory
 
-__all__ = ["Grid", "coupling_terms", "grid", "grid_signals", "named_interaction"]
+__all__ = ["Grid", "coupling_terms", "grid", "grid_signals", "mediator_terms", "named_interaction"]
 
+_MASSES = 64  # masses folded at a time
 _POINTS = 256  # theories folded at a time where nothing is known about their dependence on the axes
 _UNITS = {"mass": "MeV", "coupling": "", "b8_flux": "cm^-2 s^-1", "sin2w": ""}
 
@@ -111,16 +113,45 @@ def coupling_terms(likelihood: Likelihood, theory: Theory | AbstractInteraction)
         likelihood: the experiments.
         theory: a mediator, or a theory with one; its coupling does not matter.
     """
+    return jnp.stack([joint.signal(likelihood, term) for term in _split(theory)])
+
+
+def _split(theory: Theory | AbstractInteraction) -> list[Theory]:
+    """The theory's terms in g^0, g^2, g^4 as theories."""
     theory = as_theory(theory)
     if not isinstance(theory.interaction, AbstractMediator):
         raise TypeError(f"{type(theory.interaction).__name__} is not a mediator: its coupling is not factored out")
-    terms = [Theory(_Term(theory.interaction, power), theory.b8_flux) for power in range(3)]
-    return jnp.stack([joint.signal(likelihood, term) for term in terms])
+    return [Theory(_Term(theory.interaction, power), theory.b8_flux) for power in range(3)]
 
 
-@partial(jax.jit, static_argnums=1)
-def _terms(likelihood: Likelihood, make: Callable, values: dict[str, Array]) -> Float[Array, "3 bin point"]:
-    return jax.vmap(lambda v: coupling_terms(likelihood, make(**v)), out_axes=-1)(values)
+@partial(jax.jit, static_argnums=2)
+def _terms(experiment: Experiment, moments: Array, make: Callable, values: dict[str, Array]) -> Array:
+    """Terms of one experiment, (3, bin, point): compiled once, whatever it is combined with."""
+
+    def one(point: dict[str, Array]) -> Array:
+        theories = _split(make(**point))
+        return jnp.stack([signal_counts(experiment, theory, moments) for theory in theories])
+
+    return jax.vmap(one, out_axes=-1)(values)
+
+
+def mediator_terms(
+    likelihood: Likelihood, make: Callable, columns: dict[str, np.ndarray]
+) -> Float[np.ndarray, "3 bin point"]:
+    """`coupling_terms` for many points of everything but the coupling.
+
+    Args:
+        likelihood: the experiments.
+        make: keyword arguments, `coupling` among them, to a mediator theory.
+        columns: values of the other arguments, one entry per point.
+    """
+    points = len(next(iter(columns.values())))
+    columns = {**columns, "coupling": np.zeros(points)}  # a mediator needs one; the terms do not depend on it
+    parts = [
+        _in_batches(lambda v, e=e, m=m: _terms(e, m, make, v), columns, _MASSES)
+        for e, m in zip(likelihood.experiments, likelihood.moments, strict=True)
+    ]
+    return np.concatenate(parts, axis=1)
 
 
 @partial(jax.jit, static_argnums=1)
@@ -167,8 +198,7 @@ def grid_signals(likelihood: Likelihood, theories: Grid, rows: slice = slice(Non
     others = {name: values for name, values in axes.items() if name != "coupling"}
     mesh = np.meshgrid(*others.values(), indexing="ij") if others else [np.zeros(1)]
     columns = {name: column.ravel() for name, column in zip(others, mesh, strict=False)}
-    columns["coupling"] = np.zeros(mesh[0].size)  # a mediator needs one; the terms do not depend on it
-    terms = _in_batches(lambda v: _terms(likelihood, theories.make, v), columns, min(64, mesh[0].size))
+    terms = mediator_terms(likelihood, theories.make, columns or {"coupling": np.zeros(1)})
     squared = axes["coupling"] ** 2
     bins = terms.shape[1]
     shape = [len(v) for v in others.values()]

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from jcevns.constants import chi2_threshold
 from jcevns.inference.batch import Profiles, profile_signals
-from jcevns.inference.grid import Grid, coupling_terms, grid
+from jcevns.inference.grid import Grid, grid, mediator_terms
 from jcevns.inference.roots import find_roots
 from jcevns.likelihood import joint
 from jcevns.likelihood.joint import Likelihood
@@ -50,11 +50,6 @@ class Limit:
 
 
 @partial(jax.jit, static_argnums=1)
-def _terms(likelihood: Likelihood, make: Callable, masses: Float[Array, " mass"]) -> Float[Array, "3 bin mass"]:
-    return jax.vmap(lambda m: coupling_terms(likelihood, make(mass=m, coupling=0.0)), out_axes=-1)(masses)
-
-
-@partial(jax.jit, static_argnums=1)
 def _generic(
     likelihood: Likelihood, make: Callable, masses: Float[Array, " point"], couplings: Float[Array, " point"]
 ) -> tuple[Float[Array, "bin point"], Float[Array, "bin point"]]:
@@ -74,7 +69,7 @@ class _Curves:
         first = as_theory(self.make(mass=jnp.asarray(self.masses[0]), coupling=jnp.asarray(0.0)))
         self.terms = None
         if isinstance(first.interaction, AbstractMediator):
-            self.terms = np.asarray(_terms(likelihood, self.make, jnp.asarray(self.masses)))
+            self.terms = mediator_terms(likelihood, self.make, {"mass": self.masses})
 
     def grid(self) -> Float[np.ndarray, "mass node"]:
         """Couplings to bracket on, the first of them 0."""
