@@ -10,6 +10,18 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+_PACKAGES = (
+    *("jcevns", "jax", "jaxlib", "numpy", "scipy", "equinox"),
+    *("iminuit", "pyhf", "optimistix", "optax"),  # the other fitters, which may be missing
+)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
 
 def describe() -> dict[str, Any]:
     """Machine, devices, versions and date."""
@@ -22,7 +34,7 @@ def describe() -> dict[str, Any]:
             line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
         ]
         cpu = names[0] if names else cpu
-    versions = {n: metadata.version(n) for n in ("jcevns", "jax", "jaxlib", "numpy", "scipy", "equinox", "iminuit")}
+    versions = {name: version for name in _PACKAGES if (version := _version(name))}
     return {
         "cpu": cpu,
         "cores": os.cpu_count(),

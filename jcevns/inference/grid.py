@@ -156,7 +156,8 @@ def mediator_terms(
 
 @partial(jax.jit, static_argnums=1)
 def _signals(likelihood: Likelihood, make: Callable, values: dict[str, Array]) -> Float[Array, "bin point"]:
-    return jax.vmap(lambda v: joint.signal(likelihood, make(**v)), out_axes=-1)(values)
+    # A few at a time: the energy integral of an unknown interaction takes megabytes a point.
+    return jax.lax.map(lambda v: joint.signal(likelihood, make(**v)), values, batch_size=4).T
 
 
 def _has_terms(theories: Grid) -> bool:

@@ -24,7 +24,8 @@ __all__ = ["Limit", "limits"]
 
 _PER_DECADE = 64
 _BELOW, _ABOVE = 2.5, 3.0  # decades around the coupling at which the new signal equals the Standard Model's
-_GENERIC = (1e-12, 1e2)  # couplings searched where an interaction does not tell its scale
+_GENERIC, _GENERIC_PER_DECADE = (1e-12, 1e2), 24  # where an interaction does not tell its scale
+_GENERIC_POINTS = 32
 _CHUNK = 2048  # as in a scan, so that nothing new is compiled
 
 
@@ -53,11 +54,14 @@ class Limit:
 def _generic(
     likelihood: Likelihood, make: Callable, masses: Float[Array, " point"], couplings: Float[Array, " point"]
 ) -> tuple[Float[Array, "bin point"], Float[Array, "bin point"]]:
-    def one(mass, coupling):
+    def one(point):
+        mass, coupling = point
         call = lambda g: joint.signal(likelihood, make(mass=mass, coupling=g))  # noqa: E731
         return jax.jvp(call, (coupling,), (jnp.ones_like(coupling),))
 
-    return jax.vmap(one, out_axes=1)(masses, couplings)
+    # A few at a time: the energy integral of an unknown interaction takes megabytes a point.
+    counts, change = jax.lax.map(one, (masses, couplings), batch_size=4)
+    return counts.T, change.T
 
 
 class _Curves:
@@ -74,14 +78,23 @@ class _Curves:
     def grid(self) -> Float[np.ndarray, "mass node"]:
         """Couplings to bracket on, the first of them 0."""
         if self.terms is None:
-            scale, below, above = np.full(self.masses.size, _GENERIC[0]), 0.0, np.log10(_GENERIC[1] / _GENERIC[0])
+            scale, below, above, per_decade = self._departure(), 1.0, 4.0, _GENERIC_PER_DECADE
         else:
             total = np.abs(self.terms.sum(axis=1))
             with np.errstate(divide="ignore"):
                 scale = np.minimum((total[0] / total[2]) ** 0.25, (total[0] / total[1]) ** 0.5)
-            below, above = _BELOW, _ABOVE
-        decades = np.linspace(-below, above, int(_PER_DECADE * (below + above)) + 1)
+            below, above, per_decade = _BELOW, _ABOVE, _PER_DECADE
+        decades = np.linspace(-below, above, int(per_decade * (below + above)) + 1)
         return np.concatenate([np.zeros((scale.size, 1)), scale[:, None] * 10**decades], axis=1)
+
+    def _departure(self) -> Float[np.ndarray, " mass"]:
+        """Coupling at which an interaction that does not tell its scale changes the signal by 1%."""
+        coarse = np.geomspace(*_GENERIC, 3 * int(np.log10(_GENERIC[1] / _GENERIC[0])) + 1)
+        index = np.repeat(np.arange(self.masses.size), coarse.size)
+        total = self.signal(index, np.tile(coarse, self.masses.size))[0].sum(axis=0).reshape(-1, coarse.size)
+        changed = ~(np.abs(total / total[:, :1] - 1) < 0.01)
+        changed[:, -1] = True
+        return coarse[np.argmax(changed, axis=1)]
 
     def signal(self, index: np.ndarray, coupling: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Signal and its derivative in the coupling."""
@@ -90,9 +103,9 @@ class _Curves:
             squared = coupling**2
             return zero + squared * (two + squared * four), 2 * coupling * (two + 2 * squared * four)
         parts = []
-        for first in range(0, index.size, _CHUNK):
-            chosen = slice(first, first + _CHUNK)
-            mass, g = (np.resize(x[chosen], _CHUNK) for x in (self.masses[index], coupling))
+        for first in range(0, index.size, _GENERIC_POINTS):
+            chosen = slice(first, first + _GENERIC_POINTS)
+            mass, g = (np.resize(x[chosen], _GENERIC_POINTS) for x in (self.masses[index], coupling))
             parts.append(_generic(self.likelihood, self.make, jnp.asarray(mass), jnp.asarray(g)))
         counts, change = (np.concatenate(x, axis=1)[:, : index.size] for x in zip(*parts, strict=True))
         return counts, change

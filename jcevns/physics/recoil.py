@@ -24,7 +24,7 @@ from jcevns.precision import as_float_array
 __all__ = ["Theory", "as_theory", "counts_above", "flux_moments", "recoil_spectrum"]
 
 _RATE_UNIT = SECONDS_PER_YEAR * CM2_PER_INVERSE_MEV2 * PER_MEV_TO_PER_KEV  # 1.2e-17: safe in float32
-_ENERGY_NODES = 6  # Gauss-Legendre nodes per flux segment for interactions without closed moments
+_ENERGY_NODES = 3  # Gauss-Legendre nodes per flux segment for interactions without closed moments
 
 
 class Theory(eqx.Module):

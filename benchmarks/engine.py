@@ -1,0 +1,153 @@
+"""The scan engine of jcevns alone: needs no other fitter, and runs on whatever device JAX finds."""
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jcevns as jc
+from benchmarks.batched_numpy import NumpyModel, newton_steps
+from jcevns.inference.batch import profile_signals
+from jcevns.inference.grid import grid, grid_signals
+from jcevns.inference.newton import batch_fit
+from jcevns.likelihood.layout import Layout
+
+INTERACTIONS = ("scalar", "vector", "b-l", "axial", "tensor")
+CHUNK = 2048
+
+
+def combined() -> jc.Likelihood:
+    """XENONnT and PandaX-4T."""
+    return jc.Likelihood([jc.experiment("xenonnt-2024-s2"), jc.experiment("pandax4t-us2")])
+
+
+def axes(masses: int, couplings: int) -> dict[str, np.ndarray]:
+    """Mass in MeV and coupling of the grids of this benchmark."""
+    return {"mass": np.geomspace(1e-3, 1e5, masses), "coupling": np.geomspace(1e-8, 1.0, couplings)}
+
+
+def all_signals(likelihood: jc.Likelihood, masses: int, couplings: int) -> np.ndarray:
+    """Signals of the five interactions, one after the other, shape (bin, point)."""
+    chosen = axes(masses, couplings)
+    return np.concatenate([grid_signals(likelihood, grid(name, **chosen)) for name in INTERACTIONS], axis=1)
+
+
+def least(call: Callable[[], Any], repeat: int) -> float:
+    """Shortest wall time of a call."""
+    times = []
+    for _ in range(repeat):
+        before = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - before)
+    return min(times)
+
+
+def scan_single(likelihood: jc.Likelihood, signals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """chi2 and validity in float32, in chunks."""
+    model = jax.tree.map(lambda x: x.astype(jnp.float32), likelihood.model)
+    values, valid = [], []
+    for first in range(0, signals.shape[1], CHUNK):
+        part = signals[:, first : first + CHUNK]
+        padded = np.pad(part, ((0, 0), (0, CHUNK - part.shape[1])), mode="edge")
+        fit = batch_fit(likelihood.layout, model, jnp.asarray(padded, jnp.float32))
+        values.append(np.asarray(fit.chi2)[: part.shape[1]])
+        valid.append(np.asarray(fit.valid)[: part.shape[1]])
+    return np.concatenate(values).astype(float), np.concatenate(valid)
+
+
+def flops_per_step(layout: Layout) -> int:
+    """Operations of one Newton step of one point, counted by hand: +, -, *, /, exp and sqrt are one each.
+
+    Derivatives in the space of components, sparse Cholesky and two solves; what the algorithm needs, whatever
+    the implementation spends.
+    """
+    count = 8 * layout.nuisances  # exp and the penalty's value, slope and curvature
+    pairs: set[tuple[int, int]] = set()
+    for e, (first, stop) in enumerate(layout.bins):
+        bins = stop - first
+        acting = [layout.signal[e], *(acts for owner, acts in layout.background if owner == e)]
+        backgrounds = len(acting) - 1
+        count += sum(max(len(acts) - 1, 0) for acts in acting)
+        count += bins * (2 * backgrounds + 2)  # expected counts
+        count += 4 * bins  # 1/N, D/N, 1 - D/N, D/N^2
+        count += len(acting) * (2 * bins + 1)  # gradients
+        count += bins + (backgrounds + 1) * (backgrounds + 2) // 2 * (2 * bins + 1)  # Gram matrix
+        for i, one in enumerate(acting):
+            for other in acting[: i + 1]:
+                pairs |= {(max(j, k), min(j, k)) for j in one for k in other}
+                count += len(one) * len(other)
+    rows: list[set[int]] = []
+    for p, i in enumerate(layout.order):
+        row: set[int] = set()
+        for q, j in enumerate(layout.order[:p]):
+            shared = row & rows[q]
+            if shared or (max(i, j), min(i, j)) in pairs:
+                count += 2 * len(shared) + 1 + 2 + 2 + 2  # entry, its pivot, and both triangular solves
+                row.add(q)
+        rows.append(row)
+        count += 2 + 2 + 2 + 2  # square root and inverse, two scalings, decrement, update
+    return count
+
+
+def matmul_peak(dtype: Any) -> float:
+    """FLOP/s of a square matrix product on the default device."""
+    size = 1024 if jax.default_backend() == "cpu" else 8192
+    a = jnp.ones((size, size), dtype)
+    product = jax.jit(jnp.matmul)
+    product(a, a).block_until_ready()
+    return 2 * size**3 / least(lambda: product(a, a).block_until_ready(), 8)
+
+
+def run(likelihood: jc.Likelihood) -> dict[str, Any]:
+    """Time the engine at 1e2, 1e4 and 1e6 points in both precisions."""
+    results: dict[str, Any] = {}
+    small = all_signals(likelihood, 20, 100)
+    before = time.perf_counter()
+    profile_signals(likelihood, small, chunk=CHUNK)
+    first = time.perf_counter() - before
+    seconds = least(lambda: profile_signals(likelihood, small, chunk=CHUNK), 7)
+    results["us_per_fit_scan_1e4"] = 1e6 * seconds / small.shape[1]
+    results["seconds_compile_scan"] = first - seconds
+    tiny = all_signals(likelihood, 4, 5)
+    results["us_per_fit_scan_1e2"] = 1e4 * least(lambda: profile_signals(likelihood, tiny, chunk=CHUNK), 7)
+
+    flops = flops_per_step(likelihood.layout)
+    steps = newton_steps(NumpyModel(likelihood), small)
+    results["flops_per_step_hand_count"] = flops
+    results["newton_steps_mean"] = float(steps.mean())
+    results["newton_steps_largest"] = int(steps.max())
+    results["matmul_peak_gflops"] = matmul_peak(jnp.float64) / 1e9
+    results["gflops"] = flops * float(steps.sum()) / seconds / 1e9
+    results["fraction_of_peak"] = results["gflops"] / results["matmul_peak_gflops"]
+    print("  1e6 points", flush=True)
+    large = all_signals(likelihood, 400, 500)
+    before = time.perf_counter()
+    fit = profile_signals(likelihood, large, chunk=CHUNK)
+    results["seconds_scan_1e6"] = time.perf_counter() - before
+    results["us_per_fit_scan_1e6"] = 1e6 * results["seconds_scan_1e6"] / large.shape[1]
+    results["fraction_valid"] = float(fit.valid.mean())
+    # The largest of the process so far, an upper bound; ru_maxrss is in KiB on Linux, in bytes on macOS.
+    unit = 1 if sys.platform == "darwin" else 1024
+    results["gigabytes_scan_1e6"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+    print("  float32", flush=True)
+    before = time.perf_counter()
+    scan_single(likelihood, small)
+    first = time.perf_counter() - before
+    seconds = least(lambda: scan_single(likelihood, small), 5)
+    results["us_per_fit_scan_1e4_float32"] = 1e6 * seconds / small.shape[1]
+    results["seconds_compile_scan_float32"] = first - seconds
+    before = time.perf_counter()
+    value, valid = scan_single(likelihood, large)
+    results["us_per_fit_scan_1e6_float32"] = 1e6 * (time.perf_counter() - before) / large.shape[1]
+    results["fraction_valid_float32"] = float(valid.mean())
+    near = valid & (fit.chi2 - fit.chi2.min() < 25)
+    worst = np.max(np.abs(value - fit.chi2)[near], initial=0.0)
+    results["max_dchi2_float32"] = float(worst) if math.isfinite(worst) else None
+    return results

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks import engine, peers
+from benchmarks.batched_numpy import NumpyModel, fit_batched
+from jcevns.inference.batch import Profiles, profile_signals
+from tests import problems
+
+
+@pytest.fixture(scope="module")
+def points() -> tuple[np.ndarray, Profiles]:
+    """Signals of about fifty points that are not far from the data, and their fits by jcevns."""
+    likelihood = problems.joint(problems.BOTH)
+    signals = engine.all_signals(likelihood, 5, 12)
+    fit = profile_signals(likelihood, signals, chunk=512)
+    near = np.flatnonzero(fit.chi2 - fit.chi2.min() < 25)
+    chosen = np.random.default_rng(3).permutation(near)[:50]
+    return signals[:, chosen], Profiles(*(x[..., chosen] for x in fit))
+
+
+def test_batched_numpy_newton_agrees(points):
+    signals, ours = points
+    theirs = fit_batched(NumpyModel(problems.joint(problems.BOTH)), signals, chunk=16)
+    assert theirs.valid.all()
+    assert theirs.chi2 == pytest.approx(ours.chi2, abs=1e-8)
+    assert theirs.theta == pytest.approx(ours.theta, abs=1e-4)
+
+
+def test_batched_numpy_newton_agrees_where_the_signal_is_excluded():
+    likelihood = problems.joint(problems.BOTH)
+    signals = engine.all_signals(likelihood, 3, 5)
+    theirs, ours = fit_batched(NumpyModel(likelihood), signals), profile_signals(likelihood, signals, chunk=512)
+    assert theirs.valid.all()
+    assert theirs.chi2 == pytest.approx(ours.chi2, rel=1e-9)
+
+
+def test_iminuit_on_numpy_agrees(points):
+    signals, ours = points
+    tight = peers.iminuit_numpy(problems.joint(problems.BOTH), signals, tight=True, grad=True)
+    assert tight.chi2 == pytest.approx(ours.chi2, abs=1e-6)
+    loose = peers.iminuit_numpy(problems.joint(problems.BOTH), signals[:, :5])
+    assert loose.chi2 == pytest.approx(ours.chi2[:5], abs=1e-2)
+
+
+def test_gradient_of_the_numpy_likelihood():
+    likelihood = problems.joint(problems.BOTH)
+    chi2 = peers.NumpyChi2(likelihood).at(engine.all_signals(likelihood, 2, 2)[:, 0])
+    theta = np.random.default_rng(1).normal(0, 0.2, 8)
+    steps = 1e-5 * np.eye(8)
+    numeric = [(chi2(theta + h) - chi2(theta - h)) / 2e-5 for h in steps]
+    assert chi2.gradient(theta) == pytest.approx(numeric, rel=1e-6, abs=1e-6)
+
+
+def test_operations_of_a_step_are_counted():
+    assert 500 < engine.flops_per_step(problems.joint(problems.BOTH).layout) < 2000

@@ -1,0 +1,417 @@
+"""Scans: values, resuming, sharing, damage, contours."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal as signals
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray
+import zarr
+
+import jcevns.inference.scan as engine
+from jcevns import contours, grid, interaction, open_scan, profile, scan
+from jcevns.inference.store import ScanStore, StoreError
+from tests.reference import ROOT
+
+MASSES, COUPLINGS = np.geomspace(0.1, 1e3, 200), np.geomspace(1e-6, 1e-2, 200)
+UNIT = 2000
+
+DRIVER = """
+import os, sys, time
+import jax
+jax.config.update("jax_enable_x64", True)
+store, unit, shard, processes, port, ready, pause = sys.argv[1:]
+if port != "-":
+    jax.distributed.initialize("localhost:" + port, 2, int(shard))
+import numpy as np
+import jcevns
+import jcevns.inference.scan as engine
+
+engine._UNIT_POINTS = int(unit)
+likelihood = jcevns.Likelihood([jcevns.experiment("xenonnt-2024-s2")])
+grid = jcevns.grid("vector", mass=np.geomspace(0.1, 1e3, 200), coupling=np.geomspace(1e-6, 1e-2, 200))
+if ready != "-":  # all at once
+    open(ready + shard, "w").close()
+    while not all(os.path.exists(ready + str(i + 1)) for i in range(int(processes))):
+        time.sleep(1e-4)
+part = (int(shard), int(processes)) if ready != "-" else None
+jcevns.scan(likelihood, grid, store, shard=part, progress=lambda points: time.sleep(float(pause)))
+print(jax.local_device_count(), jax.process_count())
+"""
+
+
+def start(store, unit=UNIT, shard=1, processes=1, port="-", ready="-", pause=0.0, flags="") -> subprocess.Popen[str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("JAX", "XLA", "PYTHON", "JCEVNS"))}
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", DRIVER]
+        + [str(x) for x in (store, unit, shard, processes, port, ready, pause)],
+        cwd=ROOT,
+        env={**kept, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    return out
+
+
+def arrays(store: Path) -> dict[str, np.ndarray]:
+    group = zarr.open_group(str(store), mode="r")
+    return {name: np.asarray(array[:]) for name, array in group.arrays()}
+
+
+def assert_identical(a: Path, b: Path) -> None:
+    first, second = arrays(a), arrays(b)
+    assert first.keys() == second.keys() >= {"chi2", "edm", "valid", "pulls", "mass", "coupling"}
+    for name, values in first.items():
+        assert values.dtype == second[name].dtype, name
+        assert values.tobytes() == second[name].tobytes(), name
+
+
+def run_here(likelihood, store: Path, unit: int = UNIT) -> xarray.Dataset:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "_UNIT_POINTS", unit)
+        return scan(likelihood, grid("vector", mass=MASSES, coupling=COUPLINGS), store, progress=False)
+
+
+@pytest.fixture(scope="module")
+def whole(likelihoods, tmp_path_factory) -> Path:
+    """The scan in one go."""
+    path = tmp_path_factory.mktemp("whole") / "scan.zarr"
+    run_here(likelihoods["xenonnt"], path)
+    return path
+
+
+def test_values_are_those_of_profile(whole, likelihoods) -> None:
+    result, rng = open_scan(whole), np.random.default_rng(0)
+    assert result.chi2.dims == ("mass", "coupling")
+    assert bool(result.valid.all())
+    for i, j in rng.integers(0, 200, (25, 2)):
+        fit = profile(likelihoods["xenonnt"], interaction("vector", MASSES[i], COUPLINGS[j]))
+        here = result.isel(mass=i, coupling=j)
+        assert float(here.chi2) == pytest.approx(float(fit.chi2), rel=1e-12, abs=1e-9)
+        np.testing.assert_allclose(here.pulls, fit.pulls, rtol=0, atol=1e-6)
+    assert list(result.nuisance.values) == list(likelihoods["xenonnt"].nuisances)
+    np.testing.assert_array_equal(result.mass, MASSES)
+
+
+def test_memory_and_store_agree(whole, likelihoods) -> None:
+    kept = scan(likelihoods["xenonnt"], grid("vector", mass=MASSES, coupling=COUPLINGS), progress=False)
+    stored = open_scan(whole)
+    assert set(kept) == set(stored)
+    assert kept.coupling.attrs == stored.coupling.attrs
+    assert kept.mass.attrs == stored.mass.attrs == {"units": "MeV"}
+    np.testing.assert_allclose(kept.chi2, stored.chi2, rtol=1e-12)
+    np.testing.assert_allclose(kept.pulls, stored.pulls, rtol=0, atol=1e-7)
+
+
+def test_xarray_reads_the_store(whole) -> None:
+    with xarray.open_zarr(whole) as opened:
+        assert opened.mass.attrs["units"] == "MeV"
+        np.testing.assert_array_equal(opened.chi2, open_scan(whole).chi2)
+        assert opened.chi2.dims == ("mass", "coupling")
+        assert opened.pulls.dims == ("nuisance", "mass", "coupling")
+        settings = opened.attrs["settings"]
+    assert set(settings["versions"]) >= {"jcevns", "jax", "jaxlib"}
+    assert settings["theory"] == "vector"
+    assert settings["experiments"] == ["xenonnt-2024-s2"]
+    assert len(settings["numbers"]) == 16
+    assert open_scan(whole).attrs["settings"] == settings
+
+
+def test_resume_after_sigkill(whole, likelihoods, tmp_path) -> None:
+    store = tmp_path / "scan.zarr"
+    process = start(store, pause=0.15)
+    flags = store / "unit_done" / "c"
+    deadline = time.monotonic() + 100
+    while not (flags.is_dir() and len(list(flags.iterdir())) >= 3) and time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    os.kill(process.pid, signals.SIGKILL)
+    process.communicate()
+    done = np.flatnonzero(arrays(store)["unit_done"])
+    assert 2 <= done.size < 20
+    assert np.isnan(open_scan(store).chi2).any()
+    files = [store / "chi2" / "c" / str(u) / "0" for u in done]
+    files += [store / "pulls" / "c" / "0" / str(u) / "0" for u in done]
+    before = [f.stat().st_mtime_ns for f in files]
+    run_here(likelihoods["xenonnt"], store)
+    assert [f.stat().st_mtime_ns for f in files] == before
+    assert_identical(store, whole)
+
+
+def test_two_shards_side_by_side(whole, tmp_path) -> None:
+    store = tmp_path / "scan.zarr"
+    both = [start(store, shard=i, processes=2, ready=tmp_path / "ready") for i in (1, 2)]
+    for process in both:
+        finish(process)
+    assert_identical(store, whole)
+    assert open_scan(store).mass.attrs["units"] == "MeV"
+
+
+def test_two_devices(whole, tmp_path) -> None:
+    store = tmp_path / "scan.zarr"
+    out = finish(start(store, unit=16384, flags="--xla_force_host_platform_device_count=2"))
+    assert out.split() == ["2", "1"]
+    found, expected = open_scan(store), open_scan(whole)
+    np.testing.assert_allclose(found.chi2, expected.chi2, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(found.pulls, expected.pulls, rtol=0, atol=1e-7)
+
+
+def test_two_processes_of_jax_distributed(whole, tmp_path) -> None:
+    store = tmp_path / "scan.zarr"
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    for process in [start(store, shard=i, port=port) for i in (0, 1)]:
+        assert finish(process).split()[-1] == "2"
+    found, expected = open_scan(store), open_scan(whole)
+    assert bool(found.valid.all())
+    np.testing.assert_allclose(found.chi2, expected.chi2, rtol=1e-10, atol=1e-10)
+
+
+# A small scan of two units ------------------------------------------------------------------------------------
+
+SMALL = grid("scalar", mass=[1.0, 10.0, 30.0, 100.0], coupling=[1e-6, 5e-6, 2e-5])
+
+
+@pytest.fixture(scope="module")
+def small(likelihoods, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("small") / "scan.zarr"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "_UNIT_POINTS", 6)
+        scan(likelihoods["xenonnt"], SMALL, path, progress=False)
+    return path
+
+
+@pytest.fixture
+def again(likelihoods, monkeypatch):
+    monkeypatch.setattr(engine, "_UNIT_POINTS", 6)
+    return lambda store, theories=SMALL, data="xenonnt", **kw: scan(
+        likelihoods[data], theories, store, progress=False, **kw
+    )
+
+
+@pytest.mark.parametrize("shard", [(0, 2), (3, 2), (1, 0), (-1, 2)])
+def test_bad_shard(shard, again, tmp_path) -> None:
+    with pytest.raises(ValueError, match=f"shard {shard[0]}/{shard[1]}: write i/n with i from 1 to n"):
+        again(tmp_path / "scan.zarr", shard=shard)
+    assert not (tmp_path / "scan.zarr").exists()
+
+
+def test_shard_without_store(again) -> None:
+    with pytest.raises(ValueError, match="a shard needs a store"):
+        again(None, shard=(1, 2))
+
+
+def test_shards_one_after_the_other(small, again, tmp_path) -> None:
+    store = tmp_path / "scan.zarr"
+    half = again(store, shard=(2, 2))
+    assert np.array_equal(np.isfinite(half.chi2).all("coupling"), [False, False, True, True])
+    again(store, shard=(1, 3))
+    again(store)
+    assert_identical(store, small)
+
+
+def test_progress_counts_what_is_computed(again, tmp_path, likelihoods) -> None:
+    seen = []
+    scan(likelihoods["xenonnt"], SMALL, tmp_path / "a.zarr", shard=(1, 2), progress=seen.append)
+    assert sum(seen) == 6
+    scan(likelihoods["xenonnt"], SMALL, tmp_path / "a.zarr", progress=seen.append)
+    assert sum(seen) == 12
+    scan(likelihoods["xenonnt"], SMALL, tmp_path / "a.zarr", progress=seen.append)
+    assert sum(seen) == 12
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({"theories": grid("vector", **SMALL.axes)}, ["theory"]),
+        ({"theories": grid("scalar", mass=[1.0, 10.0, 30.0, 99.0], coupling=[1e-6, 5e-6, 2e-5])}, ["axes"]),
+        ({"theories": grid("scalar", mass=[1.0, 10.0], coupling=[1e-6, 5e-6, 2e-5])}, ["axes", "shape"]),
+        ({"theories": grid("scalar", coupling=[1e-6, 5e-6, 2e-5], mass=[1.0, 10.0, 30.0, 100.0])}, ["shape"]),
+        ({"data": "pandax"}, ["experiments", "numbers", "nuisances"]),
+    ],
+)
+def test_store_of_another_scan(changes, names, small, again) -> None:
+    before = arrays(small)
+    with pytest.raises(StoreError, match=r"belongs to another scan .*: delete it or choose another name") as caught:
+        again(small, **changes)
+    for name in names:
+        assert f"{name}: stored" in str(caught.value)
+    for name, values in arrays(small).items():
+        assert values.tobytes() == before[name].tobytes()
+
+
+def truncated(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def flipped(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 0x15]) + content[middle + 1 :]
+
+
+DAMAGE = {"truncated": truncated, "flipped": flipped, "emptied": lambda content: b"", "missing": None}
+
+
+def survivors(small: Path, folder: Path, damage: str, read) -> list[str]:
+    """Files that may be damaged without an error and with another result."""
+    expected, bad = open_scan(small), []
+    for number, file in enumerate(sorted(p.relative_to(small) for p in small.rglob("*") if p.is_file())):
+        copy = folder / f"{number}.zarr"
+        shutil.copytree(small, copy)
+        content = (copy / file).read_bytes()
+        (copy / file).unlink() if DAMAGE[damage] is None else (copy / file).write_bytes(DAMAGE[damage](content))
+        try:
+            found = read(copy)
+        except StoreError as error:
+            if not any(word in str(error) for word in ("delete", "choose another name", "restore")):
+                bad.append(f"{file}: no remedy in {error}")
+        except Exception as error:  # what the caller is not told to expect
+            bad.append(f"{file}: {type(error).__name__}: {error}")
+        else:
+            if not (found.equals(expected) and found.mass.attrs == expected.mass.attrs):
+                bad.append(f"{file}: another result")
+    return bad
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_store_is_refused_or_healed_by_scan(damage, small, again, tmp_path) -> None:
+    assert survivors(small, tmp_path, damage, again) == []
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_store_is_refused_by_open_scan(damage, small, tmp_path) -> None:
+    assert survivors(small, tmp_path, damage, open_scan) == []
+
+
+def test_damaged_rows_are_named(small, again, tmp_path) -> None:
+    copy = shutil.copytree(small, tmp_path / "scan.zarr")
+    chunk = copy / "chi2" / "c" / "1" / "0"
+    chunk.write_bytes(truncated(chunk.read_bytes()))
+    with pytest.raises(StoreError, match=r"rows 2 to 3 are damaged .*restore the folder, or delete it"):
+        again(copy)
+
+
+def test_foreign_folder_and_file(again, tmp_path) -> None:
+    foreign = tmp_path / "photos"
+    foreign.mkdir()
+    (foreign / "cat.jpg").write_bytes(b"meow")
+    with pytest.raises(StoreError, match="is not a scan.*choose another name"):
+        again(foreign)
+    assert [p.name for p in foreign.iterdir()] == ["cat.jpg"]
+    group = zarr.open_group(str(tmp_path / "other.zarr"), mode="w")
+    group.create_array("temperature", shape=(3,), dtype="float64")
+    with pytest.raises(StoreError, match="is a zarr group but not a scan: delete it or choose another name"):
+        again(tmp_path / "other.zarr")
+    (tmp_path / "file").write_text("text")
+    with pytest.raises(StoreError, match="is a file, not a scan: choose another name"):
+        again(tmp_path / "file")
+    for name in ("photos", "other.zarr", "file", "nothing"):
+        with pytest.raises(StoreError, match="is not a scan"):
+            open_scan(tmp_path / name)
+
+
+@pytest.mark.parametrize("step", range(9))
+def test_killed_while_the_store_is_made(step, small, again, tmp_path, monkeypatch) -> None:
+    """After `step` of the eight arrays; at 8 just before the settings are written."""
+    make, calls = ScanStore._array, []
+
+    def dying(self, *arguments):
+        calls.append(arguments)
+        if len(calls) > step:
+            raise KeyboardInterrupt
+        return make(self, *arguments)
+
+    store = tmp_path / "scan.zarr"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ScanStore, "_array", dying)
+        if step == 8:
+            patch.setattr(zarr.Group, "attrs", property(lambda self: (_ for _ in ()).throw(KeyboardInterrupt)))
+        again(store)
+    result = again(store)
+    assert_identical(store, small)
+    assert result.mass.attrs == {"units": "MeV"}
+
+
+@pytest.mark.parametrize("module", ["xarray", "zarr"])
+def test_missing_package(module, again, tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=rf"needs? {module}: pip install 'jcevns\[store\]'"):
+        again(tmp_path / "scan.zarr")
+    if module == "zarr":
+        assert again(None).chi2.shape == (4, 3)
+
+
+# Contours -----------------------------------------------------------------------------------------------------
+
+
+def circle(size: int = 201) -> xarray.Dataset:
+    """chi2 = 7 + 4 (ln^2 (m/10) + ln^2 (g/1e-4)), its minimum on a node."""
+    m, g = 10 * np.exp(np.linspace(-2, 2, size)), 1e-4 * np.exp(np.linspace(-1.5, 1.5, size))
+    chi2 = 7 + 4 * (np.log(m[:, None] / 10) ** 2 + np.log(g / 1e-4) ** 2)
+    return xarray.Dataset({"chi2": (("mass", "coupling"), chi2)}, {"mass": m, "coupling": g})
+
+
+def radius(line: np.ndarray) -> np.ndarray:
+    return np.hypot(np.log(line[:, 1] / 10), np.log(line[:, 0] / 1e-4))
+
+
+@pytest.mark.parametrize(("cl", "dof", "threshold"), [(0.9, 1, 2.7055), (0.9, 2, 4.6052), (0.5, 1, 0.4549)])
+def test_contour_of_a_parabola_is_a_circle(cl, dof, threshold) -> None:
+    found = contours(circle(), cl, dof)
+    assert found.threshold == pytest.approx(threshold, abs=5e-5)
+    assert found.chi2_min == pytest.approx(7)
+    (line,) = found.lines
+    np.testing.assert_array_equal(line[0], line[-1])
+    np.testing.assert_allclose(radius(line), np.sqrt(found.threshold / 4), rtol=0, atol=5e-4)
+    angle = np.unwrap(np.arctan2(np.log(line[:, 1] / 10), np.log(line[:, 0] / 1e-4)))
+    assert abs(angle[-1] - angle[0]) == pytest.approx(2 * np.pi)
+
+
+def test_contours_tolerate_holes() -> None:
+    expected = contours(circle()).lines[0]
+    away = circle()
+    away.chi2[:5, :5] = np.nan
+    np.testing.assert_array_equal(contours(away).lines[0], expected)
+    cut = circle()
+    cut.chi2[150:, 95:105] = np.nan
+    found = contours(cut)
+    assert found.lines
+    for line in found.lines:
+        assert np.all(np.isfinite(line))
+        np.testing.assert_allclose(radius(line), np.sqrt(found.threshold / 4), rtol=0, atol=5e-4)
+    assert sum(len(line) for line in found.lines) < len(expected)
+
+
+def test_contours_on_linear_axes() -> None:
+    x, y = np.linspace(-1, 1, 101), np.linspace(0, 4, 101)
+    chi2 = 9 * x**2 + (y[:, None] - 2) ** 2
+    found = contours(xarray.Dataset({"chi2": (("b", "a"), chi2)}, {"b": y, "a": x}))
+    np.testing.assert_allclose(
+        9 * found.lines[0][:, 0] ** 2 + (found.lines[0][:, 1] - 2) ** 2, found.threshold, atol=4e-3
+    )
+
+
+def test_contours_that_cannot_be() -> None:
+    with pytest.raises(ValueError, match="contours need a scan of two axes, this one has 1"):
+        contours(circle().isel(mass=0))
+    nothing = circle(5)
+    nothing.chi2[:] = np.nan
+    with pytest.raises(ValueError, match="no valid point"):
+        contours(nothing)
+    with pytest.raises(ValueError, match="confidence level"):
+        contours(circle(5), 90.0)
