@@ -6,7 +6,6 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
@@ -15,7 +14,7 @@ from jcevns.detectors.response import Response
 from jcevns.physics.cross_sections import AbstractInteraction
 from jcevns.physics.flux import NeutrinoFlux
 from jcevns.physics.nuclei import Target
-from jcevns.physics.recoil import Theory, recoil_spectrum
+from jcevns.physics.recoil import Theory, flux_moments, recoil_spectrum
 from jcevns.precision import as_float_array
 
 __all__ = ["SIGNAL", "Experiment", "Nuisance", "correction_factors", "signal_counts"]
@@ -147,6 +146,12 @@ def signal_counts(
     return experiment.correction * response(rate)
 
 
+@eqx.filter_jit
+def _fold(flux: NeutrinoFlux, target: Target, response: Response, moments: Array) -> Array:
+    """Standard Model counts before correction."""
+    return response(recoil_spectrum(Theory(), flux, target, response.recoil_keV, moments))
+
+
 def correction_factors(
     expected: np.ndarray, flux: NeutrinoFlux, target: Target, response: Response
 ) -> Float[Array, " bin"]:
@@ -154,5 +159,7 @@ def correction_factors(
 
     Computed at the Standard Model point for the given flux shape, and constants from there on.
     """
-    folded = response(recoil_spectrum(Theory(), flux, target, response.recoil_keV))
-    return jax.lax.stop_gradient(jnp.asarray(expected, folded.dtype) / folded)
+    # Moments apart: a likelihood needs the same ones, and finds them compiled.
+    moments = flux_moments(flux, target, response.recoil_keV)
+    folded = _fold(flux, target, response, moments)
+    return jax.lax.stop_gradient(as_float_array(expected) / folded)

@@ -1,7 +1,9 @@
 """Profile fits of many signals: fixed-size chunks through the batched Newton fit, failures tried again."""
 
-import collections
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import jax
@@ -10,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jcevns.inference.fit import profile_signal
-from jcevns.inference.newton import BatchFit, batch_fit
+from jcevns.inference.newton import batch_fit
 from jcevns.likelihood.joint import Likelihood
 
 __all__ = ["Profiles", "profile_signals"]
@@ -52,30 +54,38 @@ def profile_signals(
         One entry per point.
     """
     layout, points = likelihood.layout, signals.shape[1]
-    devices = jax.local_devices()
-    # Chunks are independent: they go to the devices in turn, and the result is the same on one as on many.
-    models = [jax.device_put(likelihood.model, device) for device in devices[: -(-points // chunk)]]
     dtype = likelihood.model.observed.dtype
+    # Points of like difficulty together: a chunk takes as many steps as its slowest point.
+    order = np.argsort(np.sum(signals, axis=0), kind="stable")
+    count = -(-points // chunk)
+    # Chunks are independent: they go to the devices in turn, and the result is the same on one as on many.
+    devices = jax.local_devices()[:count]
+    alone = len(devices) == 1
+    models = [likelihood.model if alone else jax.device_put(likelihood.model, device) for device in devices]
 
-    def start(number: int) -> tuple[np.ndarray, BatchFit]:
-        part = np.asarray(signals[:, number * chunk : (number + 1) * chunk], dtype)
-        padded = np.pad(part, ((0, 0), (0, chunk - part.shape[1])), mode="edge")
-        place = number % len(models)
-        return part, batch_fit(layout, models[place], jax.device_put(padded, devices[place]))
-
-    def finish(part: np.ndarray, fit: BatchFit) -> Profiles:
-        result = Profiles(*(np.array(x)[..., : part.shape[1]] for x in fit))
+    def fit(number: int) -> tuple[np.ndarray, Profiles]:
+        chosen = order[number * chunk : (number + 1) * chunk]
+        part = np.asarray(signals[:, chosen], dtype)
+        padded = np.pad(part, ((0, 0), (0, chunk - chosen.size)), mode="edge")
+        place = number % len(devices)
+        found = batch_fit(layout, models[place], padded if alone else jax.device_put(padded, devices[place]))
+        result = Profiles(*(np.array(x)[..., : chosen.size] for x in found))
         _restart(likelihood, part, result)
-        progress(part.shape[1])
-        return result
+        return chosen, result
 
-    done, running = [], collections.deque()
-    for number in range(-(-points // chunk)):
-        running.append(start(number))
-        if len(running) > len(models):
-            done.append(finish(*running.popleft()))
-    done += [finish(*one) for one in running]
-    return Profiles(*(np.concatenate(x, axis=-1) for x in zip(*done, strict=True)))
+    # A compiled chunk runs on one core and without the interpreter's lock: threads use the others.
+    workers = min(count, max(len(devices), (os.cpu_count() or 1) if devices[0].platform == "cpu" else 2))
+    total: Profiles | None = None
+    with ThreadPoolExecutor(workers) if count > 1 else nullcontext() as pool:
+        for chosen, part in (map if pool is None else pool.map)(fit, range(count)):
+            if total is None:
+                total = Profiles(*(np.empty((*x.shape[:-1], points), x.dtype) for x in part))
+            for whole, piece in zip(total, part, strict=True):
+                whole[..., chosen] = piece
+            progress(chosen.size)
+    if total is None:
+        raise ValueError("no points to fit: the grid is empty")
+    return total
 
 
 def _restart(likelihood: Likelihood, signals: np.ndarray, fit: Profiles) -> None:

@@ -223,11 +223,8 @@ def batch_fit(
         return BatchFit(value, jnp.zeros((0, value.size), value.dtype), zero, slope, jnp.isfinite(value))
     goal, limit = tolerances(signal.dtype)
     candidates = _starts(layout, model, counts, signal)
-    both = jnp.concatenate(candidates, axis=1)
-    twice = jnp.concatenate([jnp.broadcast_to(counts, signal.shape)] * 2, axis=1)
-    values = _chi2(layout, model, twice, jnp.concatenate([signal] * 2, axis=1), list(both))[0]
-    batch = signal.shape[1]
-    theta = jnp.where(values[batch:] / values[:batch] < 1, candidates[1], candidates[0])
+    values = [_chi2(layout, model, counts, signal, list(c))[0] for c in candidates]
+    theta = jnp.where(values[1] / values[0] < 1, candidates[1], candidates[0])
 
     def running(state: tuple[Array, Array, tuple[Array, ...]]) -> Array:
         step, edm, _ = state
@@ -246,7 +243,7 @@ def batch_fit(
         moved = [row + scale * d for row, d in zip(rows, direction, strict=True)]
         return count + 1, jnp.where(known, decrement, jnp.inf), tuple(moved)
 
-    begin = (jnp.asarray(0), jnp.full_like(values[:batch], jnp.inf), tuple(theta))
+    begin = (jnp.asarray(0), jnp.full_like(values[0], jnp.inf), tuple(theta))
     _, edm, rows = jax.lax.while_loop(running, advance, begin)
     value, slope = _chi2(layout, model, counts, signal, list(rows))
     return BatchFit(value, jnp.stack(rows), edm, slope, (edm < limit) & jnp.isfinite(value))

@@ -1,10 +1,11 @@
 """The likelihood of one experiment or several."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from jcevns.experiments.experiment import SIGNAL, Experiment, signal_counts
@@ -20,7 +21,16 @@ FLUX_PULL = "b8_flux"
 """Name of the shared 12% nuisance on the 8B flux."""
 
 
-_moments = eqx.filter_jit(flux_moments)
+def _join(arrays: list[Array], join: Callable, traced: Callable) -> Array:
+    """Joined arrays; by NumPy where there are values, which needs no compilation."""
+    if any(isinstance(a, Tracer) for a in arrays):
+        return traced(arrays)
+    return jnp.asarray(join([np.asarray(a) for a in arrays]))
+
+
+def _pad(counts: Array, before: int, after: int) -> Array:
+    widths = (before, after)
+    return jnp.pad(counts, widths) if isinstance(counts, Tracer) else jnp.asarray(np.pad(np.asarray(counts), widths))
 
 
 class Likelihood(eqx.Module):
@@ -64,16 +74,16 @@ class Likelihood(eqx.Module):
         for i, experiment in enumerate(experiments):
             owner[i, edges[i] : edges[i + 1]] = 1.0
             for counts in experiment.backgrounds.values():
-                backgrounds.append(jnp.pad(counts, (edges[i], edges[-1] - edges[i + 1])))
+                backgrounds.append(_pad(counts, int(edges[i]), int(edges[-1] - edges[i + 1])))
         signal_loading, background_loading = nuisances.loading_matrix(experiments, tuple(widths))
         self.experiments = experiments
-        self.moments = tuple(_moments(e.flux, e.target, e.response.recoil_keV) for e in experiments)
+        self.moments = tuple(flux_moments(e.flux, e.target, e.response.recoil_keV) for e in experiments)
         self.nuisances = tuple(widths)
         self.layout = layout_of(experiments, self.nuisances)
         self.model = TemplateModel(
-            observed=jnp.concatenate([e.observed for e in experiments]),
+            observed=_join([e.observed for e in experiments], np.concatenate, jnp.concatenate),
             owner=jnp.asarray(owner),
-            background=jnp.stack(backgrounds) if backgrounds else jnp.zeros((0, int(edges[-1]))),
+            background=_join(backgrounds, np.stack, jnp.stack) if backgrounds else jnp.zeros((0, int(edges[-1]))),
             signal_loading=jnp.asarray(signal_loading),
             background_loading=jnp.asarray(background_loading),
             sigma=jnp.asarray(np.array(list(widths.values()), float)),

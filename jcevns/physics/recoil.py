@@ -51,6 +51,7 @@ def as_theory(theory: Theory | AbstractInteraction) -> Theory:
     return theory if isinstance(theory, Theory) else Theory(theory)
 
 
+@eqx.filter_jit
 def flux_moments(
     flux: NeutrinoFlux, target: Target, recoil_keV: Float[Array, " recoil"]
 ) -> Float[Array, "isotope 3 recoil"]:
