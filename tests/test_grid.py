@@ -57,7 +57,7 @@ def mine(mass, coupling):
 
 @pytest.fixture(scope="module")
 def small() -> Likelihood:
-    """Three recoil energies and a flux of a few segments: direct quadrature is cheap."""
+    """Three recoil energies and a flux of few segments: direct quadrature is cheap."""
     base = problems.counting(
         "small",
         [4, 7, 5],
@@ -65,7 +65,7 @@ def small() -> Likelihood:
         {"flat": [2.0, 3.0, 2.0]},
         (Nuisance("b8_flux", 0.12, ("signal",), shared=True), Nuisance("flat", 0.3, ("flat",))),
     )
-    energy = np.linspace(1.0, 16.0, 12)
+    energy = np.linspace(1.0, 16.0, 60)
     shape = np.sin((energy - 1) / 15 * np.pi) + 0.05
     density = shape / np.trapezoid(shape, energy)
     flux = NeutrinoFlux(jnp.asarray(energy), jnp.asarray(density), jnp.asarray(5.46e6), "b8")

@@ -41,7 +41,7 @@ def points(name: str, mass, coupling, **options):
 
 
 def new_physics(name: str, E, T, isotope: str, m, g, trace: bool = True) -> np.ndarray:
-    """Section III of the paper: dsigma/dT in MeV^-3, the Standard Model apart (vector: shift of the charge in all)."""
+    """Section III of the paper: dsigma/dT in MeV^-3, without the Standard Model."""
     xe = read_table("xenon_isotopes")
     row = list(xe["isotope"]).index(isotope)
     Z, A, M, J = (float(xe[k][row]) for k in ("Z", "A", "nuclear_mass_MeV", "spin"))
@@ -184,7 +184,7 @@ def test_spectrum_is_that_of_direct_quadrature() -> None:
 
 CORNERS = ((1e-3, 1e-8), (1e-3, 1.0), (1e5, 1e-8), (1e5, 1.0))
 INTERIOR = {"scalar": 6e-6, "vector": 2.6e-5, "b-l": 2e-5, "axial": 6e-4, "tensor": 4e-4}
-_slopes = jax.jit(jax.grad(lambda t, l: profile(l, t).chi2))
+_slopes = jax.jit(jax.grad(lambda theory, likelihood: profile(likelihood, theory).chi2))
 
 
 @pytest.mark.parametrize("name", INTERACTIONS)

@@ -36,9 +36,9 @@ class Limit:
     Attributes:
         mass: MeV.
         excluded: intervals [lower, upper]; upper None if exclusion holds to the largest coupling searched.
-        threshold: Delta chi2 from the minimum over the coupling at this mass.
-        chi2_min: that minimum.
-        best_fit: its coupling.
+        threshold: Delta chi2.
+        chi2_min: the minimum it is counted from.
+        best_fit: coupling of the lowest chi2 at this mass.
         valid: every fit that an interval end or the minimum rests on is valid.
     """
 
@@ -141,6 +141,7 @@ def limits(
     masses: Sequence[float] | np.ndarray,
     cl: float = 0.90,
     dof: int = 1,
+    minimum: str = "each",
 ) -> list[Limit]:
     """Excluded couplings of a mediator at each mass.
 
@@ -154,12 +155,16 @@ def limits(
         masses: MeV.
         cl: confidence level.
         dof: parameters of interest, for the threshold.
+        minimum: `each` counts from the minimum at each mass (a one-dimensional limit), `all` from the lowest
+            over all masses given (a contour in the plane, as in Fig. 4 of arXiv:2411.11749).
 
     Raises:
         RuntimeError: in single precision.
         ValueError: unknown interaction, bad masses, bad confidence level.
     """
     require_x64("an exclusion limit")
+    if minimum not in ("each", "all"):
+        raise ValueError(f"minimum {minimum!r} must be 'each' (mass) or 'all'")
     threshold = chi2_threshold(cl, dof)
     theories = grid(theory, mass=masses, coupling=[0.0])
     curves = _Curves(likelihood, theories)
@@ -177,6 +182,8 @@ def limits(
         order = np.argsort(g, kind="stable")
         profiles.append((g[order], y[order]))
     minima = np.array([np.nanmin(y) if np.any(np.isfinite(y)) else np.nan for _, y in profiles])
+    if minimum == "all":
+        minima = np.where(np.isfinite(minima), np.nanmin(minima), np.nan)
     owner, low, high, at_low, at_high = [], [], [], [], []
     for i, (g, y) in enumerate(profiles):
         usable = np.isfinite(y)

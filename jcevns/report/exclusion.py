@@ -1,7 +1,7 @@
 """Exclusion figures: one scan, and Fig. 4 with five interactions."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 
 from jcevns.constants import chi2_threshold
+from jcevns.inference.limits import Limit
 from jcevns.report.style import figure
 
 if TYPE_CHECKING:
@@ -84,28 +85,44 @@ def plot_scan(result: "xarray.Dataset", ax: Axes | None = None, cl: float = 0.90
 
 
 def plot_exclusion(
-    scans: Mapping[str, "xarray.Dataset"], ax: Axes | None = None, cl: float = 0.90, dof: int = 1, title: str = ""
+    found: Mapping[str, Sequence[Limit]], ax: Axes | None = None, title: str = "", top: float = 1.0
 ) -> ExclusionPlot:
-    """Exclusion contours of several interactions (as one panel of Fig. 4 of arXiv:2411.11749).
+    """Excluded couplings against mass for several interactions (as one panel of Fig. 4 of arXiv:2411.11749).
 
     Args:
-        scans: interaction to its scan over mass and coupling. The universal vector is shaded: it has an excluded
+        found: interaction to its limits, masses increasing. The universal vector is shaded: it has an excluded
             island below an allowed band.
         ax: axes to draw on; new ones if None.
-        cl: confidence level.
-        dof: parameters of interest.
         title: above the panel.
+        top: upper end of the coupling axis.
     """
     if ax is None:
         _, (ax,) = figure()
-    threshold, drawn, shading = chi2_threshold(cl, dof), {}, None
-    for name, result in scans.items():
-        x, y, z, names = _delta_chi2(result)
+    drawn, shading = {}, []
+    for name, results in found.items():
         colour, line, label = INTERACTION_STYLE.get(name, ("black", "-", name))
-        _axes(ax, x, y, names)
+        mass = np.array([r.mass for r in results])
+        # Closed intervals are islands, the open one is the region above.
+        island = np.full((2, mass.size), np.nan)
+        region = np.full(mass.size, np.nan)
+        for i, r in enumerate(results):
+            for low, high in r.excluded:
+                if high is None:
+                    region[i] = low
+                else:
+                    island[:, i] = low, high
+        banded = np.isfinite(island[0])
+        lower = np.where(banded, island[0], region)  # goes on where a band opens above it
+        edges = (lower, island[1], np.where(banded, region, np.nan))
+        borders = [ax.plot(mass, edge, color=colour, ls=line, lw=1.5)[0] for edge in edges]
+        borders[0].set_label(label)
+        drawn[name] = borders
         if name == "vector":
-            shading = ax.contourf(x, y, z, levels=[threshold, np.inf], colors=[colour], alpha=0.22)
-        drawn[name] = ax.contour(x, y, z, levels=[threshold], colors=[colour], linestyles=[line], linewidths=1.5)
-        ax.plot([], [], color=colour, ls=line, label=label)
+            for low, high in ((island[0], island[1]), (region, np.full(mass.size, top))):
+                shading.append(ax.fill_between(mass, low, high, color=colour, alpha=0.22, lw=0))
+    ax.set(xscale="log", yscale="log", xlabel=AXES["mass"], ylabel=AXES["coupling"])
+    every = next(iter(found.values()))
+    ax.set_xlim(every[0].mass, every[-1].mass)
+    ax.set_ylim(1e-6, top)
     ax.set_title(title)
     return ExclusionPlot(ax, drawn, shading)
