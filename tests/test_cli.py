@@ -120,6 +120,7 @@ def test_data_lists_and_shows(capsys):
     assert "MeV" in out
 
 
+SCAN = ("scan", "scalar", "--mass", "1", "--coupling", "1", "--out", "x.zarr")
 BAD = [
     (("fit", "flux", "--experiments", "xenonnt"), "did you mean xenonnt-2024-s2"),
     (("fit", "flux", "--experiments", ","), "--experiments is empty"),
@@ -139,6 +140,14 @@ BAD = [
     (("spectrum", "--thresholds", "-1"), "must be positive"),
     (("spectrum", "--form-factor", "x"), "klein-nystrand"),
     (("reproduce", "--only", "fig9"), "choose from flux"),
+    (("limit", "scaler", "--mass", "1", "--experiments", "xenonnt-2024-s2"), "did you mean scalar"),
+    (("limit", "scalar", "--mass", "-1", "--experiments", "xenonnt-2024-s2"), "must not be negative"),
+    (("limit", "scalar", "--mass", "1:2", "--experiments", "xenonnt-2024-s2"), "lo:hi:n"),
+    (("limit", "scalar", "--mass", "9:1:3", "--experiments", "xenonnt-2024-s2"), "0 < lo < hi"),
+    (("limit", "scalar", "--mass", "1", "--experiments", "xenonnt-2024-s2", "--cl", "90"), "outside (0, 1)"),
+    (("limit", "scalar", "--mass", "1", "--experiments", "xenonnt-2024-s2", "--dof", "0"), "dof"),
+    ((*SCAN, "--experiments", "x", "--shard", "3/2"), "i runs from 1 to n"),
+    (("plot", "none.zarr"), "is not a scan"),
     (("data", "show", "xenon"), "xenon_isotopes"),
     (("fitt",), "Did you mean 'fit'"),
 ]
@@ -193,3 +202,45 @@ def test_help_explains_every_command(capsys):
         code, out, _ = call(capsys, command, "--help")
         assert code == 0
         assert "--" in out
+
+
+def test_limit_json(capsys):
+    arguments = ("limit", "vector", "--mass", "1,10", "--experiments", "xenonnt-2024-s2", "--json")
+    code, out, _ = call(capsys, *arguments)
+    assert code == 0
+    rows = json.loads(out)
+    assert [row["mass_MeV"] for row in rows] == [1.0, 10.0]
+    for row in rows:
+        assert row["valid"] is True
+        (island_low, island_high), (region, top) = row["excluded"]
+        assert 0 < island_low < island_high < region
+        assert top is None
+    code, out, _ = call(capsys, *arguments[:-1], "--cl", "0.95", "--dof", "2")
+    assert code == 0
+    assert "95% CL, 2 dof: Delta chi2 = 5.991" in out
+    assert "PUBLISHED" in out
+
+
+def test_scan_resumes_and_plots(capsys, tmp_path):
+    import xarray
+
+    store = tmp_path / "s.zarr"
+    arguments = ["scan", "vector", "--mass", "1:100:30", "--coupling", "1e-6:1e-3:40"]
+    arguments += ["--experiments", "xenonnt-2024-s2", "--out", str(store)]
+    code, out, _ = call(capsys, *arguments)
+    assert code == 0
+    assert "1200 of 1200 points, 0 not valid" in out
+    before = {path: path.stat().st_mtime_ns for path in store.rglob("c/*") if path.is_file()}
+    assert call(capsys, *arguments)[0] == 0
+    assert before == {path: path.stat().st_mtime_ns for path in store.rglob("c/*") if path.is_file()}
+    with xarray.open_zarr(store) as result:
+        assert result.chi2.shape == (30, 40)
+        assert float(result.chi2.min()) == pytest.approx(float(out.split("chi2 = ")[1].split()[0]), abs=1e-4)
+    arguments[1] = "scalar"
+    code, _, err = call(capsys, *arguments)
+    assert code == 2
+    assert "belongs to another scan" in err
+    code, _, err = call(capsys, "plot", str(store), "--out", str(tmp_path / "figure"))
+    assert code == 0
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
+    assert (tmp_path / "figure.pdf").exists()

@@ -59,7 +59,7 @@ def test_a_disagreement_is_called_one(run):
 def test_report_is_self_contained_and_says_what_is_inferred(run):
     out, _, _ = run
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert page.count("data:image/png;base64,") == 2
+    assert page.count("data:image/png;base64,") == 3
     assert not re.search(r'(src|href)="(?!data:|https://arxiv)', page)
     for word in ("reconstruction", "inferred", "by construction", "mirror point", "differs in upper error", "sha256"):
         assert word in page
@@ -70,8 +70,9 @@ def test_files_and_progress(run):
     names = {path.name for path in out.iterdir()}
     wanted = "summary.json report.html comparison.csv flux.csv sin2w.csv rates.csv systematics.csv"
     assert set(wanted.split()) <= names
-    for figure in ("fig1_spectra", "fig2_profiles"):
-        assert {f"{figure}.png", f"{figure}.pdf", f"{figure}.csv"} <= names
+    for figure, table in (("fig1_spectra",) * 2, ("fig2_profiles",) * 2, ("fig4_exclusion", "fig4_contours")):
+        assert {f"{figure}.png", f"{figure}.pdf", f"{table}.csv"} <= names
+    assert "limits.csv" in names
     assert not [name for name in names if "partial" in name]
     core = [name for name, step in STEPS.items() if not step.long]
     assert len(lines) == 2 * len(core)
@@ -84,6 +85,32 @@ def test_systematics_vary_the_result(run):
     centres = {row["changed"]: row["best_fit"] for row in rows}
     assert centres["c_i = 1"] < centres["default: released response, Bahcall 1996, c_i to 10.7 events"]
     assert len(rows) >= 14
+
+
+def test_figure_4_has_the_features_of_the_paper(run):
+    """Universal vector: an allowed band in XENONnT and the combination, none in PandaX-4T; none for the others."""
+    _, summary, _ = run
+    found = summary["results"]["fig4"]
+    for dataset, interactions in found.items():
+        for name, entry in interactions.items():
+            assert entry["masses_not_valid"] == 0
+            assert entry["delta_chi2"] == pytest.approx(2.7055, abs=1e-4)
+            banded = name == "vector" and dataset != "pandax4t"
+            assert (entry["masses_with_allowed_band"] > 0) is banded, (dataset, name)
+
+
+def test_limits_compare_the_two_responses(run):
+    _, summary, _ = run
+    rows = {(r["dataset"], r["interaction"], r["mass_MeV"]): r["excluded"] for r in summary["results"]["limits"]}
+    for name in ("scalar", "b-l", "axial", "tensor"):
+        released = rows["xenonnt", name, 10.0][0][0]
+        unsmeared = rows["xenonnt, unsmeared response", name, 10.0][0][0]
+        assert 0.5 < unsmeared / released < 2.0
+        assert unsmeared != pytest.approx(released, rel=1e-4)
+    # Axial and tensor couple to the spin of half the isotopes, scalar and vector to all nucleons.
+    weak = min(rows[d, n, 10.0][0][0] for d in ("pandax4t", "xenonnt", "combined") for n in ("axial", "tensor"))
+    strong = max(rows[d, n, 10.0][0][0] for d in ("pandax4t", "xenonnt", "combined") for n in ("scalar", "b-l"))
+    assert weak > 10 * strong
 
 
 def test_only_and_full_select_steps():
@@ -159,3 +186,21 @@ def test_plots_touch_no_global_state(xenonnt):
         assert set(profile.curves) == {"combined"}
         assert [line.get_ydata()[0] for line in profile.levels] == pytest.approx([1.0, 2.7055], abs=1e-4)
     assert dict(mpl.rcParams) == before
+
+
+def test_exclusion_plot_separates_island_band_and_region():
+    """A band that opens at the second mass: the lower border goes on, the upper ones start there."""
+    from jcevns.inference.limits import Limit
+    from jcevns.report.exclusion import plot_exclusion
+
+    def limit(mass, *excluded):
+        return Limit(mass, excluded, 2.71, 0.0, 0.0, True)
+
+    found = {"vector": [limit(1.0, (1e-5, None)), limit(10.0, (2e-5, 3e-5), (4e-5, None))]}
+    drawn = plot_exclusion(found, style.figure()[1][0])
+    lower, island, region = (line.get_ydata() for line in drawn.contours["vector"])
+    assert lower == pytest.approx([1e-5, 2e-5])
+    assert np.isnan(island[0])
+    assert island[1] == 3e-5
+    assert np.isnan(region[0])
+    assert region[1] == 4e-5

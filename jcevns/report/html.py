@@ -9,11 +9,11 @@ from typing import Any
 __all__ = ["render"]
 
 _CSS = """
-body{font:16px/1.5 Georgia,serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#222}
+body{font:16px/1.5 Georgia,serif;max-width:74rem;margin:2rem auto;padding:0 1rem;color:#222}
 h1{font-size:1.7rem;margin-bottom:.2rem}h2{font-size:1.25rem;margin-top:2.2rem;border-bottom:1px solid #ccc}
 table{border-collapse:collapse;width:100%;font:14px/1.4 system-ui,sans-serif;margin:.8rem 0}
 th,td{padding:.3rem .6rem;border-bottom:1px solid #e4e4e4;text-align:left;vertical-align:top}
-th{border-bottom:2px solid #999}.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+th{border-bottom:2px solid #999}td:last-child{min-width:9rem}.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 figure{margin:1.2rem 0}figure img{max-width:100%}figcaption{font-size:.9rem;color:#444}
 .agrees{color:#00694b;font-weight:600}.differs{color:#b34700;font-weight:600}
 .status{font:600 12px system-ui;padding:.1rem .45rem;border-radius:.6rem;background:#e6eef5}
@@ -157,7 +157,7 @@ def render(summary: dict[str, Any], figures: Sequence[tuple[Path, str]]) -> str:
     """
     results, parts = summary["results"], []
     parts.append(
-        "<h1>Solar 8B CEvNS in xenon: flux and weak mixing angle</h1>"
+        "<h1>Solar 8B CEvNS in xenon: flux, weak mixing angle, mediators</h1>"
         "<p>Reproduction of De Romeri, Papoulias, Ternes, "
         '<a href="https://arxiv.org/abs/2411.11749">arXiv:2411.11749</a>, with jcevns '
         f"{escape(summary['versions']['jcevns'])}. {escape(summary['date'])}, {summary['seconds']['total']:.1f} s.</p>"
