@@ -18,7 +18,15 @@ from jcevns.physics.cross_sections import AbstractInteraction, AbstractInverseEn
 from jcevns.physics.interactions import AbstractMediator, interaction
 from jcevns.physics.recoil import Theory, as_theory
 
-__all__ = ["Grid", "coupling_terms", "grid", "grid_signals", "mediator_terms", "named_interaction"]
+__all__ = [
+    "Grid",
+    "coupling_is_axis",
+    "coupling_terms",
+    "grid",
+    "grid_signals",
+    "mediator_terms",
+    "named_interaction",
+]
 
 _MASSES = 64  # masses folded at a time
 _POINTS = 256  # theories folded at a time where nothing is known about their dependence on the axes
@@ -161,11 +169,26 @@ def _signals(likelihood: Likelihood, make: Callable, values: dict[str, Array]) -
 
 
 def _has_terms(theories: Grid) -> bool:
-    """Whether the coupling factors out: a mediator, and an axis of that name."""
+    """Whether the coupling factors out: a mediator, and an axis that is its coupling."""
     if "coupling" not in theories.axes:
         return False
-    first = {name: jnp.asarray(values[0]) for name, values in theories.axes.items()}
-    return isinstance(as_theory(theories.make(**first)).interaction, AbstractMediator)
+    others = {name: jnp.asarray(values[0]) for name, values in theories.axes.items() if name != "coupling"}
+    return coupling_is_axis(theories.make, others, theories.axes["coupling"])
+
+
+def coupling_is_axis(make: Callable, others: Mapping[str, Array], couplings: np.ndarray) -> bool:
+    """Whether `make` hands its argument `coupling` to a mediator as it is, and to nothing else."""
+
+    def parts(value: Array) -> tuple[Array, list[Array]]:
+        theory = as_theory(make(**others, coupling=value))
+        mediator: Any = theory.interaction
+        rest = eqx.tree_at(lambda t: t.interaction.coupling, theory, jnp.zeros_like(value))
+        return mediator.coupling, jax.tree.leaves(eqx.filter(rest, eqx.is_array))
+
+    if not isinstance(as_theory(make(**others, coupling=jnp.asarray(couplings[0]))).interaction, AbstractMediator):
+        return False
+    coupling, rest = jax.vmap(parts)(jnp.asarray(couplings))
+    return bool(np.array_equal(coupling, couplings) and all(np.all(x == x[:1]) for x in map(np.asarray, rest)))
 
 
 def _in_batches(call: Callable[[dict[str, Array]], Array], values: dict[str, np.ndarray], size: int) -> np.ndarray:

@@ -11,13 +11,12 @@ from jaxtyping import Array, Float
 
 from jcevns.constants import chi2_threshold
 from jcevns.inference.batch import Profiles, profile_signals
-from jcevns.inference.grid import Grid, grid, mediator_terms
+from jcevns.inference.grid import Grid, coupling_is_axis, grid, mediator_terms
 from jcevns.inference.roots import find_roots
 from jcevns.likelihood import joint
 from jcevns.likelihood.joint import Likelihood
 from jcevns.physics.cross_sections import AbstractInteraction
-from jcevns.physics.interactions import AbstractMediator
-from jcevns.physics.recoil import Theory, as_theory
+from jcevns.physics.recoil import Theory
 from jcevns.precision import require_x64
 
 __all__ = ["Limit", "limits"]
@@ -70,9 +69,8 @@ class _Curves:
     def __init__(self, likelihood: Likelihood, theories: Grid):
         self.likelihood, self.make = likelihood, theories.make
         self.masses = theories.axes["mass"]
-        first = as_theory(self.make(mass=jnp.asarray(self.masses[0]), coupling=jnp.asarray(0.0)))
         self.terms = None
-        if isinstance(first.interaction, AbstractMediator):
+        if coupling_is_axis(self.make, {"mass": jnp.asarray(self.masses[0])}, np.array([0.0, 1e-6, 1e-3])):
             self.terms = mediator_terms(likelihood, self.make, {"mass": self.masses})
 
     def grid(self) -> Float[np.ndarray, "mass node"]:

@@ -232,7 +232,7 @@ def batch_fit(
         return (step < _STEPS) & jnp.any(edm > goal)
 
     def advance(state: tuple[Array, Array, tuple[Array, ...]]) -> tuple[Array, Array, tuple[Array, ...]]:
-        count, _, rows = state
+        count, before, rows = state
         derivatives = _derivatives(layout, model, counts, signal, list(rows))
         direction, decrement, definite = _newton(layout, *derivatives)
         length = jnp.abs(direction[0])
@@ -240,8 +240,11 @@ def batch_fit(
             length = jnp.maximum(length, jnp.abs(d))
         scale = _LARGEST_STEP / jnp.maximum(length, _LARGEST_STEP)
         known = definite | jnp.isnan(decrement)
+        # A lane that has arrived stays where it is: its result does not depend on the company it keeps.
+        scale = jnp.where(before > goal, scale, 0.0)
         moved = [row + scale * d for row, d in zip(rows, direction, strict=True)]
-        return count + 1, jnp.where(known, decrement, jnp.inf), tuple(moved)
+        edm = jnp.where(before > goal, jnp.where(known, decrement, jnp.inf), before)
+        return count + 1, edm, tuple(moved)
 
     begin = (jnp.asarray(0), jnp.full_like(values[0], jnp.inf), tuple(theta))
     _, edm, rows = jax.lax.while_loop(running, advance, begin)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
 from jcevns.constants import chi2_threshold
 from jcevns.inference.batch import Profiles, profile_signals
@@ -39,6 +38,7 @@ def _settings(likelihood: Likelihood, theories: Grid) -> dict[str, Any]:
         "theory_structure": str(jax.tree.structure(first)),
         "theory_values": [np.asarray(x).tolist() for x in jax.tree.leaves(first)],
         "axes": axes,
+        "dimensions": list(theories.axes),
         "shape": list(theories.shape),
         "experiments": list(likelihood.names),
         "nuisances": list(likelihood.nuisances),
@@ -120,6 +120,8 @@ def scan(
         keep, todo = folder.write, [unit for unit in mine if not finished[unit]]
     per_row = int(np.prod(shape[1:], dtype=int))
     sizes = {unit: (min((unit + 1) * rows, shape[0]) - unit * rows) * per_row for unit in mine}
+    from tqdm import tqdm
+
     bar = tqdm(
         total=sum(sizes.values()),
         initial=sum(sizes[u] for u in mine if u not in todo),
@@ -169,19 +171,25 @@ def open_scan(store: str | Path) -> "xarray.Dataset":
     Raises:
         ValueError: the folder is not a scan.
     """
-    from jcevns.inference.store import StoreError, require_zarr
+    from jcevns.inference.store import StoreError, require_zarr, verify
 
     xarray, zarr = _require_xarray(), require_zarr()
     try:
         group = zarr.open_group(str(store), mode="r", zarr_format=3)
         settings = dict(group.attrs)["settings"]
         names = list(group["chi2"].metadata.dimension_names)
+        verify(group, Path(store), {name: settings["axes"][name] for name in names})
         axes: dict[str, Any] = {name: (name, np.asarray(group[name][:]), dict(group[name].attrs)) for name in names}
         data: dict[str, Any] = {name: (names, np.asarray(group[name][:])) for name in ("chi2", "edm", "valid")}
         data["pulls"] = (["nuisance", *names], np.asarray(group["pulls"][:]))
         axes["nuisance"] = ("nuisance", list(group["pulls"].attrs["nuisances"]), {})
+    except StoreError:
+        raise
     except Exception as error:
-        raise StoreError(f"{store} is not a scan, or is damaged ({type(error).__name__})") from None
+        raise StoreError(
+            f"{store} is not a scan, or is damaged ({type(error).__name__}): "
+            "choose another name, or restore or delete the folder"
+        ) from None
     return xarray.Dataset(data, axes, {"settings": settings})
 
 

@@ -5,7 +5,10 @@ then its flag: a process killed at any moment leaves a unit that is either whole
 chunk is one unit, so processes that own different units never write the same file.
 """
 
+import hashlib
 import json
+import shutil
+import uuid
 import warnings
 import zlib
 from collections.abc import Mapping
@@ -14,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ScanStore", "StoreError", "require_zarr"]
+__all__ = ["ScanStore", "StoreError", "require_zarr", "verify"]
 
 _FORMAT = 1
 FIELDS = {"chi2": ("float64", np.nan), "edm": ("float32", np.nan), "valid": ("bool", False)}
@@ -32,6 +35,55 @@ def require_zarr() -> Any:
     except ImportError:
         raise ImportError("storing a scan needs zarr: pip install 'jcevns[store]'") from None
     return zarr
+
+
+_REMEDY = "restore the folder, or delete it to compute the scan again"
+
+
+def _checksum(*arrays: np.ndarray) -> int:
+    total = 0
+    for array in arrays:
+        total = zlib.crc32(np.ascontiguousarray(array).tobytes(), total)
+    return total
+
+
+def _done(group: Any, path: Path) -> np.ndarray:
+    try:
+        return np.asarray(group["unit_done"][:]) == 1
+    except Exception:
+        raise StoreError(f"{path}: the list of finished units is damaged: {_REMEDY}") from None
+
+
+def verify(group: Any, path: Path, axes: Mapping[str, np.ndarray | str]) -> None:
+    """Check the axes (values, or the start of their SHA-256) and every finished unit of a store.
+
+    Raises:
+        StoreError: something is damaged.
+    """
+    for name, expected in axes.items():
+        try:
+            found = np.asarray(group[name][:])
+            digest = hashlib.sha256(found.tobytes()).hexdigest()[:16]
+            good = digest == expected if isinstance(expected, str) else np.array_equal(found, expected)
+        except Exception:
+            good = False
+        if not good:
+            raise StoreError(f"{path}: the axis {name!r} is damaged: {_REMEDY}")
+    for unit in map(int, np.flatnonzero(_done(group, path))):
+        rows, size = group["chi2"].chunks[0], group["chi2"].shape[0]
+        part = slice(unit * rows, min((unit + 1) * rows, size))
+        try:
+            found = _checksum(
+                *(np.asarray(group[name][part]) for name in FIELDS), np.asarray(group["pulls"][:, part])
+            )
+            expected = int(group["unit_checksum"][unit])
+        except Exception:
+            found, expected = None, -1
+        if found != expected:
+            raise StoreError(
+                f"{path}: rows {part.start} to {part.stop - 1} are damaged (checksum {found}, expected {expected}): "
+                f"{_REMEDY}"
+            )
 
 
 class ScanStore:
@@ -61,7 +113,7 @@ class ScanStore:
     ):
         self.path, self.axes, self.rows = Path(path), dict(axes), rows
         self.shape = tuple(len(v) for v in axes.values())
-        self.nuisances = nuisances
+        self.nuisances, self.units = nuisances, dict(units)
         self.count = -(-self.shape[0] // rows)
         settings = json.loads(json.dumps(settings))  # as it will be read back
         zarr = require_zarr()
@@ -70,13 +122,27 @@ class ScanStore:
         if self.path.exists() and any(self.path.iterdir()):
             self._open(zarr, settings)
         else:
-            self._create(zarr, units, settings)
+            self._create(zarr, settings)
+            self._open(zarr, settings)
 
-    def _create(self, zarr: Any, units: Mapping[str, str], settings: Mapping[str, Any]) -> None:
-        self.group = zarr.open_group(str(self.path), mode="a", zarr_format=3)
+    def _create(self, zarr: Any, settings: Mapping[str, Any]) -> None:
+        # Made aside and renamed into place whole: two shards may get here together, and a process may be killed.
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        aside = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex}")
+        try:
+            self._fill(zarr, aside, settings)
+            aside.rename(self.path)
+        except OSError:
+            if not (self.path.is_dir() and any(self.path.iterdir())):
+                raise
+            # Another shard was first.
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+    def _fill(self, zarr: Any, folder: Path, settings: Mapping[str, Any]) -> None:
+        self.group = zarr.open_group(str(folder), mode="w", zarr_format=3)
         names = tuple(self.axes)
         chunk = (self.rows, *self.shape[1:])
-        # Two shards may get here together: they write the same metadata, and data only into their own chunks.
         for name, (kind, fill) in FIELDS.items():
             self._array(name, self.shape, chunk, kind, fill, names)
         pulls = self._array(
@@ -92,17 +158,16 @@ class ScanStore:
         for name, values in self.axes.items():
             axis = self._array(name, values.shape, values.shape, "float64", np.nan, (name,))
             axis[:] = values
-            axis.attrs["units"] = units.get(name, "")
+            axis.attrs["units"] = self.units.get(name, "")
         self._array("unit_checksum", (self.count,), (1,), "uint32", 0, ("unit",))
         self._array("unit_done", (self.count,), (1,), "uint8", 0, ("unit",))
-        # Last: a store without settings was never finished making, and is made again.
         self.group.attrs.update({"format": _FORMAT, "settings": dict(settings)})
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # not in the zarr 3 specification yet, but what xarray reads
-            zarr.consolidate_metadata(str(self.path))
+            zarr.consolidate_metadata(str(folder))
 
     def _array(self, name: str, shape: Any, chunks: Any, dtype: str, fill: Any, dimensions: Any) -> Any:
-        return self.group.require_array(
+        return self.group.create_array(
             name, shape=shape, chunks=chunks, dtype=dtype, fill_value=fill, dimension_names=dimensions
         )
 
@@ -116,9 +181,6 @@ class ScanStore:
                 raise
             raise StoreError(f"{self.path} is not a scan, or its metadata is damaged: {remedy}") from None
         if "settings" not in attributes:
-            if set(self.group.array_keys()) <= {*FIELDS, *self.axes, "pulls", "unit_checksum", "unit_done"}:
-                self._create(zarr, {}, settings)
-                return
             raise StoreError(f"{self.path} is a zarr group but not a scan: {remedy}")
         stored = attributes["settings"]
         different = sorted(k for k in {*stored, *settings} if stored.get(k) != settings.get(k))
@@ -134,42 +196,16 @@ class ScanStore:
         self._verify()
 
     def _verify(self) -> None:
-        """Check every finished unit against its checksum."""
-        for unit in np.flatnonzero(self.done()):
-            try:
-                found = self._checksum(*(self._read(name, int(unit)) for name in (*FIELDS, "pulls")))
-                expected = int(self.group["unit_checksum"][int(unit)])
-            except Exception:
-                found, expected = None, -1
-            if found != expected:
-                first, stop = self.rows_of(int(unit))
-                raise StoreError(
-                    f"{self.path}: rows {first} to {stop - 1} are damaged (checksum {found}, expected {expected}): "
-                    "restore the folder, or delete it to compute the scan again"
-                )
+        """Check the axes, and every finished unit against its checksum."""
+        verify(self.group, self.path, self.axes)
 
     def rows_of(self, unit: int) -> tuple[int, int]:
         """First row of a unit and the end of its rows."""
         return unit * self.rows, min((unit + 1) * self.rows, self.shape[0])
 
-    def _read(self, name: str, unit: int) -> np.ndarray:
-        first, stop = self.rows_of(unit)
-        array = self.group[name]
-        return np.asarray(array[:, first:stop] if name == "pulls" else array[first:stop])
-
-    @staticmethod
-    def _checksum(*arrays: np.ndarray) -> int:
-        total = 0
-        for array in arrays:
-            total = zlib.crc32(np.ascontiguousarray(array).tobytes(), total)
-        return total
-
     def done(self) -> np.ndarray:
         """Which units are finished."""
-        try:
-            return np.asarray(self.group["unit_done"][:]) == 1
-        except Exception:
-            raise StoreError(f"{self.path}: the list of finished units is damaged: delete the folder") from None
+        return _done(self.group, self.path)
 
     def write(self, unit: int, values: Mapping[str, np.ndarray]) -> None:
         """Write the results of a unit: `FIELDS` and `pulls`, shaped as their part of the grid."""
@@ -182,5 +218,5 @@ class ScanStore:
                 self.group[name][:, first:stop] = array
             else:
                 self.group[name][first:stop] = array
-        self.group["unit_checksum"][unit] = self._checksum(*ready.values())
+        self.group["unit_checksum"][unit] = _checksum(*ready.values())
         self.group["unit_done"][unit] = 1
