@@ -78,6 +78,8 @@ def _derivatives(
     factor = [jnp.exp(t) for t in theta]
     gradient: dict[int, Array] = {}
     hessian: dict[tuple[int, int], Array] = {}
+    # One half, but not a constant to the compiler: it would turn the divisions below into products.
+    half = 0.5 + 0.0 * model.sigma[0]
 
     def add(store: dict, key: object, value: Array) -> None:
         store[key] = store[key] + value if key in store else value
@@ -94,7 +96,7 @@ def _derivatives(
         for c, (acting, rows) in enumerate(parts):
             if not acting:
                 continue
-            strength = 2 * _total([excess[i] * rows[i] for i in bins])
+            strength = _total([excess[i] * rows[i] for i in bins]) / half
             for j in acting:
                 add(gradient, j, strength)
             weighted = [weight[i] * rows[i] for i in bins]
@@ -102,7 +104,7 @@ def _derivatives(
                 others = parts[d][0]
                 if not others:
                     continue
-                gram = 2 * _total([weighted[i] * parts[d][1][i] for i in bins])
+                gram = _total([weighted[i] * parts[d][1][i] for i in bins]) / half
                 if d == c:
                     gram = gram + strength
                 for j in acting:

@@ -73,4 +73,5 @@ def save(fig: Figure, stem: Path) -> list[Path]:
             fig.savefig(partial, format=suffix[1:], metadata=metadata)
         partial.replace(path)
         paths.append(path)
+        fig.set_layout_engine("none")  # laid out by the first: the second need not do it again
     return paths
