@@ -20,6 +20,7 @@ from jcevns.inference.intervals import Estimate, Interval, Parameter, estimate, 
 from jcevns.inference.limits import Limit, limits
 from jcevns.inference.scan import Contours, contours, open_scan, scan
 from jcevns.likelihood.joint import Likelihood, signal
+from jcevns.likelihood.pyhf_model import to_pyhf
 from jcevns.physics.cross_sections import (
     AbstractInteraction,
     AbstractInverseEnergyInteraction,
@@ -101,5 +102,6 @@ __all__ = [
     "scan",
     "signal",
     "signal_counts",
+    "to_pyhf",
     "xenon",
 ]

@@ -74,6 +74,7 @@ PUBLIC = [
     "scan",
     "signal",
     "signal_counts",
+    "to_pyhf",
     "xenon",
 ]
 ENTRY_POINTS = ("jcevns.cli", "jcevns.__main__")
