@@ -15,7 +15,10 @@ from jcevns.inference.fit import profile_signal
 from jcevns.inference.newton import batch_fit
 from jcevns.likelihood.joint import Likelihood
 
-__all__ = ["Profiles", "profile_signals"]
+__all__ = ["CHUNK", "Profiles", "profile_signals"]
+
+CHUNK = 2048
+"""Points of a scan fitted at a time; limits use the same, so that nothing new is compiled."""
 
 
 class Profiles(NamedTuple):
@@ -36,7 +39,7 @@ _robust = jax.jit(jax.vmap(profile_signal, in_axes=(None, 0)))
 def profile_signals(
     likelihood: Likelihood,
     signals: Float[np.ndarray, "bin point"],
-    chunk: int = 2048,
+    chunk: int = CHUNK,
     progress: Callable[[int], None] = lambda points: None,
 ) -> Profiles:
     """Minimise chi2 over the nuisances for every signal.

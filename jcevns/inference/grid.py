@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import equinox as eqx
@@ -56,6 +56,14 @@ class Grid:
     def units(self) -> dict[str, str]:
         """Unit of each axis, empty where it has none."""
         return {name: _UNITS.get(name, "") for name in self.axes}
+
+    @cached_property
+    def factors(self) -> bool:
+        """Whether the coupling factors out: a mediator, and an axis that is its coupling."""
+        if "coupling" not in self.axes:
+            return False
+        others = {name: jnp.asarray(values[0]) for name, values in self.axes.items() if name != "coupling"}
+        return coupling_is_axis(self.make, others, self.axes["coupling"])
 
 
 @lru_cache(maxsize=64)
@@ -168,14 +176,6 @@ def _signals(likelihood: Likelihood, make: Callable, values: dict[str, Array]) -
     return jax.lax.map(lambda v: joint.signal(likelihood, make(**v)), values, batch_size=4).T
 
 
-def _has_terms(theories: Grid) -> bool:
-    """Whether the coupling factors out: a mediator, and an axis that is its coupling."""
-    if "coupling" not in theories.axes:
-        return False
-    others = {name: jnp.asarray(values[0]) for name, values in theories.axes.items() if name != "coupling"}
-    return coupling_is_axis(theories.make, others, theories.axes["coupling"])
-
-
 def coupling_is_axis(make: Callable, others: Mapping[str, Array], couplings: np.ndarray) -> bool:
     """Whether `make` hands its argument `coupling` to a mediator as it is, and to nothing else."""
 
@@ -214,7 +214,7 @@ def grid_signals(likelihood: Likelihood, theories: Grid, rows: slice = slice(Non
     axes = dict(theories.axes)
     first = next(iter(axes))
     axes[first] = axes[first][rows]
-    if not _has_terms(theories):
+    if not theories.factors:
         mesh = np.meshgrid(*axes.values(), indexing="ij")
         values = {name: column.ravel() for name, column in zip(axes, mesh, strict=True)}
         size = min(_POINTS, len(mesh[0].ravel()))

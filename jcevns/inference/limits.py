@@ -25,7 +25,6 @@ _PER_DECADE = 64
 _BELOW, _ABOVE = 2.5, 3.0  # decades around the coupling at which the new signal equals the Standard Model's
 _GENERIC, _GENERIC_PER_DECADE = (1e-12, 1e2), 24  # where an interaction does not tell its scale
 _GENERIC_POINTS = 32
-_CHUNK = 2048  # as in a scan, so that nothing new is compiled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +109,7 @@ class _Curves:
 
     def __call__(self, index: np.ndarray, coupling: np.ndarray) -> tuple[np.ndarray, np.ndarray, Profiles]:
         counts, change = self.signal(index, coupling)
-        fit = profile_signals(self.likelihood, counts, chunk=_CHUNK)
+        fit = profile_signals(self.likelihood, counts)
         chi2 = np.where(fit.valid, fit.chi2, np.nan)
         return chi2, np.sum(fit.slope * change, axis=0), fit
 

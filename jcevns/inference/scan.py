@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from jcevns.constants import chi2_threshold
-from jcevns.inference.batch import Profiles, profile_signals
+from jcevns.inference.batch import CHUNK, Profiles, profile_signals
 from jcevns.inference.grid import Grid, grid_signals
 from jcevns.inference.store import ScanStore
 from jcevns.likelihood.joint import Likelihood
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["Contours", "contours", "open_scan", "scan"]
 
 _UNIT_POINTS = 16384  # points per unit of work: a tenth of a second lost to a kill at most
-_CHUNK = 2048
 
 
 def _settings(likelihood: Likelihood, theories: Grid) -> dict[str, Any]:
@@ -46,7 +45,7 @@ def _settings(likelihood: Likelihood, theories: Grid) -> dict[str, Any]:
         "dtype": str(likelihood.model.observed.dtype),
         "versions": {name: metadata.version(name) for name in ("jcevns", "jax", "jaxlib")},
         "unit_points": _UNIT_POINTS,
-        "chunk": _CHUNK,
+        "chunk": CHUNK,
     }
 
 
@@ -139,7 +138,7 @@ def scan(
     with bar:
         for unit in todo:
             part = slice(unit * rows, min((unit + 1) * rows, shape[0]))
-            fit = profile_signals(likelihood, grid_signals(likelihood, theories, part), _CHUNK, advance)
+            fit = profile_signals(likelihood, grid_signals(likelihood, theories, part), CHUNK, advance)
             keep(unit, _record(fit))
     if store is not None:
         return open_scan(store)

@@ -119,11 +119,9 @@ class ScanStore:
         zarr = require_zarr()
         if self.path.exists() and not self.path.is_dir():
             raise StoreError(f"{self.path} is a file, not a scan: choose another name")
-        if self.path.exists() and any(self.path.iterdir()):
-            self._open(zarr, settings)
-        else:
+        if not (self.path.exists() and any(self.path.iterdir())):
             self._create(zarr, settings)
-            self._open(zarr, settings)
+        self._open(zarr, settings)
 
     def _create(self, zarr: Any, settings: Mapping[str, Any]) -> None:
         # Made aside and renamed into place whole: two shards may get here together, and a process may be killed.
