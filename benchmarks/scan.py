@@ -44,15 +44,19 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 from benchmarks import engine
 likelihood = engine.combined()
+{start}
 signals = engine.all_signals(likelihood, 100, 100)
 {fit}
 assert fit.chi2.size == 50_000 and fit.valid.mean() > 0.99
 """
 _FITS = {
-    "engine": "from jcevns.inference.batch import profile_signals\nfit = profile_signals(likelihood, signals)",
+    "engine": (
+        "from jcevns.inference.batch import prepare, profile_signals\nprepare(likelihood)",
+        "fit = profile_signals(likelihood, signals)",
+    ),
     "numpy": (
-        "from benchmarks.batched_numpy import NumpyModel, fit_batched\n"
-        "fit = fit_batched(NumpyModel(likelihood), signals)"
+        "from benchmarks.batched_numpy import NumpyModel, fit_batched",
+        "fit = fit_batched(NumpyModel(likelihood), signals)",
     ),
 }
 
@@ -70,7 +74,8 @@ def whole_processes() -> dict[str, Any]:
     """Five interactions x 100 x 100 from nothing to fitted, with an empty and a filled compilation cache."""
     results: dict[str, Any] = {}
     for name, label in (("engine", "seconds_50k"), ("numpy", "seconds_50k_numpy_batched")):
-        command = ["-c", _50K.format(fit=_FITS[name])]
+        start, fit = _FITS[name]
+        command = ["-c", _50K.format(start=start, fit=fit)]
         with tempfile.TemporaryDirectory() as cache:
             cold = _process(command, cache)
             warm = min(_process(command, cache) for _ in range(3))

@@ -2,7 +2,9 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 __all__ = ["as_float_array", "require_x64"]
@@ -30,5 +32,9 @@ def as_float_array(value: Any) -> Float[Array, "*shape"]:
     The converter of every field that is scanned or differentiated: a Python float there would be a constant
     of the compiled function, and every new value a new compilation.
     """
+    if isinstance(value, (np.ndarray, list, tuple)):
+        # Placed, not converted by JAX: that would compile a program for every shape.
+        array = np.asarray(value)
+        return jax.device_put(array if np.issubdtype(array.dtype, np.inexact) else array.astype(float))
     array = jnp.asarray(value)
     return array if jnp.issubdtype(array.dtype, jnp.inexact) else array.astype(float)

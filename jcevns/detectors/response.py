@@ -118,9 +118,9 @@ def charge_response(
     owner = np.repeat(np.eye(bins), panels * order, axis=1)
     return _charge_operator(
         charge_yield,
-        jnp.asarray(number.ravel()),
-        jnp.asarray(exposure * weight.ravel() * owner),
-        None if efficiency is None else (jnp.asarray(efficiency[0]), jnp.asarray(efficiency[1])),
+        as_float_array(number.ravel()),
+        as_float_array(exposure * weight.ravel() * owner),
+        None if efficiency is None else (as_float_array(efficiency[0]), as_float_array(efficiency[1])),
     )
 
 

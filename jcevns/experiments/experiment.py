@@ -14,7 +14,7 @@ from jcevns.detectors.response import Response
 from jcevns.physics.cross_sections import AbstractInteraction
 from jcevns.physics.flux import NeutrinoFlux
 from jcevns.physics.nuclei import Target
-from jcevns.physics.recoil import Theory, flux_moments, recoil_spectrum
+from jcevns.physics.recoil import Theory, by_blocks, flux_moments, recoil_spectrum
 from jcevns.precision import as_float_array
 
 __all__ = ["SIGNAL", "Experiment", "Nuisance", "correction_factors", "signal_counts"]
@@ -146,12 +146,6 @@ def signal_counts(
     return experiment.correction * response(rate)
 
 
-@eqx.filter_jit
-def _fold(flux: NeutrinoFlux, target: Target, response: Response, moments: Array) -> Array:
-    """Standard Model counts before correction."""
-    return response(recoil_spectrum(Theory(), flux, target, response.recoil_keV, moments))
-
-
 def correction_factors(
     expected: np.ndarray, flux: NeutrinoFlux, target: Target, response: Response
 ) -> Float[Array, " bin"]:
@@ -159,7 +153,12 @@ def correction_factors(
 
     Computed at the Standard Model point for the given flux shape, and constants from there on.
     """
-    # Moments apart: a likelihood needs the same ones, and finds them compiled.
-    moments = flux_moments(flux, target, response.recoil_keV)
-    folded = _fold(flux, target, response, moments)
-    return jax.lax.stop_gradient(as_float_array(expected) / folded)
+
+    def rate(energies):
+        # Moments apart: a likelihood needs the same ones, and finds them compiled.
+        return recoil_spectrum(Theory(), flux, target, energies, flux_moments(flux, target, energies))
+
+    spectrum = by_blocks(rate, response.recoil_keV)
+    if isinstance(spectrum, Tracer) or isinstance(response.matrix, Tracer):
+        return jax.lax.stop_gradient(as_float_array(expected) / response(spectrum))
+    return as_float_array(expected / (np.asarray(response.matrix) @ np.asarray(spectrum)))

@@ -2,9 +2,9 @@
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +14,9 @@ from jaxtyping import Bool, Float
 from jcevns.inference.fit import profile_signal
 from jcevns.inference.newton import batch_fit
 from jcevns.likelihood.joint import Likelihood
+from jcevns.likelihood.layout import Layout
 
-__all__ = ["CHUNK", "Profiles", "profile_signals"]
+__all__ = ["CHUNK", "Profiles", "prepare", "profile_signals"]
 
 CHUNK = 2048
 """Points of a scan fitted at a time; limits use the same, so that nothing new is compiled."""
@@ -34,6 +35,27 @@ class Profiles(NamedTuple):
 _RESTART = 16  # failures are repeated in batches of one size, so that the slow path is compiled once
 
 _robust = jax.jit(jax.vmap(profile_signal, in_axes=(None, 0)))
+
+
+_first_calls: dict[tuple[Layout, int, Any], Future] = {}
+
+
+def prepare(likelihood: Likelihood, chunk: int = CHUNK) -> Future:
+    """Start compiling the fit of a likelihood in the background, while its signals are being computed.
+
+    Args:
+        likelihood: the experiments.
+        chunk: points fitted at a time.
+
+    Returns:
+        Done when the fit is compiled; `profile_signals` waits for it by itself.
+    """
+    layout, model = likelihood.layout, likelihood.model
+    key = (layout, chunk, model.observed.dtype)
+    if key not in _first_calls:
+        counts = np.ones((model.observed.size, chunk), model.observed.dtype)
+        _first_calls[key] = ThreadPoolExecutor(1).submit(batch_fit, layout, model, counts)
+    return _first_calls[key]
 
 
 def profile_signals(
@@ -58,6 +80,7 @@ def profile_signals(
     """
     layout, points = likelihood.layout, signals.shape[1]
     dtype = likelihood.model.observed.dtype
+    prepare(likelihood, chunk).result()
     # Points of like difficulty together: a chunk takes as many steps as its slowest point.
     order = np.argsort(np.sum(signals, axis=0), kind="stable")
     count = -(-points // chunk)

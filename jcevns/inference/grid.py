@@ -9,14 +9,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import Var
 from jaxtyping import Array, Float
 
-from jcevns.experiments.experiment import Experiment, signal_counts
 from jcevns.likelihood import joint
 from jcevns.likelihood.joint import Likelihood
 from jcevns.physics.cross_sections import AbstractInteraction, AbstractInverseEnergyInteraction
+from jcevns.physics.flux import NeutrinoFlux
 from jcevns.physics.interactions import AbstractMediator, interaction
-from jcevns.physics.recoil import Theory, as_theory
+from jcevns.physics.nuclei import Target
+from jcevns.physics.recoil import BLOCK, Theory, as_theory, recoil_spectrum
 
 __all__ = [
     "Grid",
@@ -62,8 +64,8 @@ class Grid:
         """Whether the coupling factors out: a mediator, and an axis that is its coupling."""
         if "coupling" not in self.axes:
             return False
-        others = {name: jnp.asarray(values[0]) for name, values in self.axes.items() if name != "coupling"}
-        return coupling_is_axis(self.make, others, self.axes["coupling"])
+        others = {name: float(values[0]) for name, values in self.axes.items() if name != "coupling"}
+        return coupling_is_axis(self.make, others)
 
 
 @lru_cache(maxsize=64)
@@ -140,15 +142,37 @@ def _split(theory: Theory | AbstractInteraction) -> list[Theory]:
     return [Theory(_Term(theory.interaction, power), theory.b8_flux) for power in range(3)]
 
 
-@partial(jax.jit, static_argnums=2)
-def _terms(experiment: Experiment, moments: Array, make: Callable, values: dict[str, Array]) -> Array:
-    """Terms of one experiment, (3, bin, point): compiled once, whatever it is combined with."""
+@partial(jax.jit, static_argnums=4)
+def _spectra(
+    flux: NeutrinoFlux, target: Target, recoil: Array, moments: Array, make: Callable, values: dict[str, Array]
+) -> Float[Array, "3 recoil point"]:
+    """Recoil spectra of a mediator's terms."""
 
     def one(point: dict[str, Array]) -> Array:
-        theories = _split(make(**point))
-        return jnp.stack([signal_counts(experiment, theory, moments) for theory in theories])
+        spectra = [recoil_spectrum(theory, flux, target, recoil, moments) for theory in _split(make(**point))]
+        return jnp.stack(spectra)
 
     return jax.vmap(one, out_axes=-1)(values)
+
+
+def _alike(likelihood: Likelihood) -> list[list[int]]:
+    """Experiments grouped by flux and target: one call serves each group, whatever the detectors."""
+
+    def same(a: object, b: object) -> bool:
+        (x, structure), (y, other) = jax.tree.flatten(a), jax.tree.flatten(b)
+        return structure == other and all(map(np.array_equal, x, y))
+
+    groups: list[list[int]] = []
+    for i, experiment in enumerate(likelihood.experiments):
+        source = (experiment.flux, experiment.target)
+        for group in groups:
+            first = likelihood.experiments[group[0]]
+            if same(source, (first.flux, first.target)):
+                group.append(i)
+                break
+        else:
+            groups.append([i])
+    return groups
 
 
 def mediator_terms(
@@ -163,11 +187,20 @@ def mediator_terms(
     """
     points = len(next(iter(columns.values())))
     columns = {**columns, "coupling": np.zeros(points)}  # a mediator needs one; the terms do not depend on it
-    parts = [
-        _in_batches(lambda v, e=e, m=m: _terms(e, m, make, v), columns, _MASSES)
-        for e, m in zip(likelihood.experiments, likelihood.moments, strict=True)
-    ]
-    return np.concatenate(parts, axis=1)
+    parts: dict[int, np.ndarray] = {}
+    for group in _alike(likelihood):
+        members = [likelihood.experiments[i] for i in group]
+        recoil = np.concatenate([e.response.recoil_keV for e in members])
+        moments = np.concatenate([likelihood.moments[i] for i in group], axis=-1)
+        ends = np.cumsum([e.response.recoil_keV.size for e in members])
+        padding = -recoil.size % BLOCK
+        recoil, moments = np.pad(recoil, (0, padding)), np.pad(moments, ((0, 0), (0, 0), (0, padding)))
+        source = (members[0].flux, members[0].target, recoil, moments, make)
+        spectra = _in_batches(partial(_spectra, *source), columns, _MASSES)
+        for i, e, own in zip(group, members, np.split(spectra, ends, axis=1)[:-1], strict=True):
+            operator = np.broadcast_to(e.correction, e.observed.shape)[:, None] * np.asarray(e.response.matrix)
+            parts[i] = np.matmul(operator, own)
+    return np.concatenate([parts[i] for i in sorted(parts)], axis=1)
 
 
 @partial(jax.jit, static_argnums=1)
@@ -176,19 +209,28 @@ def _signals(likelihood: Likelihood, make: Callable, values: dict[str, Array]) -
     return jax.lax.map(lambda v: joint.signal(likelihood, make(**v)), values, batch_size=4).T
 
 
-def coupling_is_axis(make: Callable, others: Mapping[str, Array], couplings: np.ndarray) -> bool:
+def coupling_is_axis(make: Callable, others: Mapping[str, float]) -> bool:
     """Whether `make` hands its argument `coupling` to a mediator as it is, and to nothing else."""
+    mediator = False
 
     def parts(value: Array) -> tuple[Array, list[Array]]:
+        nonlocal mediator
         theory = as_theory(make(**others, coupling=value))
-        mediator: Any = theory.interaction
-        rest = eqx.tree_at(lambda t: t.interaction.coupling, theory, jnp.zeros_like(value))
-        return mediator.coupling, jax.tree.leaves(eqx.filter(rest, eqx.is_array))
+        mediator = isinstance(theory.interaction, AbstractMediator)
+        if not mediator:
+            return value, []
+        found: Any = theory.interaction
+        rest = eqx.tree_at(lambda t: t.interaction.coupling, theory, None)
+        return found.coupling, jax.tree.leaves(eqx.filter(rest, eqx.is_array))
 
-    if not isinstance(as_theory(make(**others, coupling=jnp.asarray(couplings[0]))).interaction, AbstractMediator):
-        return False
-    coupling, rest = jax.vmap(parts)(jnp.asarray(couplings))
-    return bool(np.array_equal(coupling, couplings) and all(np.all(x == x[:1]) for x in map(np.asarray, rest)))
+    # Read off the trace, where nothing is compiled: the coupling goes in, comes out, and touches nothing else.
+    jaxpr = jax.make_jaxpr(parts)(jnp.zeros(())).jaxpr
+    touched = set(jaxpr.invars)
+    for equation in jaxpr.eqns:
+        if touched.intersection(v for v in equation.invars if isinstance(v, Var)):
+            touched.update(equation.outvars)
+    same, *rest = jaxpr.outvars
+    return mediator and same is jaxpr.invars[0] and not touched.intersection(v for v in rest if isinstance(v, Var))
 
 
 def _in_batches(call: Callable[[dict[str, Array]], Array], values: dict[str, np.ndarray], size: int) -> np.ndarray:

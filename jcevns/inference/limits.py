@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jcevns.constants import chi2_threshold
-from jcevns.inference.batch import Profiles, profile_signals
+from jcevns.inference.batch import Profiles, prepare, profile_signals
 from jcevns.inference.grid import Grid, coupling_is_axis, grid, mediator_terms
 from jcevns.inference.roots import find_roots
 from jcevns.likelihood import joint
@@ -69,7 +69,7 @@ class _Curves:
         self.likelihood, self.make = likelihood, theories.make
         self.masses = theories.axes["mass"]
         self.terms = None
-        if coupling_is_axis(self.make, {"mass": jnp.asarray(self.masses[0])}, np.array([0.0, 1e-6, 1e-3])):
+        if coupling_is_axis(self.make, {"mass": float(self.masses[0])}):
             self.terms = mediator_terms(likelihood, self.make, {"mass": self.masses})
 
     def grid(self) -> Float[np.ndarray, "mass node"]:
@@ -164,6 +164,7 @@ def limits(
         raise ValueError(f"minimum {minimum!r} must be 'each' (mass) or 'all'")
     threshold = chi2_threshold(cl, dof)
     theories = grid(theory, mass=masses, coupling=[0.0])
+    prepare(likelihood)
     curves = _Curves(likelihood, theories)
     nodes = curves.grid()
     count, size = nodes.shape

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from jcevns.constants import chi2_threshold
-from jcevns.inference.batch import CHUNK, Profiles, profile_signals
+from jcevns.inference.batch import CHUNK, Profiles, prepare, profile_signals
 from jcevns.inference.grid import Grid, grid_signals
 from jcevns.inference.store import ScanStore
 from jcevns.likelihood.joint import Likelihood
@@ -135,6 +135,8 @@ def scan(
         if callable(progress):
             progress(points)
 
+    if todo:
+        prepare(likelihood)
     with bar:
         for unit in todo:
             part = slice(unit * rows, min((unit + 1) * rows, shape[0]))

@@ -14,6 +14,7 @@ from jcevns.likelihood.layout import Layout, layout_of
 from jcevns.likelihood.poisson import TemplateModel
 from jcevns.physics.cross_sections import AbstractInteraction
 from jcevns.physics.recoil import Theory, as_theory, flux_moments
+from jcevns.precision import as_float_array
 
 __all__ = ["FLUX_PULL", "Likelihood", "component_counts", "signal"]
 
@@ -25,12 +26,14 @@ def _join(arrays: list[Array], join: Callable, traced: Callable) -> Array:
     """Joined arrays; by NumPy where there are values, which needs no compilation."""
     if any(isinstance(a, Tracer) for a in arrays):
         return traced(arrays)
-    return jnp.asarray(join([np.asarray(a) for a in arrays]))
+    return as_float_array(join([np.asarray(a) for a in arrays]))
 
 
 def _pad(counts: Array, before: int, after: int) -> Array:
     widths = (before, after)
-    return jnp.pad(counts, widths) if isinstance(counts, Tracer) else jnp.asarray(np.pad(np.asarray(counts), widths))
+    return (
+        jnp.pad(counts, widths) if isinstance(counts, Tracer) else as_float_array(np.pad(np.asarray(counts), widths))
+    )
 
 
 class Likelihood(eqx.Module):
@@ -82,11 +85,11 @@ class Likelihood(eqx.Module):
         self.layout = layout_of(experiments, self.nuisances)
         self.model = TemplateModel(
             observed=_join([e.observed for e in experiments], np.concatenate, jnp.concatenate),
-            owner=jnp.asarray(owner),
+            owner=as_float_array(owner),
             background=_join(backgrounds, np.stack, jnp.stack) if backgrounds else jnp.zeros((0, int(edges[-1]))),
-            signal_loading=jnp.asarray(signal_loading),
-            background_loading=jnp.asarray(background_loading),
-            sigma=jnp.asarray(np.array(list(widths.values()), float)),
+            signal_loading=as_float_array(signal_loading),
+            background_loading=as_float_array(background_loading),
+            sigma=as_float_array(np.array(list(widths.values()), float)),
         )
 
     @property

@@ -7,6 +7,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from jcevns import datasets
+from jcevns.precision import as_float_array
 
 __all__ = [
     "B8_FLUX",
@@ -75,15 +76,15 @@ def b8(shape: str = "bahcall1996", shift: float = 0.0, total: float = B8_FLUX) -
         values = np.maximum(values + shift * table["shift_per_MeV"], 0.0)
     elif shift != 0.0:
         raise ValueError(f"the {shape} shape has no tabulated error: shift needs shape='winter2006'")
-    return NeutrinoFlux(jnp.asarray(table["energy_MeV"]), jnp.asarray(values), jnp.asarray(float(total)), "b8")
+    return NeutrinoFlux(as_float_array(table["energy_MeV"]), as_float_array(values), jnp.asarray(float(total)), "b8")
 
 
 def hep(total: float = 7.98e3) -> NeutrinoFlux:
     """Solar hep flux, B16-GS98 total in cm^-2 s^-1 (arXiv:1611.09867); adds under 1% above 1 keV."""
     table = datasets.read_table("hep_spectrum")
     return NeutrinoFlux(
-        jnp.asarray(table["energy_MeV"]),
-        jnp.asarray(table["density_per_MeV"]),
+        as_float_array(table["energy_MeV"]),
+        as_float_array(table["density_per_MeV"]),
         jnp.asarray(float(total)),
         "hep",
     )

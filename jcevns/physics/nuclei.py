@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from jcevns import datasets
 from jcevns.constants import AVOGADRO
+from jcevns.precision import as_float_array
 
 __all__ = ["Nucleus", "SpinMultipoles", "Target", "mirror_sin2w", "xenon"]
 
@@ -91,10 +92,10 @@ def target_from_isotopes(names, Z, A, mass, spin, abundance, atomic_mass_u) -> T
         raise ValueError("isotope masses must be positive (MeV for nuclei, u for atoms)")
     grams_per_mole = (abundance * atomic_mass_u).sum()
     names = tuple(map(str, names))
-    columns = (jnp.asarray(np.asarray(x, float)) for x in (Z, A, mass, spin))
+    columns = (as_float_array(np.asarray(x, float)) for x in (Z, A, mass, spin))
     nuclei = Nucleus(*columns, multipoles=_multipoles(names))
     atoms = abundance * (1e6 * AVOGADRO / grams_per_mole)
-    return Target(nuclei, jnp.asarray(atoms), names)
+    return Target(nuclei, as_float_array(atoms), names)
 
 
 def _multipoles(names: tuple[str, ...]) -> SpinMultipoles:
@@ -112,7 +113,7 @@ def _multipoles(names: tuple[str, ...]) -> SpinMultipoles:
         oscillator[i] = table["oscillator_fm"][row]
         series = [table[f"c{k}"][row] for k in range(powers)]
         arrays[str(table["response"][row])][i, nucleon, orders.index(table["L"][row])] = series
-    return SpinMultipoles(*(jnp.asarray(x) for x in (oscillator, arrays["transverse"], arrays["longitudinal"])))
+    return SpinMultipoles(*(as_float_array(x) for x in (oscillator, arrays["transverse"], arrays["longitudinal"])))
 
 
 def xenon() -> Target:

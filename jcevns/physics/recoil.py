@@ -1,5 +1,6 @@
 """Recoil spectrum dR/dT: flux times cross section, summed over the isotopes of a target."""
 
+from collections.abc import Callable
 from functools import partial
 
 import equinox as eqx
@@ -21,7 +22,10 @@ from jcevns.physics.flux import B8_FLUX, NeutrinoFlux, density, inverse_energy_m
 from jcevns.physics.nuclei import Nucleus, Target
 from jcevns.precision import as_float_array
 
-__all__ = ["Theory", "as_theory", "counts_above", "flux_moments", "recoil_spectrum"]
+__all__ = ["BLOCK", "Theory", "as_theory", "by_blocks", "counts_above", "flux_moments", "recoil_spectrum"]
+
+BLOCK = 128
+"""Recoil energies come in multiples of this, so that what one detector compiles serves the next."""
 
 _RATE_UNIT = SECONDS_PER_YEAR * CM2_PER_INVERSE_MEV2 * PER_MEV_TO_PER_KEV  # 1.2e-17: safe in float32
 _ENERGY_NODES = 3  # Gauss-Legendre nodes per flux segment for interactions without closed moments
@@ -51,16 +55,32 @@ def as_theory(theory: Theory | AbstractInteraction) -> Theory:
     return theory if isinstance(theory, Theory) else Theory(theory)
 
 
-@eqx.filter_jit
 def flux_moments(
     flux: NeutrinoFlux, target: Target, recoil_keV: Float[Array, " recoil"]
 ) -> Float[Array, "isotope 3 recoil"]:
     """M_k of the flux above the kinematic threshold of each isotope, all a theory scan needs of the flux."""
+    return by_blocks(lambda energies: _moments(flux, target, energies), recoil_keV)
 
-    def moments(mass):
-        return inverse_energy_moments(flux, minimum_energy(recoil_keV * KEV, mass))
 
-    return jax.vmap(moments)(target.nuclei.mass)
+def by_blocks(
+    call: Callable[[Float[Array, " recoil"]], Float[Array, "*shape recoil"]], recoil_keV: Float[Array, " recoil"]
+) -> Float[Array, "*shape recoil"]:
+    """A compiled function of recoil energies on a multiple of `BLOCK`."""
+    if isinstance(recoil_keV, Tracer):
+        return call(recoil_keV)
+    padded = np.pad(np.asarray(recoil_keV), (0, -recoil_keV.size % BLOCK), mode="edge")
+    result = call(as_float_array(padded))
+    return result[..., : recoil_keV.size] if isinstance(result, Tracer) else _cut(result, recoil_keV.size)
+
+
+def _cut(result: Array, size: int) -> Array:
+    return as_float_array(np.asarray(result)[..., :size])  # not in JAX, which would compile it
+
+
+@eqx.filter_jit
+def _moments(flux: NeutrinoFlux, target: Target, recoil_keV: Array) -> Array:
+    lowest = minimum_energy(recoil_keV * KEV, target.nuclei.mass[:, None])
+    return jnp.moveaxis(inverse_energy_moments(flux, lowest), 0, 1)
 
 
 def _per_nucleus(

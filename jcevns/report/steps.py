@@ -13,6 +13,7 @@ from jcevns.constants import SIN2_THETA_W
 from jcevns.experiments.catalogue import experiment
 from jcevns.experiments.experiment import Experiment
 from jcevns.experiments.pandax4t import TABLES
+from jcevns.inference.batch import prepare
 from jcevns.inference.fit import profile
 from jcevns.inference.intervals import Estimate, estimate, find_parameter, profile_curve
 from jcevns.inference.limits import limits
@@ -197,6 +198,8 @@ def _figure_4(run: Run) -> None:
     """Exclusion contours of five interactions, three data sets."""
     masses, rows = np.geomspace(1e-2, 1e4, 200), []
     summary: dict[str, Any] = {}
+    for dataset in DATASETS:
+        prepare(run.likelihood(dataset, True))
     with style.style():
         fig, axes = style.figure(columns=3, width=3.3, height=3.5)
         titles = {"pandax4t": "PandaX-4T (reconstructed)", "xenonnt": "XENONnT", "combined": "combined"}
