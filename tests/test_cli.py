@@ -122,7 +122,7 @@ def test_data_lists_and_shows(capsys):
 
 SCAN = ("scan", "scalar", "--mass", "1", "--coupling", "1", "--out", "x.zarr")
 BAD = [
-    (("fit", "flux", "--experiments", "xenonnt"), "did you mean xenonnt-2024-s2"),
+    (("fit", "flux", "--experiments", "xenonnt"), "did you mean xenonnt-202"),
     (("fit", "flux", "--experiments", ","), "--experiments is empty"),
     (("fit", "flux", "--experiments", "pandax4t-us2,pandax4t-us2"), "given twice"),
     (("fit", "flux", "--experiments", "pandax4t-us2:tabel=T3"), "known are table, shape, field"),

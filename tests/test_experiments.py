@@ -214,7 +214,7 @@ def test_user_table_with_negative_counts(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "parts"),
     [
-        ("xenonnt-2024", {}, ("did you mean xenonnt-2024-s2?", *EXPERIMENTS)),
+        ("xenonnt-2024-s", {}, ("did you mean xenonnt-2024-s2?", *EXPERIMENTS)),
         ("pandax", {}, ("'pandax'", *EXPERIMENTS)),
         ("pandax4t-us2", {"tabel": "T1"}, ("'tabel'", "table")),
         ("pandax4t-us2", {"table": "T9"}, ("T9", *TABLES)),

@@ -40,7 +40,7 @@ def test_same_minimum_as_the_robust_fit(name, likelihoods) -> None:
     assert np.all(np.asarray(robust.valid))
     # chi2 grows to 1e5 and more: absolute where it matters, relative beyond.
     np.testing.assert_allclose(fit.chi2, robust.chi2, rtol=1e-12, atol=1e-9)
-    np.testing.assert_allclose(np.expm1(fit.theta), robust.pulls.T, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(fit.pulls, robust.pulls.T, rtol=0, atol=1e-6)
     np.testing.assert_allclose(fit.slope, robust.slope.T, rtol=1e-5, atol=1e-9)
     assert np.all((fit.edm >= 0) & (fit.edm < 1e-8))
 
@@ -126,7 +126,7 @@ def test_restart_recovers_points(likelihoods, monkeypatch) -> None:
     np.testing.assert_array_equal(found.valid, np.arange(362) != 40)
     usable = found.valid
     np.testing.assert_allclose(found.chi2[usable], truth.chi2[usable], rtol=1e-12, atol=1e-9)
-    np.testing.assert_allclose(found.theta[:, usable], truth.theta[:, usable], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found.pulls[:, usable], truth.pulls[:, usable], rtol=0, atol=1e-6)
     np.testing.assert_allclose(found.slope[:, usable], truth.slope[:, usable], rtol=1e-5, atol=1e-9)
     np.testing.assert_array_equal(found.chi2[200:361], truth.chi2[200:361])
 
@@ -152,7 +152,7 @@ def test_without_nuisances() -> None:
     expected = 2 * np.sum(N - D + np.where(D > 0, D * np.log(np.where(D > 0, D, 1) / N), 0), axis=0)
     np.testing.assert_allclose(fit.chi2, expected, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(fit.slope, 2 * (1 - D / N), rtol=1e-12, atol=1e-12)
-    assert fit.theta.shape == (0, 50)
+    assert fit.pulls.shape == (0, 50)
     assert np.all(fit.valid)
     counts[1, 3] = np.nan
     assert np.flatnonzero(~profile_signals(likelihood, counts).valid).tolist() == [3]

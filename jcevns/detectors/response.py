@@ -23,13 +23,14 @@ class Response(eqx.Module):
 
     Attributes:
         recoil_keV: energies at which dR/dT is needed, keV.
-        matrix: counts per events/(tonne year keV), in tonne year keV.
+        matrix: counts per events/(tonne year keV), in tonne year keV; leading axes are the anchors of shape
+            nuisances, if there are any.
     """
 
     recoil_keV: Float[Array, " recoil"] = eqx.field(converter=as_float_array)
-    matrix: Float[Array, "bin recoil"] = eqx.field(converter=as_float_array)
+    matrix: Float[Array, "*anchor bin recoil"] = eqx.field(converter=as_float_array)
 
-    def __call__(self, rate: Float[Array, " recoil"]) -> Float[Array, " bin"]:
+    def __call__(self, rate: Float[Array, " recoil"]) -> Float[Array, "*anchor bin"]:
         """Counts per bin for dR/dT in events/(tonne year keV) at `recoil_keV`."""
         return self.matrix @ rate
 

@@ -10,11 +10,14 @@ from jcevns.experiments.experiment import Experiment
 from jcevns.experiments.pandax4t import pandax4t_us2
 from jcevns.experiments.toml_file import load_experiment
 from jcevns.experiments.xenonnt import xenonnt_2024_s2
+from jcevns.experiments.xenonnt_official import xenonnt_2024, xenonnt_2026
 
 __all__ = ["EXPERIMENTS", "experiment", "parse_experiment"]
 
 EXPERIMENTS: dict[str, Callable[..., Experiment]] = {
     "xenonnt-2024-s2": xenonnt_2024_s2,
+    "xenonnt-2024": xenonnt_2024,
+    "xenonnt-2026": xenonnt_2026,
     "pandax4t-us2": pandax4t_us2,
 }
 """Built-in experiments: name to the function that builds it."""

@@ -17,7 +17,7 @@ from jcevns.physics.nuclei import Target
 from jcevns.physics.recoil import Theory, by_blocks, flux_moments, recoil_spectrum
 from jcevns.precision import as_float_array
 
-__all__ = ["SIGNAL", "Experiment", "Nuisance", "correction_factors", "signal_counts"]
+__all__ = ["SIGNAL", "Experiment", "Nuisance", "ShapeNuisance", "correction_factors", "signal_counts"]
 
 SIGNAL = "signal"
 """Name of the component that the theory predicts."""
@@ -34,19 +34,44 @@ class Nuisance:
         sigma: relative 1 sigma width.
         components: `signal` or names of backgrounds.
         shared: one pull for all experiments that use this name (the 8B flux).
+        bounds: hard limits of the factor 1 + pull.
     """
 
     name: str
     sigma: float
     components: tuple[str, ...]
     shared: bool = False
+    bounds: tuple[float, float] = (0.0, np.inf)
 
     def __post_init__(self):
         if not (np.isfinite(self.sigma) and self.sigma > 0):
             raise ValueError(f"nuisance {self.name!r}: sigma {self.sigma!r} must be positive (0.12 for 12%)")
+        low, high = self.bounds
+        if not 0 <= low < 1 < high:
+            raise ValueError(
+                f"nuisance {self.name!r}: bounds {self.bounds!r} of the factor must enclose 1, from 0 up"
+            )
         if isinstance(self.components, str) or not self.components:
             raise ValueError(f"nuisance {self.name!r}: components must be a non-empty tuple of names")
         object.__setattr__(self, "components", tuple(self.components))
+
+
+@dataclasses.dataclass(frozen=True)
+class ShapeNuisance:
+    """A parameter with unit Gaussian constraint along which templates are known at anchors, linear in between.
+
+    Attributes:
+        name: label; prefixed by the experiment's name in a fit.
+        anchors: values at which the templates are given, increasing, 0 among them; first and last are hard limits.
+    """
+
+    name: str
+    anchors: tuple[float, ...]
+
+    def __post_init__(self):
+        object.__setattr__(self, "anchors", tuple(float(a) for a in self.anchors))
+        if len(self.anchors) < 2 or np.any(np.diff(self.anchors) <= 0) or 0.0 not in self.anchors:
+            raise ValueError(f"shape nuisance {self.name!r}: anchors must increase and have 0 (nominal) among them")
 
 
 def _arrays(backgrounds: Mapping[str, Any]) -> dict[str, Array]:
@@ -62,8 +87,10 @@ class Experiment(eqx.Module):
         target: the nuclei.
         response: dR/dT to counts.
         observed: counts per bin.
-        backgrounds: expected counts per bin of each component, at nominal normalisation.
+        backgrounds: expected counts per bin of each component, at nominal normalisation; at every anchor of the
+            shape nuisances (these axes first) where a component depends on them.
         nuisances: normalisation uncertainties.
+        shapes: shape uncertainties; the response then has one leading axis for each, along its anchors.
         correction: the factors c_i of eq. 12 of arXiv:2411.11749, frozen at the Standard Model; one if absent.
         observable: what the bins are in, with unit.
         bin_edges: for plots, in that unit.
@@ -78,7 +105,7 @@ class Experiment(eqx.Module):
     target: Target
     response: Response
     observed: Float[Array, " bin"] = eqx.field(converter=as_float_array)
-    backgrounds: dict[str, Float[Array, " bin"]] = eqx.field(converter=_arrays)
+    backgrounds: dict[str, Float[Array, "*anchor bin"]] = eqx.field(converter=_arrays)
     nuisances: tuple[Nuisance, ...] = eqx.field(static=True, converter=tuple)
     correction: Float[Array, "..."] = eqx.field(converter=as_float_array, default=1.0)
     observable: str = eqx.field(static=True, default="bin")
@@ -87,25 +114,32 @@ class Experiment(eqx.Module):
     status: str = eqx.field(static=True, default="user")
     notes: tuple[str, ...] = eqx.field(static=True, default=())
     tables: tuple[str, ...] = eqx.field(static=True, default=())
+    shapes: tuple[ShapeNuisance, ...] = eqx.field(static=True, converter=tuple, default=())
 
     def __check_init__(self):
         here = f"experiment {self.name!r}"
         if self.status not in STATUSES:
             raise ValueError(f"{here}: status {self.status!r} is not one of {', '.join(STATUSES)}")
-        bins = self.response.matrix.shape[0]
+        bins = self.response.matrix.shape[-2]
+        anchors = tuple(len(s.anchors) for s in self.shapes)
+        if self.response.matrix.shape[:-2] != anchors:
+            raise ValueError(
+                f"{here}: the response has anchors {self.response.matrix.shape[:-2]}, its shape nuisances {anchors}"
+            )
         if self.bin_edges and len(self.bin_edges) != bins + 1:
             raise ValueError(f"{here}: {len(self.bin_edges)} bin edges for {bins} bins, expected {bins + 1}")
         known = {SIGNAL, *self.backgrounds}
         if SIGNAL in self.backgrounds:
             raise ValueError(f"{here}: no background may be called {SIGNAL!r}, the theory predicts that one")
         for label, counts in {"observed": self.observed, **self.backgrounds}.items():
-            _check_counts(f"{here}: {label}", counts, bins)
+            at_anchors = label != "observed" and counts.ndim > 1
+            _check_counts(f"{here}: {label}", counts, (*anchors, bins) if at_anchors else (bins,))
         correction = np.broadcast_to(1.0, bins) if isinstance(self.correction, Tracer) else self.correction
-        if correction.shape not in ((), (bins,)) or not np.all(
+        if correction.shape not in ((), (bins,), (*anchors, bins)) or not np.all(
             np.isfinite(correction) & (np.asarray(correction) >= 0)
         ):
             raise ValueError(f"{here}: correction must be {bins} factors, finite and not negative")
-        names = [n.name for n in self.nuisances]
+        names = [n.name for n in (*self.nuisances, *self.shapes)]
         if len(set(names)) != len(names):
             raise ValueError(f"{here}: two nuisances share a name among {', '.join(names)}")
         for nuisance in self.nuisances:
@@ -117,15 +151,15 @@ class Experiment(eqx.Module):
                 )
 
 
-def _check_counts(label: str, counts: Array, bins: int) -> None:
-    if counts.shape != (bins,):
-        raise ValueError(f"{label}: shape {counts.shape}, but the response has {bins} bins")
+def _check_counts(label: str, counts: Array, shape: tuple[int, ...]) -> None:
+    if counts.shape != shape:
+        raise ValueError(f"{label}: shape {counts.shape}, but the response has {shape[-1]} bins ({shape})")
     if isinstance(counts, Tracer):
         return
     values = np.asarray(counts)
     bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
     if bad.size:
-        raise ValueError(f"{label}: bin {bad[0]} is {values[bad[0]]}, counts must be finite and not negative")
+        raise ValueError(f"{label}: bin {bad[0]} is {values.flat[bad[0]]}, counts must be finite and not negative")
 
 
 @eqx.filter_jit
@@ -133,8 +167,8 @@ def signal_counts(
     experiment: Experiment,
     theory: Theory | AbstractInteraction,
     moments: Float[Array, "isotope 3 recoil"] | None = None,
-) -> Float[Array, " bin"]:
-    """Expected signal per bin (eq. 12 of arXiv:2411.11749), before nuisances.
+) -> Float[Array, "*anchor bin"]:
+    """Expected signal per bin (eq. 12 of arXiv:2411.11749), before nuisances; at every anchor of shape nuisances.
 
     Args:
         experiment: the experiment.

@@ -9,24 +9,29 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Array, Bool, Float
 
 from jcevns.inference.fit import profile_signal
 from jcevns.inference.newton import batch_fit
 from jcevns.likelihood.joint import Likelihood
 from jcevns.likelihood.layout import Layout
+from jcevns.likelihood.morphing import Mixture, MorphingModel
+from jcevns.likelihood.poisson import TemplateModel
 
-__all__ = ["CHUNK", "Profiles", "prepare", "profile_signals"]
+__all__ = ["CHUNK", "CHUNK_SHAPES", "Profiles", "expand", "prepare", "profile_signals"]
 
 CHUNK = 2048
 """Points of a scan fitted at a time; limits use the same, so that nothing new is compiled."""
 
+CHUNK_SHAPES = 256
+"""The same for likelihoods with shape nuisances."""
+
 
 class Profiles(NamedTuple):
-    """Profile fits of many points, as NumPy arrays with one entry per point; fields as in `BatchFit`."""
+    """Profile fits of many points, as NumPy arrays with one entry per point; fields as in `Fit`."""
 
     chi2: Float[np.ndarray, " point"]
-    theta: Float[np.ndarray, "nuisance point"]
+    pulls: Float[np.ndarray, "nuisance point"]
     edm: Float[np.ndarray, " point"]
     slope: Float[np.ndarray, "bin point"]
     valid: Bool[np.ndarray, " point"]
@@ -35,6 +40,26 @@ class Profiles(NamedTuple):
 _RESTART = 16  # failures are repeated in batches of one size, so that the slow path is compiled once
 
 _robust = jax.jit(jax.vmap(profile_signal, in_axes=(None, 0)))
+
+
+def _chunk(likelihood: Likelihood, chunk: int) -> int:
+    """Points fitted at a time: fewer where the signal at all anchors belongs to a point."""
+    return chunk if isinstance(likelihood.model, TemplateModel) else min(chunk, CHUNK_SHAPES)
+
+
+@jax.jit
+def _fit_shapes(model: MorphingModel, signals: Array | Mixture) -> tuple[Array, ...]:
+    axes = Mixture(None, 0, -1) if isinstance(signals, Mixture) else -1
+    many = jax.vmap(profile_signal, (None, axes), -1)(model, signals)
+    return many.chi2, many.pulls, many.edm, many.slope, many.valid
+
+
+def _fit(layout: Layout, model: TemplateModel | MorphingModel, signals: Any) -> Profiles:
+    """Fits of one chunk, points last."""
+    if isinstance(model, MorphingModel):
+        return Profiles(*map(np.array, _fit_shapes(model, signals)))
+    chi2, theta, edm, slope, valid = map(np.array, batch_fit(layout, model, signals))
+    return Profiles(chi2, np.expm1(theta), edm, slope, valid)
 
 
 _first_calls: dict[tuple[Layout, int, Any], Future] = {}
@@ -51,16 +76,23 @@ def prepare(likelihood: Likelihood, chunk: int = CHUNK) -> Future:
         Done when the fit is compiled; `profile_signals` waits for it by itself.
     """
     layout, model = likelihood.layout, likelihood.model
+    chunk = _chunk(likelihood, chunk)
     key = (layout, chunk, model.observed.dtype)
     if key not in _first_calls:
-        counts = np.ones((model.observed.size, chunk), model.observed.dtype)
-        _first_calls[key] = ThreadPoolExecutor(1).submit(batch_fit, layout, model, counts)
+        counts = np.ones((likelihood.signal_size, chunk), model.observed.dtype)
+        _first_calls[key] = ThreadPoolExecutor(1).submit(_fit, layout, model, counts)
     return _first_calls[key]
+
+
+def expand(signals: Mixture) -> Float[np.ndarray, "bin point"]:
+    """The signals of a mixture of many points, written out."""
+    terms = np.asarray(signals.terms)
+    return sum((w * terms[signals.row, k].T for k, w in enumerate(signals.weights)), np.zeros(()))
 
 
 def profile_signals(
     likelihood: Likelihood,
-    signals: Float[np.ndarray, "bin point"],
+    signals: Float[np.ndarray, "bin point"] | Mixture,
     chunk: int = CHUNK,
     progress: Callable[[int], None] = lambda points: None,
 ) -> Profiles:
@@ -71,18 +103,43 @@ def profile_signals(
 
     Args:
         likelihood: the experiments.
-        signals: expected signal before nuisances, one column per point.
+        signals: expected signal before nuisances, one column per point; or a mixture with one row number and one
+            column of weights per point, and then `slope` is with respect to the weights.
         chunk: points fitted at a time; the last chunk is padded.
         progress: called with the number of points done after each chunk.
 
     Returns:
         One entry per point.
     """
-    layout, points = likelihood.layout, signals.shape[1]
-    dtype = likelihood.model.observed.dtype
-    prepare(likelihood, chunk).result()
+    if isinstance(signals, Mixture) and isinstance(likelihood.model, TemplateModel):
+        fit = profile_signals(likelihood, expand(signals), chunk, progress)
+        terms = np.asarray(signals.terms)
+        slope = [np.sum(fit.slope * terms[signals.row, k].T, axis=0) for k in range(terms.shape[1])]
+        return fit._replace(slope=np.stack(slope))
+    chunk = _chunk(likelihood, chunk)
+    if isinstance(signals, Mixture):
+        size = np.asarray(np.sum(signals.terms, axis=2))
+        heights = np.sum(signals.weights * size[signals.row].T, axis=0)
+        terms = jnp.asarray(signals.terms)
+        columns = lambda chosen: Mixture(terms, signals.row[chosen], signals.weights[:, chosen])  # noqa: E731
+    else:
+        heights = np.sum(signals, axis=0)
+        prepare(likelihood, chunk).result()
+        columns = lambda chosen: np.asarray(signals[:, chosen], likelihood.model.observed.dtype)  # noqa: E731
+    return _in_chunks(likelihood, heights, columns, chunk, progress)
+
+
+def _in_chunks(
+    likelihood: Likelihood,
+    heights: Float[np.ndarray, " point"],
+    columns: Callable[[np.ndarray], Any],
+    chunk: int,
+    progress: Callable[[int], None],
+) -> Profiles:
+    """Fit points in chunks; `columns` gives the signals of some of them."""
+    points = heights.size
     # Points of like difficulty together: a chunk takes as many steps as its slowest point.
-    order = np.argsort(np.sum(signals, axis=0), kind="stable")
+    order = np.argsort(heights, kind="stable")
     count = -(-points // chunk)
     # Chunks are independent: they go to the devices in turn, and the result is the same on one as on many.
     devices = jax.local_devices()[:count]
@@ -91,12 +148,12 @@ def profile_signals(
 
     def fit(number: int) -> tuple[np.ndarray, Profiles]:
         chosen = order[number * chunk : (number + 1) * chunk]
-        part = np.asarray(signals[:, chosen], dtype)
-        padded = np.pad(part, ((0, 0), (0, chunk - chosen.size)), mode="edge")
+        padded = columns(np.pad(chosen, (0, chunk - chosen.size), mode="edge"))
         place = number % len(devices)
-        found = batch_fit(layout, models[place], padded if alone else jax.device_put(padded, devices[place]))
-        result = Profiles(*(np.array(x)[..., : chosen.size] for x in found))
-        _restart(likelihood, part, result)
+        found = _fit(likelihood.layout, models[place], padded if alone else jax.device_put(padded, devices[place]))
+        result = Profiles(*(x[..., : chosen.size] for x in found))
+        if isinstance(likelihood.model, TemplateModel):
+            _restart(likelihood, padded[:, : chosen.size], result)
         return chosen, result
 
     # A compiled chunk runs on one core and without the interpreter's lock: threads use the others.
@@ -126,7 +183,7 @@ def _restart(likelihood: Likelihood, signals: np.ndarray, fit: Profiles) -> None
             if not again.valid[place]:
                 continue
             fit.chi2[point] = again.chi2[place]
-            fit.theta[:, point] = np.log1p(np.asarray(again.pulls[place]))
+            fit.pulls[:, point] = again.pulls[place]
             fit.edm[point] = again.edm[place]
             fit.slope[:, point] = again.slope[place]
             fit.valid[point] = True

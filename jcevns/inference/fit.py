@@ -12,16 +12,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jcevns.likelihood import joint, nuisances, poisson
+from jcevns.inference.bounded import Minimum, minimise_bounded
+from jcevns.inference.newton_step import newton_step
+from jcevns.likelihood import joint, morphing, nuisances, poisson
 from jcevns.likelihood.joint import Likelihood
+from jcevns.likelihood.morphing import Mixture, MorphingModel
 from jcevns.likelihood.poisson import TemplateModel
 from jcevns.physics.cross_sections import AbstractInteraction
 from jcevns.physics.recoil import Theory
 
-__all__ = ["Fit", "minimise", "profile", "profile_signal", "tolerances"]
+__all__ = ["Fit", "fit_shapes", "minimise", "profile", "profile_signal", "tolerances"]
 
 _STEPS_PER_START = 60
-_UNROLL_UP_TO = 16
 _LARGEST_STEP = 3.0  # in log-factors: the quadratic model says nothing about a factor 20 away
 
 
@@ -58,49 +60,6 @@ class _State(NamedTuple):
     attempt: Array
 
 
-def _solve(matrix: Array, vector: Array) -> tuple[Array, Array]:
-    """Solution x of A x = b by Cholesky, and b^T x; not finite where A is not positive definite.
-
-    Written out element by element for the few nuisances of a counting experiment: under `vmap` each scalar
-    becomes a vector over the batch, where LAPACK would be called once per point.
-    """
-    n = vector.shape[0]
-    if n > _UNROLL_UP_TO:
-        factor = jax.scipy.linalg.cholesky(matrix, lower=True)
-        half = jax.scipy.linalg.solve_triangular(factor, vector, lower=True)
-        return jax.scipy.linalg.solve_triangular(factor.T, half, lower=False), jnp.sum(half**2)
-    lower: list[list[Array]] = []
-    inverse: list[Array] = []
-    white: list[Array] = []
-    for i in range(n):
-        row: list[Array] = []
-        for j in range(i):
-            row.append((matrix[i, j] - sum(row[k] * lower[j][k] for k in range(j))) * inverse[j])
-        pivot = matrix[i, i] - sum(r * r for r in row)
-        inverse.append(jnp.where(pivot > 0, jax.lax.rsqrt(pivot), jnp.nan))
-        white.append((vector[i] - sum(row[k] * white[k] for k in range(i))) * inverse[i])
-        lower.append(row)
-    solution: list[Array] = [*white]
-    for i in reversed(range(n)):
-        rest = sum(lower[k][i] * solution[k] for k in range(i + 1, n))
-        solution[i] = (white[i] - rest) * inverse[i]
-    return jnp.stack(solution), jnp.sum(jnp.stack(white) ** 2)
-
-
-def _newton(gradient: Array, hessian: Array, damping: Array) -> tuple[Array, Array]:
-    """Step -(H + damping |diag H|)^-1 g and g^T (...)^-1 g / 2; infinite decrement where not positive definite."""
-    if gradient.size == 0:
-        return gradient, jnp.zeros_like(damping)
-    diagonal = jnp.abs(jnp.diagonal(hessian))
-    floor = jnp.finfo(hessian.dtype).tiny ** 0.5
-    scale = jax.lax.rsqrt(jnp.maximum(diagonal, floor))
-    # Unit diagonal first: widths of 5% and 100% put a factor 400 between the entries.
-    scaled = hessian * scale[:, None] * scale[None, :] + damping * jnp.eye(hessian.shape[0], dtype=hessian.dtype)
-    solution, square = _solve(scaled, gradient * scale)
-    decrement = square / 2
-    return -scale * solution, jnp.where(jnp.isfinite(decrement), decrement, jnp.inf)
-
-
 def tolerances(dtype: jnp.dtype) -> tuple[float, float]:
     """EDM at which the last step is taken (it squares the error), and limit of validity."""
     return (1e-9, 1e-8) if jnp.finfo(dtype).bits == 64 else (1e-6, 1e-4)
@@ -131,7 +90,7 @@ def minimise(
 
     def body(state: _State) -> _State:
         begin = state.step == state.attempt * _STEPS_PER_START
-        direction, decrement = _newton(state.gradient, state.hessian, state.damping)
+        direction, decrement = newton_step(state.gradient, state.hessian, state.damping)
         usable = jnp.isfinite(decrement)
         length = jnp.max(jnp.abs(direction), initial=0.0)
         direction = jnp.where(usable, direction * jnp.minimum(1.0, _LARGEST_STEP / jnp.maximum(length, 1e-30)), 0.0)
@@ -167,7 +126,7 @@ def minimise(
     return final.theta, final.step
 
 
-def profile_signal(model: TemplateModel, signal: Float[Array, " bin"]) -> Fit:
+def profile_signal(model: TemplateModel | MorphingModel, signal: Float[Array, " bin"] | Mixture) -> Fit:
     """Profile fit for a given signal; the pure core of `profile`, ready for `jax.vmap`.
 
     Derivatives with respect to the model and the signal follow from the implicit function theorem: first
@@ -175,8 +134,17 @@ def profile_signal(model: TemplateModel, signal: Float[Array, " bin"]) -> Fit:
 
     Args:
         model: numbers of the likelihood.
-        signal: expected signal in all bins, before nuisances.
+        signal: expected signal in all bins, before nuisances; at all anchors of shape nuisances, bins fastest. With
+            shape nuisances also a `Mixture`; `slope` is then with respect to its weights.
     """
+    if isinstance(model, MorphingModel):
+        return _profile_shapes(model, signal)
+    if isinstance(signal, Mixture):
+        raise TypeError("a mixture needs a likelihood with shape nuisances")
+    return _profile_templates(model, signal)
+
+
+def _profile_templates(model: TemplateModel, signal: Array) -> Fit:
     fixed_model, fixed_signal = jax.lax.stop_gradient((model, signal))
     theta, steps = minimise(
         lambda t: poisson.chi2_derivatives(fixed_model, fixed_signal, t),
@@ -185,15 +153,67 @@ def profile_signal(model: TemplateModel, signal: Float[Array, " bin"]) -> Fit:
     theta = jax.lax.stop_gradient(theta)
     _, gradient, hessian = poisson.chi2_derivatives(model, signal, theta)
     # One Newton step, zero at the minimum, with the derivative -H^-1 dg of the implicit function theorem.
-    step, edm = _newton(gradient, jax.lax.stop_gradient(hessian), jnp.zeros((), theta.dtype))
+    step, edm = newton_step(gradient, jax.lax.stop_gradient(hessian), jnp.zeros((), theta.dtype))
     theta = theta + jnp.where(jnp.isfinite(edm), step, 0.0)
     value = poisson.chi2(model, signal, theta)
-    _, limit = tolerances(theta.dtype)
     expected = poisson.expected_counts(model, signal, theta)
     slope = poisson.signal_slope(model, expected, theta)
+    return _result(value, nuisances.pulls(theta), expected, slope, edm, steps)
+
+
+def _profile_shapes(model: MorphingModel, signal: Array | Mixture) -> Fit:
+    fixed_model, fixed_signal = jax.lax.stop_gradient((model, signal))
+    minimum = jax.lax.stop_gradient(fit_shapes(fixed_model, fixed_signal))
+    x, cell, free = minimum.x, minimum.cell, minimum.free
+    here = morphing.derivatives(model, signal, x, cell)
+    hessian = jnp.where(free[:, None] & free[None, :], here.hessian, jnp.diag(jnp.where(free, 0.0, 1.0)))
+    # As above, in the directions that are neither on a bound nor held at a kink.
+    gradient = jnp.where(free, here.gradient, 0.0)
+    step, edm = newton_step(gradient, jax.lax.stop_gradient(hessian), jnp.zeros((), x.dtype))
+    x = jnp.clip(x + jnp.where(jnp.isfinite(edm), step, 0.0), model.lower, model.upper)
+    value = morphing.chi2(model, signal, x, cell)
+    if isinstance(signal, Mixture):
+        weighted = lambda w: morphing.chi2(model, signal._replace(weights=w), x, cell)  # noqa: E731
+        slope = jax.grad(weighted)(signal.weights)
+    else:
+        slope = jax.grad(morphing.chi2, argnums=1)(model, signal, x, cell)
+    expected = morphing.expected_counts(model, signal, x, cell)
+    edm = jnp.maximum(edm, minimum.edm)
+    return _result(value, morphing.pulls(model, x), expected, slope, edm, minimum.steps)
+
+
+def fit_shapes(
+    model: MorphingModel,
+    signal: Float[Array, " anchor_bin"] | Mixture,
+    start: Float[Array, " nuisance"] | None = None,
+) -> Minimum:
+    """Minimise over all nuisances of a likelihood with shapes.
+
+    Args:
+        model: numbers of the likelihood.
+        signal: at all anchors, bins fastest.
+        start: where to begin; a start scaled to the data otherwise, and in any case if this one fails.
+    """
+    goal, _ = tolerances(model.sigma.dtype)
+    starts = morphing.starts(model, signal)
+    if start is not None:
+        starts = jnp.stack([jnp.clip(start, model.lower, model.upper), starts[0]])
+    return minimise_bounded(
+        lambda x, cell: morphing.derivatives(model, signal, x, cell),
+        starts,
+        jnp.stack([morphing.nearest_cell(model, start) for start in starts]),
+        (model.lower, model.upper),
+        model.anchors,
+        jnp.concatenate([~model.is_linear, jnp.zeros(len(model.anchors), bool)]),
+        goal,
+    )
+
+
+def _result(value: Array, pulls: Array, expected: Array, slope: Array, edm: Array, steps: Array) -> Fit:
+    _, limit = tolerances(value.dtype)
     return Fit(
         chi2=value,
-        pulls=nuisances.pulls(theta),
+        pulls=pulls,
         expected=expected,
         slope=jax.lax.stop_gradient(slope),
         edm=jax.lax.stop_gradient(edm),

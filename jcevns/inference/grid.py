@@ -12,8 +12,10 @@ import numpy as np
 from jax.extend.core import Var
 from jaxtyping import Array, Float
 
+from jcevns.inference.batch import expand
 from jcevns.likelihood import joint
-from jcevns.likelihood.joint import Likelihood
+from jcevns.likelihood.joint import Likelihood, join_signals
+from jcevns.likelihood.morphing import Mixture
 from jcevns.physics.cross_sections import AbstractInteraction, AbstractInverseEnergyInteraction
 from jcevns.physics.flux import NeutrinoFlux
 from jcevns.physics.interactions import AbstractMediator, interaction
@@ -25,6 +27,7 @@ __all__ = [
     "coupling_is_axis",
     "coupling_terms",
     "grid",
+    "grid_mixtures",
     "grid_signals",
     "mediator_terms",
     "named_interaction",
@@ -198,9 +201,9 @@ def mediator_terms(
         source = (members[0].flux, members[0].target, recoil, moments, make)
         spectra = _in_batches(partial(_spectra, *source), columns, _MASSES)
         for i, e, own in zip(group, members, np.split(spectra, ends, axis=1)[:-1], strict=True):
-            operator = np.broadcast_to(e.correction, e.observed.shape)[:, None] * np.asarray(e.response.matrix)
-            parts[i] = np.matmul(operator, own)
-    return np.concatenate([parts[i] for i in sorted(parts)], axis=1)
+            operator = np.asarray(e.correction)[..., None] * np.asarray(e.response.matrix)
+            parts[i] = np.tensordot(operator, own, axes=(-1, 1))  # (*anchor, bin, 3, point)
+    return np.moveaxis(join_signals(likelihood, [parts[i] for i in sorted(parts)], trailing=2), 1, 0)
 
 
 @partial(jax.jit, static_argnums=1)
@@ -243,6 +246,33 @@ def _in_batches(call: Callable[[dict[str, Array]], Array], values: dict[str, np.
     return np.concatenate(parts, axis=-1)[..., :points]
 
 
+def grid_mixtures(likelihood: Likelihood, theories: Grid, rows: slice = slice(None)) -> Mixture:
+    """Signals at the points of a grid whose coupling factors out, last axis fastest: folded once per mass.
+
+    Args:
+        likelihood: the experiments.
+        theories: the grid.
+        rows: part of the first axis.
+    """
+    axes = dict(theories.axes)
+    first = next(iter(axes))
+    axes[first] = axes[first][rows]
+    others = {name: values for name, values in axes.items() if name != "coupling"}
+    mesh = np.meshgrid(*others.values(), indexing="ij") if others else [np.zeros(1)]
+    columns = {name: column.ravel() for name, column in zip(others, mesh, strict=False)}
+    terms = mediator_terms(likelihood, theories.make, columns or {"coupling": np.zeros(1)})
+    shape = tuple(values.size for values in axes.values())
+    index = np.indices(shape).reshape(len(shape), -1)
+    place = list(axes).index("coupling")
+    row = np.zeros(index.shape[1], int)
+    for k, size in enumerate(shape):
+        if k != place:
+            row = row * size + index[k]
+    squared = axes["coupling"][index[place]] ** 2
+    weights = np.stack([np.ones_like(squared), squared, squared**2])
+    return Mixture(np.ascontiguousarray(np.moveaxis(terms, 2, 0)), row, weights)
+
+
 def grid_signals(likelihood: Likelihood, theories: Grid, rows: slice = slice(None)) -> Float[np.ndarray, "bin point"]:
     """Expected signal at the points of a grid, last axis fastest.
 
@@ -253,22 +283,12 @@ def grid_signals(likelihood: Likelihood, theories: Grid, rows: slice = slice(Non
         theories: the grid.
         rows: part of the first axis.
     """
+    if theories.factors:
+        return expand(grid_mixtures(likelihood, theories, rows))
     axes = dict(theories.axes)
     first = next(iter(axes))
     axes[first] = axes[first][rows]
-    if not theories.factors:
-        mesh = np.meshgrid(*axes.values(), indexing="ij")
-        values = {name: column.ravel() for name, column in zip(axes, mesh, strict=True)}
-        size = min(_POINTS, len(mesh[0].ravel()))
-        return _in_batches(lambda v: _signals(likelihood, theories.make, v), values, size)
-    others = {name: values for name, values in axes.items() if name != "coupling"}
-    mesh = np.meshgrid(*others.values(), indexing="ij") if others else [np.zeros(1)]
-    columns = {name: column.ravel() for name, column in zip(others, mesh, strict=False)}
-    terms = mediator_terms(likelihood, theories.make, columns or {"coupling": np.zeros(1)})
-    squared = axes["coupling"] ** 2
-    bins = terms.shape[1]
-    shape = [len(v) for v in others.values()]
-    position = list(axes).index("coupling")
-    counts = terms[0][..., None] + squared * (terms[1][..., None] + squared * terms[2][..., None])
-    counts = counts.reshape(bins, *shape, squared.size)
-    return np.ascontiguousarray(np.moveaxis(counts, -1, position + 1)).reshape(bins, -1)
+    mesh = np.meshgrid(*axes.values(), indexing="ij")
+    values = {name: column.ravel() for name, column in zip(axes, mesh, strict=True)}
+    size = min(_POINTS, len(mesh[0].ravel()))
+    return _in_batches(lambda v: _signals(likelihood, theories.make, v), values, size)

@@ -326,7 +326,7 @@ def estimate(likelihood: Likelihood, parameter: str | Parameter) -> Estimate:
         significance=significance,
         valid=bool(np.all(ends.valid) and np.all(lowest.valid | impossible)),
         edm=float(max(np.max(ends.edm), np.max(lowest.edm[~impossible]))),
-        pulls=dict(zip(likelihood.nuisances, map(float, np.expm1(lowest.theta[:, 0]) / sigma), strict=True)),
+        pulls=dict(zip(likelihood.nuisances, map(float, lowest.pulls[:, 0] / sigma), strict=True)),
         flux_pull=FLUX_PULL in likelihood.nuisances,
         data_status=dict(likelihood.data_status()),
         note=quantity.note,

@@ -10,11 +10,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jcevns.constants import chi2_threshold
-from jcevns.inference.batch import Profiles, prepare, profile_signals
+from jcevns.inference.batch import prepare, profile_signals
 from jcevns.inference.grid import Grid, coupling_is_axis, grid, mediator_terms
 from jcevns.inference.roots import find_roots
 from jcevns.likelihood import joint
 from jcevns.likelihood.joint import Likelihood
+from jcevns.likelihood.morphing import Mixture
+from jcevns.likelihood.poisson import TemplateModel
 from jcevns.physics.cross_sections import AbstractInteraction
 from jcevns.physics.recoil import Theory
 from jcevns.precision import require_x64
@@ -25,6 +27,7 @@ _PER_DECADE = 64
 _BELOW, _ABOVE = 2.5, 3.0  # decades around the coupling at which the new signal equals the Standard Model's
 _GENERIC, _GENERIC_PER_DECADE = (1e-12, 1e2), 24  # where an interaction does not tell its scale
 _GENERIC_POINTS = 32
+_BLOCK_NUMBERS = 16_000_000  # of signals in memory at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,21 +66,23 @@ def _generic(
 
 
 class _Curves:
-    """chi2 and its slope at (mass index, coupling), for many pairs at once."""
+    """chi2, its slope and validity at (mass index, coupling), for many pairs at once."""
 
     def __init__(self, likelihood: Likelihood, theories: Grid):
         self.likelihood, self.make = likelihood, theories.make
         self.masses = theories.axes["mass"]
         self.terms = None
+        self.block = max(_GENERIC_POINTS, _BLOCK_NUMBERS // likelihood.signal_size)
         if coupling_is_axis(self.make, {"mass": float(self.masses[0])}):
-            self.terms = mediator_terms(likelihood, self.make, {"mass": self.masses})
+            terms = mediator_terms(likelihood, self.make, {"mass": self.masses})
+            self.terms = np.ascontiguousarray(np.moveaxis(terms, 2, 0))
 
     def grid(self) -> Float[np.ndarray, "mass node"]:
         """Couplings to bracket on, the first of them 0."""
         if self.terms is None:
             scale, below, above, per_decade = self._departure(), 1.0, 4.0, _GENERIC_PER_DECADE
         else:
-            total = np.abs(self.terms.sum(axis=1))
+            total = np.abs(self.terms.sum(axis=2)).T
             with np.errstate(divide="ignore"):
                 scale = np.minimum((total[0] / total[2]) ** 0.25, (total[0] / total[1]) ** 0.5)
             below, above, per_decade = _BELOW, _ABOVE, _PER_DECADE
@@ -94,11 +99,7 @@ class _Curves:
         return coarse[np.argmax(changed, axis=1)]
 
     def signal(self, index: np.ndarray, coupling: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Signal and its derivative in the coupling."""
-        if self.terms is not None:
-            zero, two, four = self.terms[:, :, index]
-            squared = coupling**2
-            return zero + squared * (two + squared * four), 2 * coupling * (two + 2 * squared * four)
+        """Signal and its derivative in the coupling, of an interaction whose coupling does not factor out."""
         parts = []
         for first in range(0, index.size, _GENERIC_POINTS):
             chosen = slice(first, first + _GENERIC_POINTS)
@@ -107,11 +108,21 @@ class _Curves:
         counts, change = (np.concatenate(x, axis=1)[:, : index.size] for x in zip(*parts, strict=True))
         return counts, change
 
-    def __call__(self, index: np.ndarray, coupling: np.ndarray) -> tuple[np.ndarray, np.ndarray, Profiles]:
-        counts, change = self.signal(index, coupling)
-        fit = profile_signals(self.likelihood, counts)
-        chi2 = np.where(fit.valid, fit.chi2, np.nan)
-        return chi2, np.sum(fit.slope * change, axis=0), fit
+    def __call__(self, index: np.ndarray, coupling: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        chi2, slope, valid = np.empty(index.size), np.empty(index.size), np.empty(index.size, bool)
+        for first in range(0, index.size, self.block):
+            part = slice(first, first + self.block)
+            row, g = index[part], coupling[part]
+            if self.terms is not None:
+                fit = profile_signals(self.likelihood, Mixture(self.terms, row, np.stack([g**0, g**2, g**4])))
+                slope[part] = 2 * g * fit.slope[1] + 4 * g**3 * fit.slope[2]
+            else:
+                counts, change = self.signal(row, g)
+                fit = profile_signals(self.likelihood, counts)
+                slope[part] = np.sum(fit.slope * change, axis=0)
+            chi2[part] = np.where(fit.valid, fit.chi2, np.nan)
+            valid[part] = fit.valid
+        return chi2, slope, valid
 
 
 def _extrema(curves: _Curves, nodes: np.ndarray, chi2: np.ndarray, slope: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -164,7 +175,8 @@ def limits(
         raise ValueError(f"minimum {minimum!r} must be 'each' (mass) or 'all'")
     threshold = chi2_threshold(cl, dof)
     theories = grid(theory, mass=masses, coupling=[0.0])
-    prepare(likelihood)
+    if isinstance(likelihood.model, TemplateModel):
+        prepare(likelihood)
     curves = _Curves(likelihood, theories)
     nodes = curves.grid()
     count, size = nodes.shape
@@ -198,7 +210,7 @@ def limits(
         level = minima[owners] + threshold
         a, b, at_a, at_b = (np.array(x) for x in (low, high, at_low, at_high))
         ends = find_roots(lambda g: curves(owners, g)[0] - level, a, b, at_a, at_b)
-        good = curves(owners, ends)[2].valid
+        good = curves(owners, ends)[2]
     results = []
     for i, (g, y) in enumerate(profiles):
         mine = owners == i

@@ -12,7 +12,7 @@ import numpy as np
 
 from jcevns.constants import chi2_threshold
 from jcevns.inference.batch import CHUNK, Profiles, prepare, profile_signals
-from jcevns.inference.grid import Grid, grid_signals
+from jcevns.inference.grid import Grid, grid_mixtures, grid_signals
 from jcevns.inference.store import ScanStore
 from jcevns.likelihood.joint import Likelihood
 from jcevns.precision import require_x64
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Contours", "contours", "open_scan", "scan"]
 
 _UNIT_POINTS = 16384  # points per unit of work: a tenth of a second lost to a kill at most
+_UNIT_NUMBERS = 32_000_000  # numbers of a signal per unit
 
 
 def _settings(likelihood: Likelihood, theories: Grid) -> dict[str, Any]:
@@ -49,8 +50,10 @@ def _settings(likelihood: Likelihood, theories: Grid) -> dict[str, Any]:
     }
 
 
-def _unit_rows(shape: tuple[int, ...]) -> int:
-    return int(min(shape[0], max(1, _UNIT_POINTS // int(np.prod(shape[1:], dtype=int)))))
+def _unit_rows(shape: tuple[int, ...], signal_size: int) -> int:
+    """Rows of the first axis that are one unit of work: fewer where the signal at many anchors fills the memory."""
+    points = min(_UNIT_POINTS, max(1, _UNIT_NUMBERS // signal_size))
+    return int(min(shape[0], max(1, points // int(np.prod(shape[1:], dtype=int)))))
 
 
 def _parse_shard(shard: tuple[int, int] | None) -> tuple[int, int]:
@@ -69,7 +72,7 @@ def _record(fit: Profiles) -> dict[str, np.ndarray]:
         "chi2": np.where(fit.valid, fit.chi2, np.nan),
         "edm": fit.edm,
         "valid": fit.valid,
-        "pulls": np.expm1(fit.theta),
+        "pulls": fit.pulls,
     }
 
 
@@ -102,7 +105,7 @@ def scan(
     """
     require_x64("a scan")
     xarray = _require_xarray()
-    shape, rows = theories.shape, _unit_rows(theories.shape)
+    shape, rows = theories.shape, _unit_rows(theories.shape, likelihood.signal_size)
     settings = _settings(likelihood, theories)
     index, total = _parse_shard(shard)
     units = list(range(-(-shape[0] // rows)))
@@ -140,7 +143,8 @@ def scan(
     with bar:
         for unit in todo:
             part = slice(unit * rows, min((unit + 1) * rows, shape[0]))
-            fit = profile_signals(likelihood, grid_signals(likelihood, theories, part), CHUNK, advance)
+            signals = (grid_mixtures if theories.factors else grid_signals)(likelihood, theories, part)
+            fit = profile_signals(likelihood, signals, CHUNK, advance)
             keep(unit, _record(fit))
     if store is not None:
         return open_scan(store)

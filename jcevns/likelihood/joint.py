@@ -1,6 +1,7 @@
 """The likelihood of one experiment or several."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -8,15 +9,16 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from jcevns.experiments.experiment import SIGNAL, Experiment, signal_counts
-from jcevns.likelihood import nuisances
+from jcevns.experiments.experiment import SIGNAL, Experiment, ShapeNuisance, signal_counts
+from jcevns.likelihood import morphing, nuisances
 from jcevns.likelihood.layout import Layout, layout_of
+from jcevns.likelihood.morphing import MorphingModel, general_model
 from jcevns.likelihood.poisson import TemplateModel
 from jcevns.physics.cross_sections import AbstractInteraction
 from jcevns.physics.recoil import Theory, as_theory, flux_moments
 from jcevns.precision import as_float_array
 
-__all__ = ["FLUX_PULL", "Likelihood", "component_counts", "signal"]
+__all__ = ["FLUX_PULL", "Likelihood", "as_morphing", "component_counts", "join_signals", "signal"]
 
 FLUX_PULL = "b8_flux"
 """Name of the shared 12% nuisance on the 8B flux."""
@@ -36,6 +38,66 @@ def _pad(counts: Array, before: int, after: int) -> Array:
     )
 
 
+def _template_model(experiments: tuple[Experiment, ...], widths: Mapping[str, float]) -> TemplateModel:
+    """Templates of all experiments side by side, those that move at their nominal place."""
+    bins = [e.observed.size for e in experiments]
+    edges = np.concatenate([[0], np.cumsum(bins)])
+    owner = np.zeros((len(bins), edges[-1]))
+    backgrounds = []
+    for i, experiment in enumerate(experiments):
+        owner[i, edges[i] : edges[i + 1]] = 1.0
+        nominal = tuple(s.anchors.index(0.0) for s in experiment.shapes)
+        for counts in experiment.backgrounds.values():
+            still = counts[nominal] if counts.ndim > 1 else counts
+            backgrounds.append(_pad(still, int(edges[i]), int(edges[-1] - edges[i + 1])))
+    signal_loading, background_loading = nuisances.loading_matrix(experiments, tuple(widths))
+    return TemplateModel(
+        observed=_join([e.observed for e in experiments], np.concatenate, jnp.concatenate),
+        owner=as_float_array(owner),
+        background=_join(backgrounds, np.stack, jnp.stack) if backgrounds else jnp.zeros((0, int(edges[-1]))),
+        signal_loading=as_float_array(signal_loading),
+        background_loading=as_float_array(background_loading),
+        sigma=as_float_array(np.array(list(widths.values()), float)),
+    )
+
+
+def _shapes(experiments: tuple[Experiment, ...]) -> dict[str, ShapeNuisance]:
+    """Shape nuisances by label."""
+    having = [e for e in experiments if e.shapes]
+    if len(having) > 1:
+        raise ValueError(
+            f"{having[0].name} and {having[1].name} both have shape nuisances: "
+            "only one experiment of a likelihood may, combine it with ones that have none"
+        )
+    return {f"{e.name}.{s.name}": s for e in having for s in e.shapes}
+
+
+def _morphing_model(
+    likelihood: "Likelihood",
+    templates: TemplateModel,
+    shapes: Mapping[str, ShapeNuisance],
+    bounds: Sequence[tuple[float, float]],
+) -> MorphingModel:
+    """The general model, from the templates at their nominal place."""
+    moves, moving, row = [], [], 0
+    for experiment, (first, stop) in zip(likelihood.experiments, likelihood.layout.bins, strict=True):
+        for counts in experiment.backgrounds.values():
+            if counts.ndim > 1:
+                widths = [(0, 0)] * (counts.ndim - 1) + [(first, templates.observed.size - stop)]
+                moving.append(np.pad(np.asarray(counts), widths))
+                moves.append(row)
+            row += 1
+    grid = tuple(len(s.anchors) for s in shapes.values())
+    anchors = tuple(as_float_array(np.array(s.anchors)) for s in shapes.values())
+    return general_model(
+        templates,
+        np.stack(moving) if moving else np.zeros((0, *grid, templates.observed.size)),
+        tuple(moves),
+        anchors,
+        bounds,
+    )
+
+
 class Likelihood(eqx.Module):
     """Joint likelihood (eq. 17 of arXiv:2411.11749): Poisson bins, shared and private normalisation pulls.
 
@@ -47,7 +109,7 @@ class Likelihood(eqx.Module):
         experiments: in the order given.
         moments: flux moments of each experiment at its response's energies, computed once.
         model: its numbers.
-        nuisances: names, in the order of the pulls.
+        nuisances: names, in the order of the pulls; shape nuisances last.
         layout: structure of the model.
 
     Raises:
@@ -56,7 +118,7 @@ class Likelihood(eqx.Module):
 
     experiments: tuple[Experiment, ...]
     moments: tuple[Float[Array, "..."], ...]
-    model: TemplateModel
+    model: TemplateModel | MorphingModel
     nuisances: tuple[str, ...] = eqx.field(static=True)
     layout: Layout = eqx.field(static=True)
 
@@ -70,27 +132,21 @@ class Likelihood(eqx.Module):
             raise ValueError(f"experiment {twice[0]!r} is given twice: it would be counted twice")
         every = nuisances.collect(experiments)
         widths = nuisances.collect(experiments, drop=() if flux_pull or FLUX_PULL not in every else (FLUX_PULL,))
-        bins = [e.observed.size for e in experiments]
-        edges = np.concatenate([[0], np.cumsum(bins)])
-        owner = np.zeros((len(bins), edges[-1]))
-        backgrounds = []
-        for i, experiment in enumerate(experiments):
-            owner[i, edges[i] : edges[i + 1]] = 1.0
-            for counts in experiment.backgrounds.values():
-                backgrounds.append(_pad(counts, int(edges[i]), int(edges[-1] - edges[i + 1])))
-        signal_loading, background_loading = nuisances.loading_matrix(experiments, tuple(widths))
         self.experiments = experiments
         self.moments = tuple(flux_moments(e.flux, e.target, e.response.recoil_keV) for e in experiments)
-        self.nuisances = tuple(widths)
-        self.layout = layout_of(experiments, self.nuisances)
-        self.model = TemplateModel(
-            observed=_join([e.observed for e in experiments], np.concatenate, jnp.concatenate),
-            owner=as_float_array(owner),
-            background=_join(backgrounds, np.stack, jnp.stack) if backgrounds else jnp.zeros((0, int(edges[-1]))),
-            signal_loading=as_float_array(signal_loading),
-            background_loading=as_float_array(background_loading),
-            sigma=as_float_array(np.array(list(widths.values()), float)),
-        )
+        self.layout = layout_of(experiments, tuple(widths))
+        shapes = _shapes(experiments)
+        self.nuisances = (*widths, *shapes)
+        bounds = nuisances.bounds(experiments, tuple(widths))
+        self.model = _template_model(experiments, widths)
+        if shapes or any(limits != (0.0, np.inf) for limits in bounds):
+            self.model = _morphing_model(self, self.model, shapes, bounds)
+
+    @property
+    def signal_size(self) -> int:
+        """Numbers in a signal: one per bin, and per anchor of the shape nuisances."""
+        grid = self.model.grid if isinstance(self.model, MorphingModel) else ()
+        return int(np.prod(grid, dtype=int)) * self.model.observed.size
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -104,36 +160,67 @@ class Likelihood(eqx.Module):
         }
 
 
+def as_morphing(likelihood: Likelihood) -> MorphingModel:
+    """The likelihood's numbers as the general model, which toys and free strengths need."""
+    if isinstance(likelihood.model, MorphingModel):
+        return likelihood.model
+    bounds = nuisances.bounds(likelihood.experiments, likelihood.nuisances)
+    return _morphing_model(likelihood, likelihood.model, {}, bounds)
+
+
 @eqx.filter_jit
-def signal(likelihood: Likelihood, theory: Theory | AbstractInteraction) -> Float[Array, " bin"]:
-    """Expected signal in all bins of all experiments, before nuisances."""
+def signal(likelihood: Likelihood, theory: Theory | AbstractInteraction) -> Float[Array, " anchor_bin"]:
+    """Expected signal in all bins of all experiments, before nuisances.
+
+    One number per bin; with shape nuisances, per anchor and bin, bins fastest.
+    """
     theory = as_theory(theory)
     pairs = zip(likelihood.experiments, likelihood.moments, strict=True)
-    return jnp.concatenate([signal_counts(e, theory, m) for e, m in pairs])
+    return join_signals(likelihood, [signal_counts(e, theory, m) for e, m in pairs])
+
+
+def join_signals(likelihood: Likelihood, parts: Sequence[Any], trailing: int = 0) -> Any:
+    """Signals of the experiments side by side, over anchors and bins as one axis.
+
+    Args:
+        likelihood: the experiments.
+        parts: one array per experiment, shape (*anchor, bin, ...); NumPy arrays stay NumPy arrays.
+        trailing: number of axes after the bins, the same in all parts.
+    """
+    library = np if all(isinstance(p, np.ndarray) for p in parts) else jnp
+    grid = likelihood.model.grid if isinstance(likelihood.model, MorphingModel) else ()
+    axis = -1 - trailing
+    rows = [library.broadcast_to(p, (*grid, *p.shape[axis:])) for p in parts]
+    joined = library.concatenate(rows, axis=axis)
+    return joined.reshape(-1, *joined.shape[joined.ndim + axis + 1 :])
 
 
 def component_counts(
-    likelihood: Likelihood, counts: Float[Array, " bin"], pulls: Float[Array, " nuisance"]
+    likelihood: Likelihood, counts: Float[Array, " anchor_bin"], pulls: Float[Array, " nuisance"]
 ) -> dict[str, dict[str, Float[Array, " bin"]]]:
     """Expected counts of every component of every experiment at given pulls.
 
     Args:
         likelihood: the experiments.
         counts: signal before nuisances, as `signal` returns it.
-        pulls: relative pulls, as in a fit.
+        pulls: relative pulls, as in a fit; positions of the shape nuisances.
 
     Returns:
         Experiment to component to counts per bin; the signal is called `signal`.
     """
-    log_factors = jnp.log1p(jnp.asarray(pulls))
     model = likelihood.model
-    signal_factor = jnp.exp(model.signal_loading @ log_factors)
-    background = model.background * jnp.exp(model.background_loading @ log_factors)[:, None]
+    if isinstance(model, MorphingModel):
+        rows = morphing.component_counts(model, counts, jnp.asarray(pulls))
+        signals, background = rows[: len(likelihood.experiments)], rows[len(likelihood.experiments) :]
+    else:
+        log_factors = jnp.log1p(jnp.asarray(pulls))
+        signals = jnp.exp(model.signal_loading @ log_factors)[:, None] * counts
+        background = model.background * jnp.exp(model.background_loading @ log_factors)[:, None]
     result: dict[str, dict[str, Array]] = {}
     first_bin, row = 0, 0
     for i, experiment in enumerate(likelihood.experiments):
         bins = slice(first_bin, first_bin + experiment.observed.size)
-        parts = {SIGNAL: counts[bins] * signal_factor[i]}
+        parts = {SIGNAL: signals[i, bins]}
         for name in experiment.backgrounds:
             parts[name] = background[row, bins]
             row += 1

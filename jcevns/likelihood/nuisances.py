@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from jcevns.experiments.experiment import SIGNAL, Experiment, Nuisance
 
-__all__ = ["collect", "label", "loading_matrix", "penalty", "pulls"]
+__all__ = ["bounds", "collect", "label", "loading_matrix", "penalty", "pulls"]
 
 
 def label(experiment: Experiment, nuisance: Nuisance) -> str:
@@ -43,6 +43,12 @@ def collect(experiments: Sequence[Experiment], drop: Sequence[str] = ()) -> dict
     if unknown:
         raise ValueError(f"cannot drop unknown nuisance {sorted(unknown)}: known are {', '.join(widths)}")
     return {name: sigma for name, sigma in widths.items() if name not in drop}
+
+
+def bounds(experiments: Sequence[Experiment], labels: Sequence[str]) -> list[tuple[float, float]]:
+    """Hard limits of the factor of every nuisance."""
+    found = {label(e, n): n.bounds for e in experiments for n in e.nuisances}
+    return [found[name] for name in labels]
 
 
 def loading_matrix(

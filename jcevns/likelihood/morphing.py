@@ -1,0 +1,372 @@
+"""Poisson chi2 of templates that also change shape: multilinear between anchors, as blueice does, with kinks there.
+
+The general binned likelihood. Its parameters are the normalisations, then one position per shape nuisance. Where
+`TemplateModel` holds log-factors, here a factor is the parameter itself if it multiplies its components alone
+(backgrounds, a free signal strength): it may then reach zero in a step.
+"""
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jcevns.likelihood.poisson import TemplateModel, poisson_chi2
+from jcevns.precision import as_float_array
+
+__all__ = [
+    "Derivatives",
+    "Mixture",
+    "MorphingModel",
+    "chi2",
+    "component_counts",
+    "derivatives",
+    "expected_counts",
+    "general_model",
+    "nearest_cell",
+    "pulls",
+    "starts",
+    "with_strength",
+]
+
+
+class MorphingModel(eqx.Module):
+    """Numbers of a binned likelihood with shape nuisances; there may be none.
+
+    Attributes:
+        observed: counts.
+        owner: 1 where a bin belongs to an experiment, else 0.
+        background: templates, zero outside their experiment's bins; unused where a moving one takes their place.
+        moving: templates at the anchors, of the backgrounds that change shape.
+        linear: 1 where a nuisance (column) acts on a component (row: signals, then backgrounds) by its factor.
+        logarithmic: the same where it acts by the logarithm of its factor.
+        sigma: widths of all nuisances, infinite for a free one; relative for normalisations.
+        centre: where each is constrained to, as a pull: 0 but in toys.
+        lower: limits of the parameters.
+        upper: limits of the parameters.
+        anchors: positions of the anchors of each shape nuisance.
+        moves: which backgrounds move.
+    """
+
+    observed: Float[Array, " bin"]
+    owner: Float[Array, "experiment bin"]
+    background: Float[Array, "background bin"]
+    moving: Float[Array, "moving *anchor bin"]
+    linear: Float[Array, "component normalisation"]
+    logarithmic: Float[Array, "component normalisation"]
+    sigma: Float[Array, " nuisance"]
+    centre: Float[Array, " nuisance"]
+    lower: Float[Array, " nuisance"]
+    upper: Float[Array, " nuisance"]
+    anchors: tuple[Float[Array, " anchor"], ...]
+    moves: tuple[int, ...] = eqx.field(static=True)
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Number of anchors along each shape nuisance."""
+        return tuple(a.size for a in self.anchors)
+
+    @property
+    def is_linear(self) -> Float[Array, " normalisation"]:
+        """Whether the parameter of a normalisation is its factor."""
+        return jnp.any(self.linear > 0, axis=0)
+
+
+def general_model(
+    templates: TemplateModel,
+    moving: np.ndarray,
+    moves: tuple[int, ...],
+    anchors: tuple[Float[Array, " anchor"], ...],
+    bounds: Sequence[tuple[float, float]],
+) -> MorphingModel:
+    """The general model, from templates at their nominal place.
+
+    Args:
+        templates: numbers of the likelihood without shape nuisances.
+        moving: templates at the anchors of the backgrounds that move, shape (moving, *anchor, bin).
+        moves: rows of these among the backgrounds.
+        anchors: positions of the anchors of each shape nuisance.
+        bounds: hard limits of the factors.
+    """
+    loading = np.concatenate([np.asarray(templates.signal_loading), np.asarray(templates.background_loading)])
+    signals = templates.signal_loading.shape[0]
+    alone = np.sum(loading, axis=1) == 1
+    background_only = np.all(loading[:signals] == 0, axis=0)
+    by_factor = background_only & np.all((loading == 0) | alone[:, None], axis=0)
+    low, high = np.array(bounds, float).reshape(-1, 2).T
+    with np.errstate(divide="ignore"):
+        low, high = (np.where(by_factor, limit, np.log(limit)) for limit in (low, high))
+    shapes = len(anchors)
+    ends = np.array([[a[0], a[-1]] for a in anchors]).reshape(-1, 2)
+    count = low.size + shapes
+    return MorphingModel(
+        observed=templates.observed,
+        owner=templates.owner,
+        background=templates.background,
+        moving=as_float_array(moving),
+        linear=as_float_array(loading * by_factor),
+        logarithmic=as_float_array(loading * ~by_factor),
+        sigma=as_float_array(np.concatenate([np.asarray(templates.sigma), np.ones(shapes)])),
+        centre=as_float_array(np.zeros(count)),
+        lower=as_float_array(np.concatenate([low, ends[:, 0]])),
+        upper=as_float_array(np.concatenate([high, ends[:, 1]])),
+        anchors=anchors,
+        moves=moves,
+    )
+
+
+def with_strength(model: MorphingModel) -> MorphingModel:
+    """The same model with a free strength of the signal, from 0 up, as the last of the normalisations."""
+    place = model.linear.shape[1]
+    signals = jnp.where(jnp.arange(model.linear.shape[0]) < model.owner.shape[0], 1.0, 0.0)
+
+    def insert(values: Array, value: float) -> Array:
+        return jnp.insert(values, place, value)
+
+    return eqx.tree_at(
+        lambda m: (m.linear, m.logarithmic, m.sigma, m.centre, m.lower, m.upper),
+        model,
+        (
+            jnp.concatenate([model.linear, signals[:, None]], axis=1),
+            jnp.concatenate([model.logarithmic, jnp.zeros_like(signals)[:, None]], axis=1),
+            insert(model.sigma, jnp.inf),
+            insert(model.centre, 0.0),
+            insert(model.lower, 0.0),
+            insert(model.upper, jnp.inf),
+        ),
+    )
+
+
+class Mixture(NamedTuple):
+    """A signal as a weighted sum of rows of a table: what one point of a scan is, without a copy of it.
+
+    Attributes:
+        terms: signals at all anchors, bins fastest, that the weights multiply; shape (row, term, anchor_bin).
+        row: which row of the table; shape (), or (point,) for many.
+        weights: of its terms; shape (term,) or (term, point).
+    """
+
+    terms: Any
+    row: Any
+    weights: Any
+
+
+class Derivatives(NamedTuple):
+    """chi2 at a point, and derivatives of the piece that is smooth in the given cell."""
+
+    value: Float[Array, ""]
+    gradient: Float[Array, " nuisance"]
+    hessian: Float[Array, "nuisance nuisance"]
+
+
+class _Morphed(NamedTuple):
+    """Templates at a position, and their derivatives along the shape nuisances."""
+
+    value: Float[Array, "component bin"]
+    slope: Float[Array, "shape component bin"]
+    cross: dict[tuple[int, int], Float[Array, "component bin"]]
+
+
+def _blend(corners: Array, fraction: Array, width: Array) -> dict[tuple[int, ...], Array]:
+    """Multilinear interpolation of (2, ..., 2, row, bin) corners: value, first and mixed second derivatives."""
+    terms: dict[tuple[int, ...], Array] = {(): corners}
+    for axis in range(fraction.size):
+        new = {}
+        for key, block in terms.items():
+            low, high = block[0], block[1]
+            new[key] = low + (high - low) * fraction[axis]
+            if len(key) < 2:
+                new[(*key, axis)] = (high - low) / width[axis]
+        terms = new
+    return terms
+
+
+def _templates(model: MorphingModel, signal: Array | Mixture, position: Array, cell: Array) -> _Morphed:
+    """Templates of all components, signals first."""
+    shapes, bins = len(model.anchors), model.observed.size
+    edges = [jax.lax.dynamic_slice(a, (cell[i],), (2,)) for i, a in enumerate(model.anchors)]
+    width = jnp.array([e[1] - e[0] for e in edges])
+    fraction = jnp.array([(position[i] - e[0]) for i, e in enumerate(edges)]) / width
+    start, size = tuple(cell[i] for i in range(shapes)), (2,) * shapes
+
+    zero = jnp.zeros((), cell.dtype)
+
+    def corners(table: Array) -> Array:
+        return jax.lax.dynamic_slice(table, (*start, zero), (*size, bins))
+
+    if isinstance(signal, Mixture):
+        rows, count, _ = signal.terms.shape
+        table = signal.terms.reshape(rows, count, *model.grid, bins)
+        place = (signal.row.astype(cell.dtype), zero, *start, zero)
+        around = jax.lax.dynamic_slice(table, place, (1, count, *size, bins))[0]
+        blended = _blend(jnp.tensordot(signal.weights, around, 1), fraction, width)
+    else:
+        blended = _blend(corners(signal.reshape(*model.grid, bins)), fraction, width)
+    rows = {key: model.owner * value for key, value in blended.items()}
+    still = jnp.zeros_like(model.background)
+    parts = {key: model.background if key == () else still for key in blended}
+    for k, row in enumerate(model.moves):
+        for key, value in _blend(corners(model.moving[k]), fraction, width).items():
+            parts[key] = parts[key].at[row].set(value)
+    rows = {key: jnp.concatenate([rows[key], parts[key]]) for key in rows}
+    slope = [rows[(i,)] for i in range(shapes)]
+    value = rows[()]
+    stacked = jnp.stack(slope) if slope else jnp.zeros((0, *value.shape), value.dtype)
+    return _Morphed(value, stacked, {key: rows[key] for key in combinations(range(shapes), 2)})
+
+
+def _factors(model: MorphingModel, x: Array) -> tuple[Array, Array, Array]:
+    """Factors of the components, with their first and second derivatives in the normalisations."""
+    power = jnp.exp(model.logarithmic @ x)
+    alone = jnp.any(model.linear > 0, axis=1)
+    amount = jnp.where(alone, model.linear @ x, 1.0)
+    factor = amount * power
+    log, lin = model.logarithmic, model.linear
+    first = power[:, None] * lin + factor[:, None] * log
+    mixed = lin[:, :, None] * log[:, None, :]
+    second = power[:, None, None] * (mixed + jnp.swapaxes(mixed, 1, 2))
+    return factor, first, second + factor[:, None, None] * log[:, :, None] * log[:, None, :]
+
+
+def _penalty(model: MorphingModel, x: Array) -> tuple[Array, Array, Array]:
+    """Sum of (pull/sigma)^2 with gradient and diagonal Hessian."""
+    count = x.size - len(model.anchors)
+    log = jnp.concatenate([model.is_linear == 0, jnp.zeros(len(model.anchors), bool)])
+    value = jnp.where(log, jnp.exp(x), x)
+    slope = jnp.where(log, value, 1.0)
+    bend = jnp.where(log, value, 0.0)
+    unit = jnp.where(jnp.arange(x.size) < count, 1.0, 0.0)
+    weight = 1 / model.sigma**2  # zero for a free parameter
+    pull = value - unit - model.centre
+    return jnp.sum(weight * pull**2), 2 * weight * pull * slope, 2 * weight * (slope**2 + pull * bend)
+
+
+def _split(model: MorphingModel, x: Array) -> tuple[Array, Array]:
+    shapes = len(model.anchors)
+    return x[: x.size - shapes], x[x.size - shapes :]
+
+
+def nearest_cell(model: MorphingModel, x: Float[Array, " nuisance"]) -> Int[Array, " shape"]:
+    """Cell of the anchors in which a point lies; at an anchor, the one above."""
+    _, position = _split(model, x)
+    cells = [
+        jnp.clip(jnp.searchsorted(a, position[i], side="right") - 1, 0, a.size - 2)
+        for i, a in enumerate(model.anchors)
+    ]
+    return jnp.stack(cells) if cells else jnp.zeros(0, int)
+
+
+def expected_counts(
+    model: MorphingModel,
+    signal: Float[Array, " anchor_bin"] | Mixture,
+    x: Float[Array, " nuisance"],
+    cell: Int[Array, " shape"] | None = None,
+) -> Float[Array, " bin"]:
+    """N_i of eq. 16 of arXiv:2411.11749 at the parameters `x`."""
+    return jnp.sum(_parts(model, signal, x, cell), axis=0)
+
+
+def _parts(model: MorphingModel, signal: Array | Mixture, x: Array, cell: Array | None) -> Array:
+    normalisation, position = _split(model, x)
+    factor, _, _ = _factors(model, normalisation)
+    templates = _templates(model, signal, position, nearest_cell(model, x) if cell is None else cell)
+    return factor[:, None] * templates.value
+
+
+def component_counts(
+    model: MorphingModel, signal: Float[Array, " anchor_bin"], pull: Float[Array, " nuisance"]
+) -> Float[Array, "component bin"]:
+    """Expected counts of every component, signals first, at given pulls."""
+    unit = jnp.where(jnp.arange(pull.size) < pull.size - len(model.anchors), 1.0, 0.0)
+    value = unit + pull
+    log = jnp.concatenate([model.is_linear == 0, jnp.zeros(len(model.anchors), bool)])
+    return _parts(model, signal, jnp.where(log, jnp.log(jnp.where(log, value, 1.0)), value), None)
+
+
+def pulls(model: MorphingModel, x: Float[Array, " nuisance"]) -> Float[Array, " nuisance"]:
+    """Relative pulls of the normalisations, factor - 1, and positions of the shapes."""
+    normalisation, position = _split(model, x)
+    return jnp.concatenate([jnp.where(model.is_linear, normalisation - 1, jnp.expm1(normalisation)), position])
+
+
+def chi2(
+    model: MorphingModel,
+    signal: Float[Array, " anchor_bin"] | Mixture,
+    x: Float[Array, " nuisance"],
+    cell: Int[Array, " shape"] | None = None,
+) -> Float[Array, ""]:
+    """Eq. 17 of arXiv:2411.11749 at the parameters `x`."""
+    return poisson_chi2(expected_counts(model, signal, x, cell), model.observed) + _penalty(model, x)[0]
+
+
+def derivatives(
+    model: MorphingModel,
+    signal: Float[Array, " anchor_bin"] | Mixture,
+    x: Float[Array, " nuisance"],
+    cell: Int[Array, " shape"],
+) -> Derivatives:
+    """chi2 with gradient and Hessian of the piece of one cell, in closed form.
+
+    Args:
+        model: numbers of the likelihood.
+        signal: signal in every bin at every anchor, bins fastest.
+        x: parameters, inside the cell or on its border.
+        cell: index of the lower anchor along each shape nuisance.
+    """
+    normalisation, position = _split(model, x)
+    factor, first, second = _factors(model, normalisation)
+    morphed = _templates(model, signal, position, cell)
+    along = jnp.einsum("c,scb->sb", factor, morphed.slope)
+    expected = factor @ morphed.value
+    empty = model.observed == 0
+    safe = jnp.where(empty | (expected <= 0), 1.0, expected)
+    ratio = jnp.where(empty, 0.0, model.observed / safe)
+    excess = 1 - ratio
+    rows = jnp.concatenate([morphed.value, along])
+    gram = (rows * (ratio / safe)) @ rows.T
+    strength = rows @ excess
+    components, shapes = factor.size, len(model.anchors)
+    # From components and shapes to parameters: dN/dx_j = sum_r rows_r jacobian_rj.
+    eye = jnp.eye(shapes, dtype=x.dtype)
+    jacobian = jax.scipy.linalg.block_diag(first, eye) if shapes else first
+    value, slope, curvature = _penalty(model, x)
+    hessian = jacobian.T @ gram @ jacobian + jnp.diag(curvature / 2)
+    bend = jnp.einsum("c,cij->ij", strength[:components], second)
+    if shapes:
+        mixed = first.T @ (morphed.slope @ excess).T  # d2N/dx_j dt_s, (normalisation, shape)
+        corner = jnp.zeros((shapes, shapes), x.dtype)
+        for (i, j), cross in morphed.cross.items():
+            both = excess @ (factor @ cross)
+            corner = corner.at[i, j].set(both).at[j, i].set(both)
+        bend = jnp.block([[bend, mixed], [mixed.T, corner]])
+    value = value + poisson_chi2(expected, model.observed)
+    return Derivatives(value, 2 * jacobian.T @ strength + slope, 2 * (hessian + bend))
+
+
+def starts(model: MorphingModel, signal: Float[Array, " anchor_bin"] | Mixture) -> Float[Array, "2 nuisance"]:
+    """Where to start a fit: signals far above the data scaled down to them; and no pull."""
+    neutral = jnp.where(model.is_linear, 1.0, 0.0)
+    nominal = jnp.concatenate([neutral, jnp.zeros(len(model.anchors), neutral.dtype)])
+    templates = _templates(model, signal, nominal[neutral.size :], nearest_cell(model, nominal)).value
+    signals = model.owner.shape[0]
+    have = jnp.sum(templates[:signals])
+    want = jnp.maximum(jnp.sum(model.observed) - jnp.sum(templates[signals:]), 1.0)
+    down = jnp.minimum(jnp.log((want + 1) / (have + 1)), 0.0)
+    # The widest nuisances of the signal take the way, by variance, of those that can go it; a free strength alone.
+    width = jnp.where(jnp.isfinite(model.sigma), model.sigma, 1.0)[: neutral.size]
+    acting = jnp.any(model.logarithmic[:signals] > 0, axis=0)
+    unbounded = acting & jnp.isneginf(model.lower[: neutral.size])
+    acting = jnp.where(jnp.any(unbounded), unbounded, acting)
+    free = ~jnp.isfinite(model.sigma[: neutral.size])
+    power = jnp.where(acting, (1 - down) * jnp.log(width**2), -jnp.inf)
+    share = jnp.where(acting, jnp.exp(power - jnp.max(power, initial=-1e30)), 0.0)
+    share = share / jnp.maximum(jnp.sum(share), 1e-30)
+    amount = jnp.where(free, jnp.clip(want / jnp.maximum(have, 1e-30), 0.1, 1e6), 1.0)
+    logs = jnp.where(jnp.any(free & (neutral > 0)), 0.0, down * share)
+    scaled = jnp.where(neutral > 0, amount, logs)
+    scaled = jnp.concatenate([scaled, nominal[neutral.size :]])
+    return jnp.clip(jnp.stack([scaled, nominal]), model.lower, model.upper)
