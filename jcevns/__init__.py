@@ -12,13 +12,26 @@ from jcevns.detectors.charge_yield import (
 )
 from jcevns.detectors.response import Response, charge_response, interpolated_response
 from jcevns.experiments.catalogue import EXPERIMENTS, experiment
-from jcevns.experiments.experiment import Experiment, Nuisance, correction_factors, signal_counts
+from jcevns.experiments.experiment import (
+    Experiment,
+    Nuisance,
+    ShapeNuisance,
+    b8_as_background,
+    correction_factors,
+    signal_counts,
+)
 from jcevns.experiments.toml_file import load_experiment
+from jcevns.inference.calibration import coverage, discovery, fit_quality, toy_interval
 from jcevns.inference.fit import Fit, profile
 from jcevns.inference.grid import Grid, coupling_terms, grid, grid_signals
-from jcevns.inference.intervals import Estimate, Interval, Parameter, estimate, measure, profile_curve
+from jcevns.inference.hypothesis import Hypothesis, coupling_hypothesis, hypothesis
+from jcevns.inference.intervals import Estimate, Interval, estimate, interval, measure, profile_curve
 from jcevns.inference.limits import Limit, limits
+from jcevns.inference.parameters import Parameter, signal_strength
+from jcevns.inference.projections import scaled
 from jcevns.inference.scan import Contours, contours, open_scan, scan
+from jcevns.inference.toy_runs import throw
+from jcevns.inference.toys import Toys, simulate
 from jcevns.likelihood.joint import Likelihood, signal
 from jcevns.likelihood.pyhf_model import to_pyhf
 from jcevns.physics.cross_sections import (
@@ -38,7 +51,7 @@ from jcevns.physics.interactions import (
     interaction,
 )
 from jcevns.physics.nuclei import Nucleus, Target, xenon
-from jcevns.physics.recoil import Theory, counts_above, recoil_spectrum
+from jcevns.physics.recoil import TabulatedSpectrum, Theory, counts_above, load_spectrum, recoil_spectrum
 
 __version__ = _version("jcevns")
 
@@ -58,6 +71,7 @@ __all__ = [
     "Fit",
     "Grid",
     "Helm",
+    "Hypothesis",
     "Interval",
     "KleinNystrand",
     "Likelihood",
@@ -70,38 +84,54 @@ __all__ = [
     "PowerLawChargeYield",
     "Response",
     "ScalarMediator",
+    "ShapeNuisance",
     "StandardModel",
     "SymmetrisedFermi",
     "TabulatedChargeYield",
+    "TabulatedSpectrum",
     "Target",
     "TensorMediator",
     "Theory",
+    "Toys",
     "VectorMediator",
     "__version__",
     "b8",
+    "b8_as_background",
     "charge_response",
     "chi2_threshold",
     "contours",
     "correction_factors",
     "counts_above",
+    "coupling_hypothesis",
     "coupling_terms",
+    "coverage",
+    "discovery",
     "estimate",
     "experiment",
+    "fit_quality",
     "grid",
     "grid_signals",
     "hep",
+    "hypothesis",
     "interaction",
     "interpolated_response",
+    "interval",
     "limits",
     "load_experiment",
+    "load_spectrum",
     "measure",
     "open_scan",
     "profile",
     "profile_curve",
     "recoil_spectrum",
+    "scaled",
     "scan",
     "signal",
     "signal_counts",
+    "signal_strength",
+    "simulate",
+    "throw",
     "to_pyhf",
+    "toy_interval",
     "xenon",
 ]

@@ -25,7 +25,7 @@ from jcevns import (
     signal,
 )
 from jcevns.datasets import read_table
-from jcevns.inference.intervals import PARAMETERS, find_parameter
+from jcevns.inference.parameters import PARAMETERS, find_parameter
 from jcevns.physics.nuclei import mirror_sin2w
 from tests import reference
 from tests.problems import BOTH, PANDAX, XENONNT, counting, joint

@@ -22,6 +22,10 @@ Examples:
   jcevns limit b-l --mass 1,10,100 --experiments xenonnt-2024-s2
   jcevns scan vector --mass 1e-2:1e4:200 --coupling 1e-7:1e-2:200 --experiments xenonnt-2024-s2 --out v.zarr
   jcevns plot v.zarr
+  jcevns fit flux --experiments xenonnt-2024
+  jcevns limit strength --spectrum mine.csv --experiments xenonnt-2024
+  jcevns toys significance --experiments xenonnt-2024 --toys 10000
+  jcevns project --experiments xenonnt-2024 --exposure 10:200:5 --out sensitivity
   jcevns reproduce --out reproduced
   jcevns data show pandax4t_us2_bins
 """
@@ -106,6 +110,10 @@ def cli() -> None:
     Experiments are written NAME[:option=value...], several separated by commas:
 
     \b
+      xenonnt-2024      XENONnT SR0+SR1, its own 4-d likelihood, 2 x 81 bins, 37 events (published)
+          shape=...   template=folded|released
+      xenonnt-2026      XENONnT SR0+SR1+SR2, 3 x 81 bins, 62 events (published; some widths ASSUMED)
+          shape=...   accidental_sr2=0.05   efficiency=0.25
       xenonnt-2024-s2   XENONnT SR0+SR1, 3 cS2 bins, 37 events (published)
           response=released|unsmeared   shape=bahcall1996|winter2006   correction=best-fit|template|none
       pandax4t-us2      PandaX-4T US2, 8 bins, 332 events (bins RECONSTRUCTED from published totals)

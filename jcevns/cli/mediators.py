@@ -8,6 +8,7 @@ import click
 from jcevns.cli.app import cli, emit_json, names, say, start_jax, values
 
 INTERACTION = "{scalar,vector,b-l,axial,tensor}"
+LIMITED = "{scalar,vector,b-l,axial,tensor,strength}"
 
 
 def _likelihood(experiments: list[str]) -> Any:
@@ -24,23 +25,39 @@ def _number(value: float | None) -> str:
 
 
 @cli.command()
-@click.argument("interaction", metavar=INTERACTION)
-@click.option("--mass", required=True, callback=values, metavar="M,...|lo:hi:n", help="Mediator masses in MeV.")
+@click.argument("interaction", metavar=LIMITED)
+@click.option("--mass", callback=values, metavar="M,...|lo:hi:n", help="Mediator masses in MeV.")
 @click.option("--experiments", required=True, callback=names, metavar="A[,B...]", help="See jcevns --help.")
 @click.option("--cl", default=0.90, show_default=True, help="Confidence level.")
 @click.option("--dof", default=1, show_default=True, help="Parameters of interest for the threshold.")
+@click.option("--spectrum", type=click.Path(path_type=Path), help="CSV of your own dR/dT, for strength (see fit).")
+@click.option("--b8", default="background", show_default=True, help="8B neutrinos beside it: background or none.")
 @click.option("--json", "as_json", is_flag=True, help="JSON alone on standard output.")
-def limit(interaction: str, mass: list[float], experiments: list[str], cl: float, dof: int, as_json: bool) -> None:
-    r"""Excluded couplings of a mediator at given masses.
+def limit(
+    interaction: str,
+    mass: list[float],
+    experiments: list[str],
+    cl: float,
+    dof: int,
+    spectrum: Path | None,
+    b8: str,
+    as_json: bool,
+) -> None:
+    r"""Excluded couplings of a mediator at given masses, or strengths of a signal of your own.
 
     All excluded intervals are found: the universal vector has an island, an allowed band and a region.
     Delta chi2 is counted from the minimum over the coupling at each mass.
 
     \b
     JSON: a list of {mass_MeV, excluded: [[lo, hi], ...] (hi null: to the largest coupling searched),
-    best_fit, delta_chi2, valid}.
+    best_fit, delta_chi2, valid}. For strength: {excluded, delta_chi2, cl}.
     """
     start_jax()
+    if interaction == "strength":
+        _limit_strength(experiments, spectrum, b8, cl, as_json)
+        return
+    if not mass:
+        raise ValueError("--mass is missing: give mediator masses in MeV, as in --mass 1,10,100")
     from jcevns.inference.limits import limits
     from jcevns.physics.interactions import interaction as check
 
@@ -71,6 +88,24 @@ def limit(interaction: str, mass: list[float], experiments: list[str], cl: float
             click.echo(f"{name}: data {status['status'].upper()}")
     if not all(r.valid for r in results):
         raise RuntimeError("some limits rest on a fit that is not valid: do not use them")
+
+
+def _limit_strength(experiments: list[str], spectrum: Path | None, b8: str, cl: float, as_json: bool) -> None:
+    from jcevns.cli.standard import strength
+    from jcevns.inference.intervals import interval
+
+    if not experiments:
+        raise ValueError("--experiments is empty: name one or more, see jcevns --help")
+    likelihood, parameter = strength(experiments, spectrum, b8)
+    found = interval(likelihood, parameter, cl)
+    excluded = [[0.0, found.lower]] if found.lower is not None else []
+    excluded += [[found.upper, None]] if found.upper is not None else []
+    if as_json:
+        emit_json({"excluded": excluded, "delta_chi2": found.threshold, "cl": cl})
+        return
+    click.echo(f"strength of {spectrum}, {' + '.join(likelihood.names)}, 8B {b8}")
+    text = "  ".join(f"[{_number(low)}, {_number(high)}]" for low, high in excluded) or "none"
+    click.echo(f"excluded at {cl:.0%} CL (Delta chi2 = {found.threshold:.3f} from the minimum): {text}")
 
 
 def _shard(context: click.Context, option: click.Parameter, text: str | None) -> tuple[int, int] | None:

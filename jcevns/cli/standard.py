@@ -54,13 +54,26 @@ def _comparison_table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 @cli.command()
-@click.argument("parameter", metavar="{flux,sin2w}")
+@click.argument("parameter", metavar="{flux,sin2w,strength}")
 @click.option("--experiments", required=True, callback=names, metavar="A[,B...]", help="See jcevns --help.")
 @click.option("--shape", default=None, help="8B shape for all experiments: bahcall1996 (default) or winter2006.")
 @click.option("--flux-pull/--no-flux-pull", default=None, help="12% pull on the 8B flux (off for flux, else on).")
+@click.option("--spectrum", type=click.Path(path_type=Path), help="CSV of your own dR/dT, for strength (see below).")
+@click.option("--b8", default="background", show_default=True, help="8B neutrinos beside it: background or none.")
 @click.option("--json", "as_json", is_flag=True, help="JSON alone on standard output.")
-def fit(parameter: str, experiments: list[str], shape: str | None, flux_pull: bool | None, as_json: bool) -> None:
-    r"""Fit the 8B flux or sin^2(theta_W): best fit, 68% and 90% intervals, significance, pulls.
+def fit(
+    parameter: str,
+    experiments: list[str],
+    shape: str | None,
+    flux_pull: bool | None,
+    spectrum: Path | None,
+    b8: str,
+    as_json: bool,
+) -> None:
+    r"""Fit the 8B flux, sin^2(theta_W) or the strength of a signal of your own.
+
+    Prints best fit, 68% and 90% intervals, significance, pulls. For `strength` give --spectrum FILE.csv with the
+    columns recoil_keV and events_per_tonne_year_keV, full efficiency, as `jcevns spectrum --csv` writes it.
 
     \b
     JSON keys: parameter, unit, experiments, best_fit, interval_68, interval_90 ([lower, upper]; null = open),
@@ -68,20 +81,43 @@ def fit(parameter: str, experiments: list[str], shape: str | None, flux_pull: bo
     """
     start_jax()
     from jcevns.experiments.catalogue import parse_experiment
-    from jcevns.inference.intervals import find_parameter, measure
+    from jcevns.inference.intervals import estimate, measure
+    from jcevns.inference.parameters import find_parameter
     from jcevns.report.tables import estimate_json
 
-    find_parameter(parameter)
     if not experiments:
         raise ValueError("--experiments is empty: name one or more, see jcevns --help")
     options = {} if shape is None else {"shape": shape}
-    result = measure(parameter, [parse_experiment(text, **options) for text in experiments], flux_pull)
+    if parameter == "strength":
+        result = estimate(*strength(experiments, spectrum, b8, **options))
+    else:
+        find_parameter(parameter)
+        if spectrum is not None:
+            raise ValueError("--spectrum belongs to `fit strength`")
+        result = measure(parameter, [parse_experiment(text, **options) for text in experiments], flux_pull)
     if as_json:
         emit_json(estimate_json(result))
     else:
         click.echo(_estimate_table(result))
     if not result.valid:
         raise RuntimeError(f"the fit is not valid (EDM {result.edm:.1e}): do not use the numbers above")
+
+
+def strength(experiments: list[str], spectrum: Path | None, b8: str, **options: Any) -> tuple[Any, Any]:
+    """Likelihood and parameter for the strength of a tabulated recoil spectrum."""
+    from jcevns.experiments.catalogue import parse_experiment
+    from jcevns.experiments.experiment import b8_as_background
+    from jcevns.inference.parameters import signal_strength
+    from jcevns.likelihood.joint import Likelihood
+    from jcevns.physics.recoil import load_spectrum
+
+    if spectrum is None:
+        raise ValueError("a strength needs --spectrum FILE.csv with recoil_keV and events_per_tonne_year_keV")
+    if b8 not in ("background", "none"):
+        raise ValueError(f"--b8 {b8!r}: choose background or none")
+    built = [parse_experiment(text, **options) for text in experiments]
+    likelihood = Likelihood([b8_as_background(e) for e in built] if b8 == "background" else built, b8 == "background")
+    return likelihood, signal_strength(likelihood, load_spectrum(spectrum))
 
 
 def _estimate_table(result: Any) -> str:

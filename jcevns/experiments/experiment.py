@@ -11,13 +11,20 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from jcevns.detectors.response import Response
-from jcevns.physics.cross_sections import AbstractInteraction
 from jcevns.physics.flux import NeutrinoFlux
 from jcevns.physics.nuclei import Target
-from jcevns.physics.recoil import Theory, by_blocks, flux_moments, recoil_spectrum
+from jcevns.physics.recoil import AnyTheory, Theory, by_blocks, flux_moments, recoil_spectrum
 from jcevns.precision import as_float_array
 
-__all__ = ["SIGNAL", "Experiment", "Nuisance", "ShapeNuisance", "correction_factors", "signal_counts"]
+__all__ = [
+    "SIGNAL",
+    "Experiment",
+    "Nuisance",
+    "ShapeNuisance",
+    "b8_as_background",
+    "correction_factors",
+    "signal_counts",
+]
 
 SIGNAL = "signal"
 """Name of the component that the theory predicts."""
@@ -165,7 +172,7 @@ def _check_counts(label: str, counts: Array, shape: tuple[int, ...]) -> None:
 @eqx.filter_jit
 def signal_counts(
     experiment: Experiment,
-    theory: Theory | AbstractInteraction,
+    theory: AnyTheory,
     moments: Float[Array, "isotope 3 recoil"] | None = None,
 ) -> Float[Array, "*anchor bin"]:
     """Expected signal per bin (eq. 12 of arXiv:2411.11749), before nuisances; at every anchor of shape nuisances.
@@ -196,3 +203,31 @@ def correction_factors(
     if isinstance(spectrum, Tracer) or isinstance(response.matrix, Tracer):
         return jax.lax.stop_gradient(as_float_array(expected) / response(spectrum))
     return as_float_array(expected / (np.asarray(response.matrix) @ np.asarray(spectrum)))
+
+
+B8_BACKGROUND = "b8"
+"""Name of the 8B neutrinos where they are a background."""
+
+
+def b8_as_background(experiment: Experiment) -> Experiment:
+    """The experiment with the Standard Model 8B signal among its backgrounds, so that another signal can be sought.
+
+    The shared flux nuisance moves to that background; every other nuisance of the signal acts on both.
+
+    Args:
+        experiment: one whose flux is 8B.
+    """
+
+    def acting(nuisance: Nuisance) -> Nuisance:
+        if SIGNAL not in nuisance.components:
+            return nuisance
+        others = tuple(c for c in nuisance.components if c != SIGNAL)
+        kept = (B8_BACKGROUND,) if nuisance.shared else (SIGNAL, B8_BACKGROUND)
+        return dataclasses.replace(nuisance, components=(*kept, *others))
+
+    return dataclasses.replace(
+        experiment,
+        backgrounds={**experiment.backgrounds, B8_BACKGROUND: signal_counts(experiment, Theory())},
+        nuisances=tuple(map(acting, experiment.nuisances)),
+        notes=(*experiment.notes, "8B neutrinos are a background, at the Standard Model rate and the flux pull"),
+    )

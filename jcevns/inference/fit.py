@@ -18,8 +18,7 @@ from jcevns.likelihood import joint, morphing, nuisances, poisson
 from jcevns.likelihood.joint import Likelihood
 from jcevns.likelihood.morphing import Mixture, MorphingModel
 from jcevns.likelihood.poisson import TemplateModel
-from jcevns.physics.cross_sections import AbstractInteraction
-from jcevns.physics.recoil import Theory
+from jcevns.physics.recoil import AnyTheory
 
 __all__ = ["Fit", "fit_shapes", "minimise", "profile", "profile_signal", "tolerances"]
 
@@ -223,7 +222,7 @@ def _result(value: Array, pulls: Array, expected: Array, slope: Array, edm: Arra
 
 
 @eqx.filter_jit
-def profile(likelihood: Likelihood, theory: Theory | AbstractInteraction) -> Fit:
+def profile(likelihood: Likelihood, theory: AnyTheory) -> Fit:
     """Minimise chi2 over the nuisances at one theory point.
 
     Args:

@@ -139,10 +139,11 @@ def coupling_terms(likelihood: Likelihood, theory: Theory | AbstractInteraction)
 
 def _split(theory: Theory | AbstractInteraction) -> list[Theory]:
     """The theory's terms in g^0, g^2, g^4 as theories."""
-    theory = as_theory(theory)
-    if not isinstance(theory.interaction, AbstractMediator):
-        raise TypeError(f"{type(theory.interaction).__name__} is not a mediator: its coupling is not factored out")
-    return [Theory(_Term(theory.interaction, power), theory.b8_flux) for power in range(3)]
+    whole = as_theory(theory)
+    if not (isinstance(whole, Theory) and isinstance(whole.interaction, AbstractMediator)):
+        name = type(getattr(whole, "interaction", whole)).__name__
+        raise TypeError(f"{name} is not a mediator: its coupling is not factored out")
+    return [Theory(_Term(whole.interaction, power), whole.b8_flux) for power in range(3)]
 
 
 @partial(jax.jit, static_argnums=4)
@@ -219,10 +220,10 @@ def coupling_is_axis(make: Callable, others: Mapping[str, float]) -> bool:
     def parts(value: Array) -> tuple[Array, list[Array]]:
         nonlocal mediator
         theory = as_theory(make(**others, coupling=value))
-        mediator = isinstance(theory.interaction, AbstractMediator)
+        found: Any = getattr(theory, "interaction", None)
+        mediator = isinstance(found, AbstractMediator)
         if not mediator:
             return value, []
-        found: Any = theory.interaction
         rest = eqx.tree_at(lambda t: t.interaction.coupling, theory, None)
         return found.coupling, jax.tree.leaves(eqx.filter(rest, eqx.is_array))
 

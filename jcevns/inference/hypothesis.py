@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jcevns.inference.grid import coupling_terms
-from jcevns.inference.intervals import Parameter, find_parameter
+from jcevns.inference.parameters import Parameter, find_parameter
 from jcevns.likelihood import joint, morphing
 from jcevns.likelihood.joint import Likelihood, as_morphing
 from jcevns.likelihood.morphing import MorphingModel
@@ -50,10 +50,14 @@ class Hypothesis:
         """Whether the signal is proportional to the parameter."""
         return self.powers == (1,)
 
+    def weights(self, value: Float[np.ndarray, "*toy"] | float) -> Float[np.ndarray, "*toy power"]:
+        """What the terms are multiplied by at one value, or at several."""
+        u = np.asarray(value, float) / self.scale
+        return np.stack([u**p for p in self.powers], axis=-1)
+
     def signal(self, value: Float[np.ndarray, "*toy"] | float) -> Float[np.ndarray, "*toy anchor_bin"]:
         """Signal at one value, or at several."""
-        u = np.asarray(value, float)[..., None] / self.scale
-        return np.sum([u**p * term for p, term in zip(self.powers, self.terms, strict=True)], axis=0)
+        return self.weights(value) @ self.terms
 
     def expected(self, value: float, pulls: Float[np.ndarray, " nuisance"]) -> Float[Array, " bin"]:
         """Expected counts at given pulls."""
@@ -125,5 +129,5 @@ def coupling_hypothesis(
         (0, 2, 4),
         scale,
         0.0,
-        scale * np.concatenate([[0.0], 10 ** np.linspace(-1.0, 0.8, 37)]),
+        scale * np.concatenate([[0.0], 10 ** np.linspace(-1.0, 0.6, 25)]),
     )

@@ -13,22 +13,18 @@ from jcevns.constants import ONE_SIGMA, chi2_threshold
 from jcevns.experiments.catalogue import experiment
 from jcevns.experiments.experiment import Experiment
 from jcevns.inference.batch import Profiles, profile_signals
+from jcevns.inference.parameters import Parameter, find_parameter
 from jcevns.inference.roots import find_roots
 from jcevns.likelihood import joint
 from jcevns.likelihood.joint import FLUX_PULL, Likelihood
-from jcevns.physics.cross_sections import StandardModel
-from jcevns.physics.flux import B8_FLUX
-from jcevns.physics.nuclei import mirror_sin2w
-from jcevns.physics.recoil import Theory
+from jcevns.physics.recoil import AnyTheory
 from jcevns.precision import require_x64
 
 __all__ = [
-    "PARAMETERS",
     "Estimate",
     "Interval",
-    "Parameter",
     "estimate",
-    "find_parameter",
+    "interval",
     "measure",
     "profile_curve",
 ]
@@ -37,76 +33,6 @@ _LEVELS = (ONE_SIGMA, 0.90)
 _GRID = 32  # bracketing only; every number reported is a refined root
 _WIDEST = 1e6  # times the scale of a parameter: where the search for an upper end stops
 _BATCH = 16  # points are fitted in batches of one size, so that one compilation serves grid and refinement
-
-
-@dataclasses.dataclass(frozen=True)
-class Parameter:
-    """A parameter of interest: how a value makes a theory, and where it may go.
-
-    Attributes:
-        name: as on the command line.
-        unit: of the value; empty for a pure number.
-        theory: value to theory, traceable by JAX.
-        lower: physical bound, included.
-        scale: typical size, the first search range above `lower`.
-        flux_pull: whether the 12% pull on the 8B flux is on by default.
-        null: value without signal, for the significance; None if there is none.
-        note: what the user must know, printed with the result.
-    """
-
-    name: str
-    unit: str
-    theory: Callable[[Array], Theory]
-    lower: float
-    scale: float
-    flux_pull: bool = True
-    null: float | None = None
-    note: str = ""
-
-
-def _flux_theory(value: Array) -> Theory:
-    return Theory(b8_flux=value)
-
-
-def _sin2w_theory(value: Array) -> Theory:
-    return Theory(StandardModel(sin2w=value))
-
-
-def _flux() -> Parameter:
-    return Parameter(
-        "flux",
-        "cm^-2 s^-1",
-        _flux_theory,
-        lower=0.0,
-        scale=4 * B8_FLUX,
-        flux_pull=False,
-        null=0.0,
-        note="bounded at 0; the 12% flux pull is off, it would be the same parameter twice",
-    )
-
-
-def _sin2w() -> Parameter:
-    mirror = mirror_sin2w()
-    return Parameter(
-        "sin2w",
-        "",
-        _sin2w_theory,
-        lower=mirror,
-        scale=1.0,
-        note=f"on the branch above the mirror point {mirror:.3f}, where the weak charge of xenon vanishes: "
-        "every value below has a twin above with the same chi2",
-    )
-
-
-PARAMETERS: dict[str, Callable[[], Parameter]] = {"flux": _flux, "sin2w": _sin2w}
-"""Parameters of the Standard Model fit."""
-
-
-def find_parameter(name: str) -> Parameter:
-    """Parameter called `name`; ValueError listing the known ones otherwise."""
-    if name not in PARAMETERS:
-        raise ValueError(f"unknown parameter {name!r}: choose from {', '.join(PARAMETERS)}")
-    return PARAMETERS[name]()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,7 +103,7 @@ class Estimate:
 
 @partial(jax.jit, static_argnums=1)
 def _signals(
-    likelihood: Likelihood, parameter: Callable[[Array], Theory], values: Float[Array, " point"]
+    likelihood: Likelihood, parameter: Callable[[Array], AnyTheory], values: Float[Array, " point"]
 ) -> tuple[Float[Array, "bin point"], Float[Array, "bin point"]]:
     """Signal along a parameter, and its derivative, points last."""
 
@@ -270,6 +196,34 @@ def _segments(crossings: list[tuple[float, bool]]) -> tuple[tuple[float | None, 
     return tuple(segments)
 
 
+def _locate(
+    likelihood: Likelihood, quantity: Parameter, levels: Sequence[float]
+) -> tuple[float, list[Interval], list[float]]:
+    """Best fit, intervals, and all ends of their segments."""
+
+    def curve(values):
+        chi2, slope, _ = profile_curve(likelihood, quantity, values)
+        return chi2, slope
+
+    depths = [chi2_threshold(cl) for cl in levels]
+    grid, chi2, slope = _search_grid(curve, quantity, max(depths))
+    best = _minimum(curve, grid, chi2, slope)
+    chi2_min = float(curve(best)[0][0])
+    place = int(np.searchsorted(grid, best))
+    if place >= grid.size or grid[place] != best:
+        grid, chi2 = np.insert(grid, place, best), np.insert(chi2, place, chi2_min)
+    # An invalid node is a gap, not a wall: crossings are looked for between valid neighbours.
+    usable = np.isfinite(chi2)
+    found = _crossings(curve, grid[usable], chi2[usable], [chi2_min + d for d in depths])
+    intervals = []
+    for cl, depth, roots in zip(levels, depths, found, strict=True):
+        segments = _segments(roots)
+        holding = [s for s in segments if (s[0] is None or s[0] <= best) and (s[1] is None or best <= s[1])]
+        lower, upper = holding[0] if holding else (None, None)
+        intervals.append(Interval(cl, depth, lower, upper, segments))
+    return best, intervals, [x for level in found for x, _ in level]
+
+
 def estimate(likelihood: Likelihood, parameter: str | Parameter) -> Estimate:
     """Best fit and confidence intervals of one parameter.
 
@@ -288,29 +242,10 @@ def estimate(likelihood: Likelihood, parameter: str | Parameter) -> Estimate:
         parameter = find_parameter(parameter)
     quantity = parameter
 
-    def curve(values):
-        chi2, slope, _ = profile_curve(likelihood, quantity, values)
-        return chi2, slope
-
-    depths = [chi2_threshold(cl) for cl in _LEVELS]
-    grid, chi2, slope = _search_grid(curve, quantity, max(depths))
-    best = _minimum(curve, grid, chi2, slope)
+    best, intervals, ends_at = _locate(likelihood, quantity, _LEVELS)
     at_best, _, lowest = profile_curve(likelihood, quantity, best if quantity.null is None else [best, quantity.null])
     chi2_min = float(at_best[0])
-    place = int(np.searchsorted(grid, best))
-    if place >= grid.size or grid[place] != best:
-        grid, chi2 = np.insert(grid, place, best), np.insert(chi2, place, chi2_min)
-    # An invalid node is a gap, not a wall: crossings are looked for between valid neighbours.
-    usable = np.isfinite(chi2)
-    found = _crossings(curve, grid[usable], chi2[usable], [chi2_min + d for d in depths])
-    intervals = []
-    for cl, depth, roots in zip(_LEVELS, depths, found, strict=True):
-        segments = _segments(roots)
-        holding = [s for s in segments if (s[0] is None or s[0] <= best) and (s[1] is None or best <= s[1])]
-        lower, upper = holding[0] if holding else (None, None)
-        intervals.append(Interval(cl, depth, lower, upper, segments))
-
-    _, _, ends = profile_curve(likelihood, quantity, [best] + [x for level in found for x, _ in level])
+    _, _, ends = profile_curve(likelihood, quantity, [best, *ends_at])
     impossible = np.isposinf(lowest.chi2)
     at_null = np.inf if impossible[-1] else at_best[-1]
     significance = None if quantity.null is None else float(np.sqrt(max(at_null - chi2_min, 0.0)))
@@ -331,6 +266,23 @@ def estimate(likelihood: Likelihood, parameter: str | Parameter) -> Estimate:
         data_status=dict(likelihood.data_status()),
         note=quantity.note,
     )
+
+
+def interval(likelihood: Likelihood, parameter: str | Parameter, cl: float = 0.90) -> Interval:
+    """Where Delta chi2 of one parameter stays below its threshold: what is outside is excluded.
+
+    Args:
+        likelihood: the experiments.
+        parameter: `flux`, `sin2w` or a `Parameter` of your own.
+        cl: confidence level.
+
+    Raises:
+        RuntimeError: in single precision.
+        ValueError: unknown parameter, or a confidence level outside (0, 1).
+    """
+    require_x64("a confidence interval")
+    quantity = find_parameter(parameter) if isinstance(parameter, str) else parameter
+    return _locate(likelihood, quantity, (cl,))[1][0]
 
 
 def measure(

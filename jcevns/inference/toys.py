@@ -1,12 +1,9 @@
 """Toy experiments: simulated counts and auxiliary measurements, and their fits, vectorised over toys."""
 
 import dataclasses
-import hashlib
 import os
-import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -16,10 +13,11 @@ from jaxtyping import Array, Bool, Float
 
 from jcevns.inference.fit import fit_shapes, tolerances
 from jcevns.inference.hypothesis import Hypothesis
-from jcevns.likelihood.morphing import MorphingModel, with_strength
+from jcevns.likelihood.morphing import Mixture, MorphingModel, with_strength
+from jcevns.likelihood.morphing import pulls as pulls_of
 from jcevns.precision import require_x64
 
-__all__ = ["BLOCK", "Toys", "fit_intervals", "fit_toys", "simulate", "throw"]
+__all__ = ["BLOCK", "Toys", "fit_curves", "fit_intervals", "fit_observed", "fit_toys", "simulate"]
 
 BLOCK = 1000
 """Toys drawn from one random stream, and kept in one file; independent of how many are fitted at a time."""
@@ -98,7 +96,7 @@ def simulate(
 _Fits = tuple[Array, Array, Array, Array, Array]  # chi2, parameters, EDM, slope and curvature of the last parameter
 
 
-def _fit(model: MorphingModel, signal: Array, start: Array | None, place: int | None) -> _Fits:
+def _fit(model: MorphingModel, signal: Array | Mixture, start: Array | None, place: int | None) -> _Fits:
     """One fit; slope and curvature of the profile along the parameter at `place`."""
     found = fit_shapes(model, signal, start)
     if place is None:
@@ -112,13 +110,20 @@ def _fit(model: MorphingModel, signal: Array, start: Array | None, place: int | 
 
 
 @jax.jit
-def _fixed(model: MorphingModel, signal: Array, observed: Array, centre: Array) -> _Fits:
-    """Fits of toys at one signal, or at one each."""
+def _at(model: MorphingModel, terms: Array, weights: Array, observed: Array, centre: Array) -> _Fits:
+    """Fits of toys, each at its own signal."""
 
-    def one(data: Array, aux: Array, counts: Array) -> _Fits:
-        return _fit(eqx.tree_at(lambda m: (m.observed, m.centre), model, (data, aux)), counts, None, None)
+    def one(data: Array, aux: Array, own: Array) -> _Fits:
+        signal = Mixture(terms[None], jnp.zeros((), int), own)
+        return _fit(eqx.tree_at(lambda m: (m.observed, m.centre), model, (data, aux)), signal, None, None)
 
-    return jax.vmap(one, (0, 0, 0 if signal.ndim > 1 else None))(observed, centre, signal)
+    return jax.vmap(one)(observed, centre, weights)
+
+
+def _fixed(hypothesis: Hypothesis, value: float | np.ndarray, observed: np.ndarray, centre: np.ndarray) -> _Fits:
+    """Fits of toys at one value of the parameter, or at one each."""
+    weights = hypothesis.weights(np.broadcast_to(np.asarray(value, float), len(observed)))
+    return _at(hypothesis.model, hypothesis.terms, weights, observed, centre)
 
 
 @jax.jit
@@ -153,14 +158,14 @@ def _fit_strength(hypothesis: Hypothesis, value: float, observed: np.ndarray, ce
     model, signal = with_strength(hypothesis.model), hypothesis.terms[0]
     best = _free(model, signal, observed, _aux_with_strength(hypothesis, centre))
     place = hypothesis.model.linear.shape[1]
-    truth = _fixed(hypothesis.model, jnp.asarray(hypothesis.signal(value)), observed, centre)
+    truth = _fixed(hypothesis, value, observed, centre)
     return [np.asarray(x) for x in (best[1][:, place] * hypothesis.scale, best[0], truth[0], best[2], truth[2])]
 
 
 def _fit_curve(hypothesis: Hypothesis, value: float, observed: np.ndarray, centre: np.ndarray) -> list[np.ndarray]:
     """Best fit on the grid, refined by parabolas; the true value is a node."""
-    model, nodes = hypothesis.model, np.unique(np.append(hypothesis.grid, value))
-    fits = [_fixed(model, jnp.asarray(hypothesis.signal(v)), observed, centre) for v in nodes]
+    nodes = np.unique(np.append(hypothesis.grid, value))
+    fits = [_fixed(hypothesis, v, observed, centre) for v in nodes]
     chi2, edm = np.array([f[0] for f in fits]), np.array([f[2] for f in fits])
     every, here = np.arange(chi2.shape[1]), int(np.searchsorted(nodes, value))
     lowest = np.argmin(np.where(np.isfinite(chi2), chi2, np.inf), axis=0)
@@ -173,7 +178,7 @@ def _fit_curve(hypothesis: Hypothesis, value: float, observed: np.ndarray, centr
         with np.errstate(divide="ignore", invalid="ignore"):
             vertex = (x[0] + x[1]) / 2 - a * (x[2] - x[0]) / 2 / (b - a)
         vertex = np.where(np.isfinite(vertex) & (vertex > x[0]) & (vertex < x[2]), vertex, best)
-        found = _fixed(model, jnp.asarray(hypothesis.signal(vertex)), observed, centre)
+        found = _fixed(hypothesis, vertex, observed, centre)
         value_there, edm_there = np.asarray(found[0]), np.asarray(found[2])
         better = value_there < least
         best, least = np.where(better, vertex, best), np.where(better, value_there, least)
@@ -227,6 +232,48 @@ def fit_toys(
     _, limit = tolerances(jnp.dtype(float))
     valid = (np.maximum(edm, edm_truth) < limit) & np.isfinite(chi2) & np.isfinite(at_truth)
     return Toys(float(value), best, chi2, at_truth, valid)
+
+
+def fit_curves(
+    hypothesis: Hypothesis,
+    values: Sequence[float] | Float[np.ndarray, " value"],
+    truth: float,
+    count: int,
+    seed: int = 1,
+    chunk: int = CHUNK,
+) -> Float[np.ndarray, "value toy"]:
+    """Profiled chi2 of toys along the parameter, NaN where a fit is not valid.
+
+    Args:
+        hypothesis: the likelihood and the parameter.
+        values: where.
+        truth: value that the toys are drawn at, with nominal nuisances.
+        count: number of toys.
+        seed: of the toys; they are those of `throw`.
+        chunk: toys fitted at a time.
+    """
+    require_x64("a fit of toys")
+    _, limit = tolerances(jnp.dtype(float))
+
+    def curves(observed: np.ndarray, centre: np.ndarray) -> list[np.ndarray]:
+        fits = [_fixed(hypothesis, float(v), observed, centre) for v in values]
+        return [np.stack([np.where(f[2] < limit, f[0], np.nan) for f in fits], axis=1)]
+
+    return _chunks(curves, *simulate(hypothesis, truth, count, seed), chunk)[0].T
+
+
+def fit_observed(hypothesis: Hypothesis, value: float) -> tuple[Toys, Float[np.ndarray, " nuisance"]]:
+    """The data fitted as a toy is, and the nuisances (as pulls) fitted at a given value."""
+    require_x64("a fit of toys")
+    model = hypothesis.model
+    observed, centre = (np.asarray(x, float)[None, :] for x in (model.observed, model.centre))
+    fit = _fit_strength if hypothesis.is_strength else _fit_curve
+    best, chi2, at_value, edm, edm_value = fit(hypothesis, value, observed, centre)
+    _, x, *_ = _fixed(hypothesis, value, observed, centre)
+    _, limit = tolerances(jnp.dtype(float))
+    if not (edm[0] < limit and edm_value[0] < limit):
+        raise RuntimeError(f"the fit of the data at {hypothesis.name} = {value:.4g} is not valid")
+    return Toys(float(value), best, chi2, at_value, np.array([True])), np.asarray(pulls_of(model, x[0]))
 
 
 def fit_intervals(
@@ -284,73 +331,3 @@ def fit_intervals(
 
     best, low, high = _chunks(ends, observed, centre, chunk)
     return best, low, high
-
-
-def _identity(hypothesis: Hypothesis, value: float, seed: int, pulls: np.ndarray | None) -> str:
-    """What a stored block of toys depends on."""
-    digest = hashlib.sha256()
-    leaves = [*jax.tree.leaves(hypothesis.model), hypothesis.terms, hypothesis.grid, np.array([value, seed])]
-    for leaf in [*leaves, np.zeros(0) if pulls is None else pulls]:
-        digest.update(np.ascontiguousarray(np.asarray(leaf, float)).tobytes())
-    digest.update(repr((hypothesis.name, hypothesis.powers, hypothesis.scale)).encode())
-    return digest.hexdigest()[:16]
-
-
-_FIELDS = ("best", "chi2", "chi2_truth", "valid")
-
-
-def _stored(path: Path, size: int) -> dict[str, np.ndarray] | None:
-    """A block from its file; None if it is not there, incomplete or damaged: it is then computed again."""
-    try:
-        with np.load(path) as file:
-            found = {name: file[name] for name in _FIELDS}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
-    return found if all(v.shape == (size,) for v in found.values()) else None
-
-
-def throw(
-    hypothesis: Hypothesis,
-    value: float,
-    count: int,
-    seed: int = 1,
-    pulls: Float[np.ndarray, " nuisance"] | None = None,
-    store: str | Path | None = None,
-    chunk: int = CHUNK,
-    progress: Callable[[int], None] = lambda toys: None,
-) -> Toys:
-    """Simulate and fit toys.
-
-    Args:
-        hypothesis: the likelihood and the parameter.
-        value: true value of the parameter.
-        count: number of toys.
-        seed: toys are the same for the same seed, whatever the chunk.
-        pulls: true nuisances; nominal if absent.
-        store: folder in which finished blocks are kept: a run that was stopped goes on from there.
-        chunk: toys fitted at a time.
-        progress: called with the number of toys done after each block.
-    """
-    if not np.isfinite(value) or value < hypothesis.lower:
-        raise ValueError(f"true {hypothesis.name} {value!r} must be finite and at least {hypothesis.lower:g}")
-    folder, name = (None if store is None else Path(store)), _identity(hypothesis, value, seed, pulls)
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-    parts = []
-    for first in range(0, count, BLOCK):
-        size = min(BLOCK, count - first)
-        path = None if folder is None else folder / f"toys_{name}_{first // BLOCK:06d}_{size}.npz"
-        block = None if path is None else _stored(path, size)
-        if block is None:
-            toys = fit_toys(hypothesis, value, *simulate(hypothesis, value, size, seed, first, pulls), chunk)
-            block = {field: getattr(toys, field) for field in _FIELDS}
-            if path is not None:
-                partial = path.with_suffix(".partial")
-                with partial.open("wb") as file:
-                    np.savez(file, **block)
-                partial.replace(path)
-        parts.append(block)
-        progress(size)
-    if not parts:
-        raise ValueError(f"{count} toys: ask for one or more")
-    return Toys(float(value), *(np.concatenate([p[field] for p in parts]) for field in _FIELDS))

@@ -14,8 +14,7 @@ from jcevns.likelihood import morphing, nuisances
 from jcevns.likelihood.layout import Layout, layout_of
 from jcevns.likelihood.morphing import MorphingModel, general_model
 from jcevns.likelihood.poisson import TemplateModel
-from jcevns.physics.cross_sections import AbstractInteraction
-from jcevns.physics.recoil import Theory, as_theory, flux_moments
+from jcevns.physics.recoil import AnyTheory, as_theory, flux_moments
 from jcevns.precision import as_float_array
 
 __all__ = ["FLUX_PULL", "Likelihood", "as_morphing", "component_counts", "join_signals", "signal"]
@@ -169,7 +168,7 @@ def as_morphing(likelihood: Likelihood) -> MorphingModel:
 
 
 @eqx.filter_jit
-def signal(likelihood: Likelihood, theory: Theory | AbstractInteraction) -> Float[Array, " anchor_bin"]:
+def signal(likelihood: Likelihood, theory: AnyTheory) -> Float[Array, " anchor_bin"]:
     """Expected signal in all bins of all experiments, before nuisances.
 
     One number per bin; with shape nuisances, per anchor and bin, bins fastest.

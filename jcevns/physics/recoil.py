@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -10,6 +11,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
+from jcevns import datasets
 from jcevns.constants import CM2_PER_INVERSE_MEV2, KEV, PER_MEV_TO_PER_KEV, SECONDS_PER_YEAR
 from jcevns.physics.cross_sections import (
     AbstractInteraction,
@@ -22,7 +24,18 @@ from jcevns.physics.flux import B8_FLUX, NeutrinoFlux, density, inverse_energy_m
 from jcevns.physics.nuclei import Nucleus, Target
 from jcevns.precision import as_float_array
 
-__all__ = ["BLOCK", "Theory", "as_theory", "by_blocks", "counts_above", "flux_moments", "recoil_spectrum"]
+__all__ = [
+    "BLOCK",
+    "AnyTheory",
+    "TabulatedSpectrum",
+    "Theory",
+    "as_theory",
+    "by_blocks",
+    "counts_above",
+    "flux_moments",
+    "load_spectrum",
+    "recoil_spectrum",
+]
 
 BLOCK = 128
 """Recoil energies come in multiples of this, so that what one detector compiles serves the next."""
@@ -50,9 +63,53 @@ class Theory(eqx.Module):
             raise ValueError(f"8B flux {value!s} cm^-2 s^-1 must be finite and not negative")
 
 
-def as_theory(theory: Theory | AbstractInteraction) -> Theory:
+class TabulatedSpectrum(eqx.Module):
+    """Any recoil spectrum as a theory: a table of dR/dT, linear between its energies, zero outside, times a strength.
+
+    It replaces the neutrino signal: flux and cross section do not enter.
+
+    Attributes:
+        recoil_keV: increasing recoil energies in keV.
+        rate: dR/dT at full efficiency in events/(tonne year keV).
+        strength: factor on the whole.
+    """
+
+    recoil_keV: Float[Array, " node"] = eqx.field(converter=as_float_array)
+    rate: Float[Array, " node"] = eqx.field(converter=as_float_array)
+    strength: Float[Array, ""] = eqx.field(converter=as_float_array, default=1.0)
+
+    def __check_init__(self):
+        if any(isinstance(x, Tracer) for x in (self.recoil_keV, self.rate, self.strength)):
+            return
+        energy, rate = np.asarray(self.recoil_keV), np.asarray(self.rate)
+        if energy.shape != rate.shape or energy.size < 2 or not (np.all(np.diff(energy) > 0) and energy[0] >= 0):
+            raise ValueError("recoil spectrum: energies must be at least two, increase and not be negative (keV)")
+        if not np.all(np.isfinite(rate) & (rate >= 0)):
+            raise ValueError("recoil spectrum: dR/dT must be finite and not negative, in events/(tonne year keV)")
+        if not np.all(np.isfinite(np.asarray(self.strength))):
+            raise ValueError(f"recoil spectrum: strength {self.strength!s} must be finite")
+
+
+def load_spectrum(path: str | Path) -> TabulatedSpectrum:
+    """A recoil spectrum from a CSV with the columns recoil_keV and events_per_tonne_year_keV, full efficiency.
+
+    Raises:
+        ValueError: a bad file; file, line and column are named.
+    """
+    table = datasets.read_csv(Path(path), ("recoil_keV", "events_per_tonne_year_keV"))
+    try:
+        return TabulatedSpectrum(table["recoil_keV"], table["events_per_tonne_year_keV"])
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+AnyTheory = Theory | AbstractInteraction | TabulatedSpectrum
+"""What predicts a signal."""
+
+
+def as_theory(theory: AnyTheory) -> Theory | TabulatedSpectrum:
     """A theory as it is, or an interaction at the nominal 8B flux."""
-    return theory if isinstance(theory, Theory) else Theory(theory)
+    return Theory(theory) if isinstance(theory, AbstractInteraction) else theory
 
 
 def flux_moments(
@@ -107,7 +164,7 @@ def _per_nucleus(
 
 @eqx.filter_jit
 def recoil_spectrum(
-    theory: Theory | AbstractInteraction,
+    theory: AnyTheory,
     flux: NeutrinoFlux,
     target: Target,
     recoil_keV: Float[Array, " recoil"],
@@ -116,7 +173,7 @@ def recoil_spectrum(
     """Recoil spectrum at 100% efficiency (eq. 11 of arXiv:2411.11749 with A = 1).
 
     Args:
-        theory: interaction, and the 8B total if the flux is 8B.
+        theory: interaction, and the 8B total if the flux is 8B; or a table, which needs neither flux nor target.
         flux: neutrino flux.
         target: isotopic mixture.
         recoil_keV: nuclear recoil energies in keV, shape (recoil,).
@@ -126,6 +183,8 @@ def recoil_spectrum(
         dR/dT in events/(tonne year keV), shape (recoil,).
     """
     theory = as_theory(theory)
+    if isinstance(theory, TabulatedSpectrum):
+        return theory.strength * jnp.interp(recoil_keV, theory.recoil_keV, theory.rate, left=0.0, right=0.0)
     total = theory.b8_flux if flux.name == "b8" else flux.total
     per_nucleus = partial(_per_nucleus, theory.interaction, flux, recoil_keV * KEV)
     if moments is None:

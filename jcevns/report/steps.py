@@ -15,8 +15,9 @@ from jcevns.experiments.experiment import Experiment
 from jcevns.experiments.pandax4t import TABLES
 from jcevns.inference.batch import prepare
 from jcevns.inference.fit import profile
-from jcevns.inference.intervals import Estimate, estimate, find_parameter, profile_curve
+from jcevns.inference.intervals import Estimate, estimate, profile_curve
 from jcevns.inference.limits import limits
+from jcevns.inference.parameters import find_parameter
 from jcevns.likelihood.joint import Likelihood, component_counts, signal
 from jcevns.physics.flux import B8_FLUX, B8_RELATIVE_ERROR, B8_SHAPES, b8
 from jcevns.physics.interactions import INTERACTIONS
