@@ -1,7 +1,7 @@
 """Run the benchmarks, print a table, merge into benchmarks/results/latest.json.
 
-`python -m benchmarks [foundation] [scan]`, all by default; `--only-engine` times the scan engine alone, on the
-default device, where the other fitters are not installed.
+`python -m benchmarks [foundation] [scan] [official]`, all by default; `--only-engine` times the scan engine alone, on
+the default device, where the other fitters are not installed.
 """
 
 import argparse
@@ -16,7 +16,7 @@ jax.config.update("jax_enable_x64", True)
 
 from benchmarks import foundation, machine  # noqa: E402
 
-GROUPS = ("foundation", "scan")
+GROUPS = ("foundation", "scan", "official")
 _COMPARE = {"<": operator.lt, "<=": operator.le, ">=": operator.ge}
 
 
@@ -24,8 +24,10 @@ def _run(group: str) -> tuple[dict[str, Any], dict[str, tuple[str, float]]]:
     """Results and targets of a group; imported only now, its peers may be missing."""
     if group == "foundation":
         return foundation.run(), {key: ("<=", value) for key, value in foundation.TARGETS.items()}
-    from benchmarks import scan
+    from benchmarks import official, scan
 
+    if group == "official":
+        return official.run(), official.TARGETS
     if group == "scan":
         return scan.run(), scan.TARGETS
     from benchmarks import engine

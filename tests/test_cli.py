@@ -244,3 +244,39 @@ def test_scan_resumes_and_plots(capsys, tmp_path):
     assert code == 0
     assert (tmp_path / "figure.png").stat().st_size > 10_000
     assert (tmp_path / "figure.pdf").exists()
+
+
+def test_strength_of_a_spectrum_of_ones_own(tmp_path):
+    """The 8B spectrum as a signal of one's own gives the flux in units of its own."""
+    file = tmp_path / "b8.csv"
+    assert run("spectrum", "--csv", str(file)).returncode == 0
+    options = ("--experiments", "xenonnt-2024-s2", "--json")
+    strength = json.loads(run("fit", "strength", "--spectrum", str(file), "--b8", "none", *options).stdout)
+    flux = json.loads(run("fit", "flux", *options).stdout)
+    assert strength["best_fit"] == pytest.approx(flux["best_fit"] / 5.46e6, rel=2e-3)  # the CSV is a table
+    assert strength["significance"] == pytest.approx(flux["significance"], rel=2e-3)
+    limit = json.loads(run("limit", "strength", "--spectrum", str(file), *options).stdout)
+    assert limit["delta_chi2"] == pytest.approx(2.7055, abs=1e-4)
+    ((low, high),) = limit["excluded"]
+    assert high is None
+    assert 0 < low < 5  # 8B is a background here: what is left for a second one is small
+
+
+def test_toys_and_projection(tmp_path):
+    options = ("--experiments", "xenonnt-2024-s2", "--json")
+    toys = ("--toys", "200", "--store", str(tmp_path / "toys"))
+    found = json.loads(run("toys", "significance", *toys, *options).stdout)
+    assert found["toys"] == 200
+    assert found["asymptotic"] == pytest.approx(found["q0"] ** 0.5)
+    again = json.loads(run("toys", "significance", *toys, *options).stdout)
+    assert again == found
+    rows = json.loads(run("toys", "coverage", "--values", "5e6", *toys, *options).stdout)
+    assert [r["cl"] for r in rows] == pytest.approx([0.6827, 0.9], abs=1e-4)
+    assert all(abs(r["coverage"] - r["cl"]) < 5 * r["error"] for r in rows)
+    exposures = ("--exposure", "3.5,35", "--toys", "100", "--out", str(tmp_path / "figure"))
+    grown = json.loads(run("project", *exposures, *options).stdout)
+    assert {row["exposure"] for row in grown} == {3.5, 35.0}
+    significance = [row for row in grown if row["quantity"].startswith("significance")]
+    assert significance[1]["asimov"] > significance[0]["asimov"]
+    assert all(row["bands"] == sorted(row["bands"]) for row in grown)
+    assert (tmp_path / "figure.png").stat().st_size > 10_000

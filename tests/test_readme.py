@@ -15,7 +15,7 @@ def _blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.S)
 
 
-@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("number", range(len(_blocks("python"))))
 def test_python_examples_print_what_the_readme_shows(tmp_path, number):
     code, shown = _blocks("python")[number], _blocks("text")[number]
     run = subprocess.run(

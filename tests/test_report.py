@@ -46,7 +46,7 @@ def test_a_disagreement_is_called_one(run):
 
     _, summary, _ = run
     assert {row["verdict"] for row in summary["comparison"]} == {"agrees", "differs in upper error"}
-    from jcevns.report.steps import Run
+    from jcevns.report.run import Run
 
     estimate = Run(run[0]).estimate("sin2w", "xenonnt")
     moved = dataclasses.replace(estimate, best_fit=estimate.best_fit + 0.05)

@@ -23,7 +23,8 @@ def reproduce(out: Path, only: list[str], full: bool) -> None:
     Writes summary.json, report.html (self-contained), figures (PNG, PDF) and tables (CSV) to the folder.
 
     \b
-    Steps: flux, sin2w, rates, fig1, fig2, fig4, limits, systematics; with --full also systematics-grid.
+    Steps: flux, sin2w, rates, fig1, fig2, fig4, limits, systematics, official;
+    with --full also official-limits, official-toys, projections, systematics-grid.
     """
     start_jax()
     from jcevns.report.reproduce import reproduce as run

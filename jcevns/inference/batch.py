@@ -11,10 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from jcevns.inference.fit import profile_signal
+from jcevns.inference.fit import fit_shapes, profile_signal, tolerances
 from jcevns.inference.newton import batch_fit
+from jcevns.likelihood import morphing
 from jcevns.likelihood.joint import Likelihood
 from jcevns.likelihood.layout import Layout
+from jcevns.likelihood.merging import merge
 from jcevns.likelihood.morphing import Mixture, MorphingModel
 from jcevns.likelihood.poisson import TemplateModel
 
@@ -42,16 +44,18 @@ _RESTART = 16  # failures are repeated in batches of one size, so that the slow 
 _robust = jax.jit(jax.vmap(profile_signal, in_axes=(None, 0)))
 
 
-def _chunk(likelihood: Likelihood, chunk: int) -> int:
-    """Points fitted at a time: fewer where the signal at all anchors belongs to a point."""
-    return chunk if isinstance(likelihood.model, TemplateModel) else min(chunk, CHUNK_SHAPES)
-
-
 @jax.jit
 def _fit_shapes(model: MorphingModel, signals: Array | Mixture) -> tuple[Array, ...]:
     axes = Mixture(None, 0, -1) if isinstance(signals, Mixture) else -1
-    many = jax.vmap(profile_signal, (None, axes), -1)(model, signals)
-    return many.chi2, many.pulls, many.edm, many.slope, many.valid
+    _, limit = tolerances(model.sigma.dtype)
+
+    def one(model: MorphingModel, signal: Array | Mixture) -> tuple[Array, ...]:
+        found = fit_shapes(model, signal)
+        slope = morphing.signal_slope(model, signal, found.x, found.cell)
+        valid = (found.edm < limit) & jnp.isfinite(found.value)
+        return found.value, morphing.pulls(model, found.x), found.edm, slope, valid
+
+    return jax.vmap(one, (None, axes), -1)(model, signals)
 
 
 def _fit(layout: Layout, model: TemplateModel | MorphingModel, signals: Any) -> Profiles:
@@ -66,7 +70,7 @@ _first_calls: dict[tuple[Layout, int, Any], Future] = {}
 
 
 def prepare(likelihood: Likelihood, chunk: int = CHUNK) -> Future:
-    """Start compiling the fit of a likelihood in the background, while its signals are being computed.
+    """Start compiling the fit of a likelihood without shape nuisances in the background, while signals are computed.
 
     Args:
         likelihood: the experiments.
@@ -76,10 +80,9 @@ def prepare(likelihood: Likelihood, chunk: int = CHUNK) -> Future:
         Done when the fit is compiled; `profile_signals` waits for it by itself.
     """
     layout, model = likelihood.layout, likelihood.model
-    chunk = _chunk(likelihood, chunk)
     key = (layout, chunk, model.observed.dtype)
     if key not in _first_calls:
-        counts = np.ones((likelihood.signal_size, chunk), model.observed.dtype)
+        counts = np.ones((model.observed.size, chunk), model.observed.dtype)
         _first_calls[key] = ThreadPoolExecutor(1).submit(_fit, layout, model, counts)
     return _first_calls[key]
 
@@ -111,26 +114,50 @@ def profile_signals(
     Returns:
         One entry per point.
     """
-    if isinstance(signals, Mixture) and isinstance(likelihood.model, TemplateModel):
+    layout, model = likelihood.layout, likelihood.model
+    if isinstance(model, MorphingModel):
+        return _profile_shapes(layout, model, signals, chunk, progress)
+    if isinstance(signals, Mixture):
         fit = profile_signals(likelihood, expand(signals), chunk, progress)
         terms = np.asarray(signals.terms)
         slope = [np.sum(fit.slope * terms[signals.row, k].T, axis=0) for k in range(terms.shape[1])]
         return fit._replace(slope=np.stack(slope))
-    chunk = _chunk(likelihood, chunk)
+    prepare(likelihood, chunk).result()
+    heights, counts = np.sum(signals, axis=0), signals
+
+    def columns(chosen: np.ndarray) -> np.ndarray:
+        return np.asarray(counts[:, chosen], model.observed.dtype)
+
+    return _in_chunks(layout, model, heights, columns, chunk, progress)
+
+
+def _profile_shapes(
+    layout: Layout, model: MorphingModel, signals: Any, chunk: int, progress: Callable[[int], None]
+) -> Profiles:
+    """The same with shape nuisances, on the bins that hold events."""
+    merged, chunk = merge(model), min(chunk, CHUNK_SHAPES)
     if isinstance(signals, Mixture):
-        size = np.asarray(np.sum(signals.terms, axis=2))
-        heights = np.sum(signals.weights * size[signals.row].T, axis=0)
-        terms = jnp.asarray(signals.terms)
-        columns = lambda chosen: Mixture(terms, signals.row[chosen], signals.weights[:, chosen])  # noqa: E731
-    else:
-        heights = np.sum(signals, axis=0)
-        prepare(likelihood, chunk).result()
-        columns = lambda chosen: np.asarray(signals[:, chosen], likelihood.model.observed.dtype)  # noqa: E731
-    return _in_chunks(likelihood, heights, columns, chunk, progress)
+        table = merged.signals(np.asarray(signals.terms))
+        heights = np.sum(signals.weights * np.sum(table, axis=2)[signals.row].T, axis=0)
+        terms, row, weights = jnp.asarray(table), signals.row, signals.weights
+
+        def mixture(chosen: np.ndarray) -> Mixture:
+            return Mixture(terms, row[chosen], weights[:, chosen])
+
+        return _in_chunks(layout, merged.model, heights, mixture, chunk, progress)
+
+    counts = merged.signals(np.asarray(signals).T).T
+
+    def columns(chosen: np.ndarray) -> np.ndarray:
+        return np.asarray(counts[:, chosen], model.observed.dtype)
+
+    fit = _in_chunks(layout, merged.model, np.sum(counts, axis=0), columns, chunk, progress)
+    return fit._replace(slope=merged.unmerged(fit.slope))
 
 
 def _in_chunks(
-    likelihood: Likelihood,
+    layout: Layout,
+    model: TemplateModel | MorphingModel,
     heights: Float[np.ndarray, " point"],
     columns: Callable[[np.ndarray], Any],
     chunk: int,
@@ -144,16 +171,16 @@ def _in_chunks(
     # Chunks are independent: they go to the devices in turn, and the result is the same on one as on many.
     devices = jax.local_devices()[:count]
     alone = len(devices) == 1
-    models = [likelihood.model if alone else jax.device_put(likelihood.model, device) for device in devices]
+    models = [model if alone else jax.device_put(model, device) for device in devices]
 
     def fit(number: int) -> tuple[np.ndarray, Profiles]:
         chosen = order[number * chunk : (number + 1) * chunk]
         padded = columns(np.pad(chosen, (0, chunk - chosen.size), mode="edge"))
         place = number % len(devices)
-        found = _fit(likelihood.layout, models[place], padded if alone else jax.device_put(padded, devices[place]))
+        found = _fit(layout, models[place], padded if alone else jax.device_put(padded, devices[place]))
         result = Profiles(*(x[..., : chosen.size] for x in found))
-        if isinstance(likelihood.model, TemplateModel):
-            _restart(likelihood, padded[:, : chosen.size], result)
+        if isinstance(model, TemplateModel):
+            _restart(model, padded[:, : chosen.size], result)
         return chosen, result
 
     # A compiled chunk runs on one core and without the interpreter's lock: threads use the others.
@@ -171,14 +198,14 @@ def _in_chunks(
     return total
 
 
-def _restart(likelihood: Likelihood, signals: np.ndarray, fit: Profiles) -> None:
+def _restart(model: TemplateModel, signals: np.ndarray, fit: Profiles) -> None:
     """Fit the points that are not valid again, in place, where the signal itself is finite."""
     failed = np.flatnonzero(~fit.valid & np.all(np.isfinite(signals), axis=0))
-    dtype = likelihood.model.observed.dtype
+    dtype = model.observed.dtype
     for first in range(0, failed.size, _RESTART):
         index = failed[first : first + _RESTART]
         padded = np.resize(index, _RESTART)
-        again = _robust(likelihood.model, jnp.asarray(signals[:, padded].T, dtype))
+        again = _robust(model, jnp.asarray(signals[:, padded].T, dtype))
         for place, point in enumerate(index):
             if not again.valid[place]:
                 continue

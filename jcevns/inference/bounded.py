@@ -122,7 +122,7 @@ def minimise_bounded(
         x = jnp.clip(state.x + jnp.where(usable, scale * direction, 0.0), low, high)
         moved = jnp.clip(state.cell + up[size - shapes :] - down[size - shapes :], 0, last)
         attempt = state.step // _STEPS
-        begin = (state.step == attempt * _STEPS) & (attempt > 0)
+        begin = state.step == attempt * _STEPS
         x, moved = jnp.where(begin, starts[attempt], x), jnp.where(begin, cells[attempt], moved)
         there = derivatives(x, moved)
         small = usable & (decrement < goal)
@@ -145,9 +145,9 @@ def minimise_bounded(
         )
 
     zero = jnp.asarray(0)
-    first = _State(
-        starts[0], cells[0], derivatives(starts[0], cells[0]), 0 * one, jnp.inf * one, jnp.inf * one, zero, zero
-    )
+    # The function is first looked at in the loop, so that it is compiled once.
+    nowhere = Derivatives(jnp.inf * one, jnp.zeros(size, one.dtype), jnp.eye(size, dtype=one.dtype))
+    first = _State(starts[0], cells[0], nowhere, 0 * one, jnp.inf * one, jnp.inf * one, zero, zero)
     final = jax.lax.while_loop(running, body, first)
     low, high = _borders(anchors, *bounds, final.cell)
     down, up = _blocked(final.x, final.here.gradient, low, high)

@@ -171,11 +171,7 @@ def _profile_shapes(model: MorphingModel, signal: Array | Mixture) -> Fit:
     step, edm = newton_step(gradient, jax.lax.stop_gradient(hessian), jnp.zeros((), x.dtype))
     x = jnp.clip(x + jnp.where(jnp.isfinite(edm), step, 0.0), model.lower, model.upper)
     value = morphing.chi2(model, signal, x, cell)
-    if isinstance(signal, Mixture):
-        weighted = lambda w: morphing.chi2(model, signal._replace(weights=w), x, cell)  # noqa: E731
-        slope = jax.grad(weighted)(signal.weights)
-    else:
-        slope = jax.grad(morphing.chi2, argnums=1)(model, signal, x, cell)
+    slope = morphing.signal_slope(model, signal, x, cell)
     expected = morphing.expected_counts(model, signal, x, cell)
     edm = jnp.maximum(edm, minimum.edm)
     return _result(value, morphing.pulls(model, x), expected, slope, edm, minimum.steps)

@@ -15,6 +15,7 @@ from jcevns.inference.batch import CHUNK, Profiles, prepare, profile_signals
 from jcevns.inference.grid import Grid, grid_mixtures, grid_signals
 from jcevns.inference.store import ScanStore
 from jcevns.likelihood.joint import Likelihood
+from jcevns.likelihood.poisson import TemplateModel
 from jcevns.precision import require_x64
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def scan(
         if callable(progress):
             progress(points)
 
-    if todo:
+    if todo and isinstance(likelihood.model, TemplateModel):
         prepare(likelihood)
     with bar:
         for unit in todo:

@@ -5,15 +5,16 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool, Float
 
-from jcevns.inference.fit import fit_shapes, tolerances
+from jcevns.inference.fit import tolerances
 from jcevns.inference.hypothesis import Hypothesis
-from jcevns.likelihood.morphing import Mixture, MorphingModel, with_strength
+from jcevns.inference.toy_kernels import Fits, fit_at, fit_free, fit_held
+from jcevns.likelihood.merging import Lanes, gather
+from jcevns.likelihood.morphing import MorphingModel, with_strength
 from jcevns.likelihood.morphing import pulls as pulls_of
 from jcevns.precision import require_x64
 
@@ -93,80 +94,31 @@ def simulate(
     return np.concatenate(observed).astype(float), np.concatenate(centre)
 
 
-_Fits = tuple[Array, Array, Array, Array, Array]  # chi2, parameters, EDM, slope and curvature of the last parameter
-
-
-def _fit(model: MorphingModel, signal: Array | Mixture, start: Array | None, place: int | None) -> _Fits:
-    """One fit; slope and curvature of the profile along the parameter at `place`."""
-    found = fit_shapes(model, signal, start)
-    if place is None:
-        return found.value, found.x, found.edm, jnp.zeros(()), jnp.zeros(())
-    # Curvature of the profile by the Schur complement, in the free directions.
-    others = found.free & (jnp.arange(found.x.size) != place)
-    block = jnp.where(others[:, None] & others[None, :], found.hessian, jnp.diag(jnp.where(others, 0.0, 1.0)))
-    column = jnp.where(others, found.hessian[:, place], 0.0)
-    curvature = found.hessian[place, place] - column @ jnp.linalg.solve(block, column)
-    return found.value, found.x, found.edm, found.gradient[place], curvature
-
-
-@jax.jit
-def _at(model: MorphingModel, terms: Array, weights: Array, observed: Array, centre: Array) -> _Fits:
-    """Fits of toys, each at its own signal."""
-
-    def one(data: Array, aux: Array, own: Array) -> _Fits:
-        signal = Mixture(terms[None], jnp.zeros((), int), own)
-        return _fit(eqx.tree_at(lambda m: (m.observed, m.centre), model, (data, aux)), signal, None, None)
-
-    return jax.vmap(one)(observed, centre, weights)
-
-
-def _fixed(hypothesis: Hypothesis, value: float | np.ndarray, observed: np.ndarray, centre: np.ndarray) -> _Fits:
+def _fixed(hypothesis: Hypothesis, value: float | np.ndarray, lanes: Lanes) -> Fits:
     """Fits of toys at one value of the parameter, or at one each."""
-    weights = hypothesis.weights(np.broadcast_to(np.asarray(value, float), len(observed)))
-    return _at(hypothesis.model, hypothesis.terms, weights, observed, centre)
+    weights = hypothesis.weights(np.broadcast_to(np.asarray(value, float), len(lanes.observed)))
+    return fit_at(hypothesis.model, lanes, weights)
 
 
-@jax.jit
-def _free(model: MorphingModel, signal: Array, observed: Array, centre: Array) -> _Fits:
-    """Fits of toys with a free strength, the last of the normalisations."""
-    place = model.linear.shape[1] - 1
-
-    def one(data: Array, aux: Array) -> _Fits:
-        return _fit(eqx.tree_at(lambda m: (m.observed, m.centre), model, (data, aux)), signal, None, place)
-
-    return jax.vmap(one)(observed, centre)
-
-
-@jax.jit
-def _held(model: MorphingModel, signal: Array, observed: Array, centre: Array, start: Array) -> _Fits:
-    """The same with the strength held where the start has it."""
-    place = model.linear.shape[1] - 1
-
-    def one(data: Array, aux: Array, begin: Array) -> _Fits:
-        low, high = (limit.at[place].set(begin[place]) for limit in (model.lower, model.upper))
-        parts = lambda m: (m.observed, m.centre, m.lower, m.upper)  # noqa: E731
-        return _fit(eqx.tree_at(parts, model, (data, aux, low, high)), signal, begin, place)
-
-    return jax.vmap(one)(observed, centre, start)
-
-
-def _aux_with_strength(hypothesis: Hypothesis, centre: np.ndarray) -> np.ndarray:
-    return np.insert(centre, hypothesis.model.linear.shape[1], 0.0, axis=1)
-
-
-def _fit_strength(hypothesis: Hypothesis, value: float, observed: np.ndarray, centre: np.ndarray) -> list[np.ndarray]:
-    model, signal = with_strength(hypothesis.model), hypothesis.terms[0]
-    best = _free(model, signal, observed, _aux_with_strength(hypothesis, centre))
+def _with_free(hypothesis: Hypothesis, lanes: Lanes) -> tuple[MorphingModel, Lanes, int]:
+    """Model and toys with a free strength, and its place among the parameters."""
     place = hypothesis.model.linear.shape[1]
-    truth = _fixed(hypothesis, value, observed, centre)
-    return [np.asarray(x) for x in (best[1][:, place] * hypothesis.scale, best[0], truth[0], best[2], truth[2])]
+    centre = np.insert(np.asarray(lanes.centre), place, 0.0, axis=1)
+    return with_strength(hypothesis.model), lanes._replace(centre=centre), place
 
 
-def _fit_curve(hypothesis: Hypothesis, value: float, observed: np.ndarray, centre: np.ndarray) -> list[np.ndarray]:
+def _fit_strength(hypothesis: Hypothesis, value: float, lanes: Lanes) -> list[np.ndarray]:
+    model, free, place = _with_free(hypothesis, lanes)
+    best, truth = fit_free(model, free), _fixed(hypothesis, value, lanes)
+    found = (best.x[:, place] * hypothesis.scale, best.chi2, truth.chi2, best.edm, truth.edm)
+    return [np.asarray(x) for x in found]
+
+
+def _fit_curve(hypothesis: Hypothesis, value: float, lanes: Lanes) -> list[np.ndarray]:
     """Best fit on the grid, refined by parabolas; the true value is a node."""
     nodes = np.unique(np.append(hypothesis.grid, value))
-    fits = [_fixed(hypothesis, v, observed, centre) for v in nodes]
-    chi2, edm = np.array([f[0] for f in fits]), np.array([f[2] for f in fits])
+    fits = [_fixed(hypothesis, v, lanes) for v in nodes]
+    chi2, edm = np.array([f.chi2 for f in fits]), np.array([f.edm for f in fits])
     every, here = np.arange(chi2.shape[1]), int(np.searchsorted(nodes, value))
     lowest = np.argmin(np.where(np.isfinite(chi2), chi2, np.inf), axis=0)
     middle = np.clip(lowest, 1, nodes.size - 2)
@@ -178,8 +130,8 @@ def _fit_curve(hypothesis: Hypothesis, value: float, observed: np.ndarray, centr
         with np.errstate(divide="ignore", invalid="ignore"):
             vertex = (x[0] + x[1]) / 2 - a * (x[2] - x[0]) / 2 / (b - a)
         vertex = np.where(np.isfinite(vertex) & (vertex > x[0]) & (vertex < x[2]), vertex, best)
-        found = _fixed(hypothesis, vertex, observed, centre)
-        value_there, edm_there = np.asarray(found[0]), np.asarray(found[2])
+        found = _fixed(hypothesis, vertex, lanes)
+        value_there, edm_there = np.asarray(found.chi2), np.asarray(found.edm)
         better = value_there < least
         best, least = np.where(better, vertex, best), np.where(better, value_there, least)
         worst = np.where(better, edm_there, worst)
@@ -194,7 +146,11 @@ def _fit_curve(hypothesis: Hypothesis, value: float, observed: np.ndarray, centr
 
 
 def _chunks(
-    call: Callable[[np.ndarray, np.ndarray], list[np.ndarray]], observed: np.ndarray, centre: np.ndarray, chunk: int
+    hypothesis: Hypothesis,
+    call: Callable[[Lanes], list[np.ndarray]],
+    observed: np.ndarray,
+    centre: np.ndarray,
+    chunk: int,
 ) -> list[np.ndarray]:
     """Apply to chunks of one size, the last padded, on all cores."""
     count = len(observed)
@@ -202,7 +158,8 @@ def _chunks(
 
     def part(first: int) -> list[np.ndarray]:
         rows = np.minimum(np.arange(first, first + chunk), count - 1)
-        return [x[: min(chunk, count - first)] for x in call(observed[rows], centre[rows])]
+        lanes = gather(hypothesis.model, hypothesis.terms, observed[rows], centre[rows])
+        return [x[: min(chunk, count - first)] for x in call(lanes)]
 
     done = [part(0)]  # alone, so that it is compiled once
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -228,7 +185,8 @@ def fit_toys(
     """
     require_x64("a fit of toys")
     fit = _fit_strength if hypothesis.is_strength else _fit_curve
-    best, chi2, at_truth, edm, edm_truth = _chunks(lambda d, a: fit(hypothesis, value, d, a), observed, centre, chunk)
+    parts = _chunks(hypothesis, lambda lanes: fit(hypothesis, value, lanes), observed, centre, chunk)
+    best, chi2, at_truth, edm, edm_truth = parts
     _, limit = tolerances(jnp.dtype(float))
     valid = (np.maximum(edm, edm_truth) < limit) & np.isfinite(chi2) & np.isfinite(at_truth)
     return Toys(float(value), best, chi2, at_truth, valid)
@@ -255,25 +213,28 @@ def fit_curves(
     require_x64("a fit of toys")
     _, limit = tolerances(jnp.dtype(float))
 
-    def curves(observed: np.ndarray, centre: np.ndarray) -> list[np.ndarray]:
-        fits = [_fixed(hypothesis, float(v), observed, centre) for v in values]
-        return [np.stack([np.where(f[2] < limit, f[0], np.nan) for f in fits], axis=1)]
+    def curves(lanes: Lanes) -> list[np.ndarray]:
+        fits = [_fixed(hypothesis, float(v), lanes) for v in values]
+        return [np.stack([np.where(f.edm < limit, f.chi2, np.nan) for f in fits], axis=1)]
 
-    return _chunks(curves, *simulate(hypothesis, truth, count, seed), chunk)[0].T
+    return _chunks(hypothesis, curves, *simulate(hypothesis, truth, count, seed), chunk)[0].T
 
 
 def fit_observed(hypothesis: Hypothesis, value: float) -> tuple[Toys, Float[np.ndarray, " nuisance"]]:
     """The data fitted as a toy is, and the nuisances (as pulls) fitted at a given value."""
     require_x64("a fit of toys")
     model = hypothesis.model
-    observed, centre = (np.asarray(x, float)[None, :] for x in (model.observed, model.centre))
+    # As many copies as toys are fitted at a time: cheaper than another compilation.
+    observed, centre = (np.tile(np.asarray(x, float), (CHUNK, 1)) for x in (model.observed, model.centre))
     fit = _fit_strength if hypothesis.is_strength else _fit_curve
-    best, chi2, at_value, edm, edm_value = fit(hypothesis, value, observed, centre)
-    _, x, *_ = _fixed(hypothesis, value, observed, centre)
+    lanes = gather(model, hypothesis.terms, observed, centre)
+    best, chi2, at_value, edm, edm_value = fit(hypothesis, value, lanes)
+    x = _fixed(hypothesis, value, lanes).x
     _, limit = tolerances(jnp.dtype(float))
     if not (edm[0] < limit and edm_value[0] < limit):
         raise RuntimeError(f"the fit of the data at {hypothesis.name} = {value:.4g} is not valid")
-    return Toys(float(value), best, chi2, at_value, np.array([True])), np.asarray(pulls_of(model, x[0]))
+    data = Toys(float(value), best[:1], chi2[:1], at_value[:1], np.array([True]))
+    return data, np.asarray(pulls_of(model, x[0]))
 
 
 def fit_intervals(
@@ -298,13 +259,12 @@ def fit_intervals(
     require_x64("an interval")
     if not hypothesis.is_strength:
         raise ValueError(f"{hypothesis.name!r} is not a strength: use fit_toys at several true values")
-    model, signal = with_strength(hypothesis.model), jnp.asarray(hypothesis.terms[0])
-    place = hypothesis.model.linear.shape[1]
     _, limit = tolerances(jnp.dtype(float))
 
-    def ends(data: np.ndarray, aux: np.ndarray) -> list[np.ndarray]:
-        aux = _aux_with_strength(hypothesis, aux)
-        chi2, x, edm, _, curvature = (np.asarray(v) for v in _free(model, signal, data, aux))
+    def ends(toys: Lanes) -> list[np.ndarray]:
+        model, lanes, place = _with_free(hypothesis, toys)
+        lanes = jax.device_put(lanes)
+        chi2, x, edm, _, curvature = (np.asarray(v) for v in fit_free(model, lanes))
         best, width = x[:, place], np.sqrt(2 * threshold / np.maximum(curvature, 1e-12))
         found = []
         for side in (-1.0, 1.0):
@@ -313,7 +273,7 @@ def fit_intervals(
             start, worst, done = x.copy(), edm, np.zeros(best.shape, bool)
             for _ in range(_NEWTON):
                 start[:, place] = v
-                value, at, worst, slope, _ = (np.asarray(w) for w in _held(model, signal, data, aux, start))
+                value, at, worst, slope, _ = (np.asarray(w) for w in fit_held(model, lanes, start))
                 rise = np.maximum(value - chi2, 0.0)
                 inner, outer = np.where(rise < threshold, v, inner), np.where(rise < threshold, outer, v)
                 start = at.copy()
@@ -329,5 +289,5 @@ def fit_intervals(
             found.append(np.where((worst < limit) & (edm < limit) & done, v, np.nan))
         return [hypothesis.scale * np.where(edm < limit, best, np.nan), *(hypothesis.scale * f for f in found)]
 
-    best, low, high = _chunks(ends, observed, centre, chunk)
+    best, low, high = _chunks(hypothesis, ends, observed, centre, chunk)
     return best, low, high

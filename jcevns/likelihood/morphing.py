@@ -29,6 +29,7 @@ __all__ = [
     "general_model",
     "nearest_cell",
     "pulls",
+    "signal_slope",
     "starts",
     "with_strength",
 ]
@@ -301,6 +302,18 @@ def chi2(
 ) -> Float[Array, ""]:
     """Eq. 17 of arXiv:2411.11749 at the parameters `x`."""
     return poisson_chi2(expected_counts(model, signal, x, cell), model.observed) + _penalty(model, x)[0]
+
+
+def signal_slope(
+    model: MorphingModel,
+    signal: Float[Array, " anchor_bin"] | Mixture,
+    x: Float[Array, " nuisance"],
+    cell: Int[Array, " shape"],
+) -> Float[Array, " slope"]:
+    """Partial derivative of chi2 with respect to the signal, or to the weights of a mixture, at fixed parameters."""
+    if isinstance(signal, Mixture):
+        return jax.grad(lambda w: chi2(model, signal._replace(weights=w), x, cell))(signal.weights)
+    return jax.grad(chi2, argnums=1)(model, signal, x, cell)
 
 
 def derivatives(

@@ -15,7 +15,8 @@ import jax
 from jcevns import datasets
 from jcevns.precision import require_x64
 from jcevns.report import html, tables
-from jcevns.report.steps import STEPS, Run
+from jcevns.report.run import Run
+from jcevns.report.steps import STEPS
 
 __all__ = ["find_steps", "reproduce", "versions"]
 
@@ -64,14 +65,19 @@ def _run_step(name: str, run: Run, cache: Path) -> bool:
     fingerprint = _fingerprint(name)
     try:
         content = json.loads(stored.read_text(encoding="utf-8"))
-        if content["fingerprint"] == fingerprint and (run.out / f"{name}.csv").exists():
+        figures = [(run.out / file, caption) for file, caption in content["figures"]]
+        files = [run.out / f"{name}.csv", *(path for path, _ in figures)]
+        if content["fingerprint"] == fingerprint and all(path.exists() for path in files):
             run.results[name] = content["result"]
+            run.figures += figures
             return True
     except (OSError, ValueError, KeyError, TypeError):
         pass  # absent or damaged: compute it again
+    before = len(run.figures)
     step.run(run)
     cache.mkdir(exist_ok=True)
-    tables.write_json(stored, {"fingerprint": fingerprint, "result": run.results[name]})
+    figures = [(path.name, caption) for path, caption in run.figures[before:]]
+    tables.write_json(stored, {"fingerprint": fingerprint, "result": run.results[name], "figures": figures})
     return False
 
 

@@ -1,9 +1,6 @@
 """The steps of `jcevns reproduce`: each computes one result of the paper and files it in the run."""
 
-import dataclasses
-from collections.abc import Callable
-from functools import cached_property, partial
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -11,11 +8,10 @@ import numpy as np
 
 from jcevns.constants import SIN2_THETA_W
 from jcevns.experiments.catalogue import experiment
-from jcevns.experiments.experiment import Experiment
 from jcevns.experiments.pandax4t import TABLES
 from jcevns.inference.batch import prepare
 from jcevns.inference.fit import profile
-from jcevns.inference.intervals import Estimate, estimate, profile_curve
+from jcevns.inference.intervals import estimate, profile_curve
 from jcevns.inference.limits import limits
 from jcevns.inference.parameters import find_parameter
 from jcevns.likelihood.joint import Likelihood, component_counts, signal
@@ -23,68 +19,13 @@ from jcevns.physics.flux import B8_FLUX, B8_RELATIVE_ERROR, B8_SHAPES, b8
 from jcevns.physics.interactions import INTERACTIONS
 from jcevns.physics.nuclei import xenon
 from jcevns.physics.recoil import Theory, counts_above
-from jcevns.report import exclusion, plots, style, tables
+from jcevns.report import exclusion, official, plots, style, tables
+from jcevns.report.run import DATASETS, Run, Step, file_rows
 
-__all__ = ["DATASETS", "STEPS", "Run", "Step"]
-
-DATASETS = {
-    "pandax4t": ("pandax4t-us2",),
-    "xenonnt": ("xenonnt-2024-s2",),
-    "combined": ("xenonnt-2024-s2", "pandax4t-us2"),
-}
-"""Data sets of the paper, by the experiments they hold."""
+__all__ = ["STEPS"]
 
 LIMIT_MASSES = (1.0, 10.0, 100.0)  # MeV
 THRESHOLDS = (0.3, 0.5, 0.7, 1.0, 1.1, 2.0, 3.0)  # keV
-
-
-@dataclasses.dataclass
-class Run:
-    """One reproduction in progress.
-
-    Attributes:
-        out: folder of the results.
-        results: what goes into summary.json, by step.
-        figures: path of the PNG and caption, in order of appearance.
-        estimates: by (parameter, dataset, flux pull).
-    """
-
-    out: Path
-    results: dict[str, Any] = dataclasses.field(default_factory=dict)
-    figures: list[tuple[Path, str]] = dataclasses.field(default_factory=list)
-    estimates: dict[tuple[str, str, bool], Estimate] = dataclasses.field(default_factory=dict)
-
-    @cached_property
-    def experiments(self) -> dict[str, Experiment]:
-        """The default experiments, built once."""
-        return {name: experiment(name) for name in DATASETS["combined"]}
-
-    def likelihood(self, dataset: str, flux_pull: bool) -> Likelihood:
-        """Likelihood of one of the paper's data sets."""
-        return Likelihood([self.experiments[name] for name in DATASETS[dataset]], flux_pull)
-
-    def estimate(self, parameter: str, dataset: str, flux_pull: bool | None = None) -> Estimate:
-        """Estimate with the default inputs; `flux_pull` None takes the parameter's default."""
-        pull = find_parameter(parameter).flux_pull if flux_pull is None else flux_pull
-        key = (parameter, dataset, pull)
-        if key not in self.estimates:
-            self.estimates[key] = estimate(self.likelihood(dataset, pull), parameter)
-        return self.estimates[key]
-
-
-@dataclasses.dataclass(frozen=True)
-class Step:
-    """A named part of the reproduction.
-
-    Attributes:
-        title: printed as progress and as heading.
-        run: computes and files the result.
-        long: only with `--full`, and cached between runs.
-    """
-
-    title: str
-    run: Callable[[Run], None]
-    long: bool = False
 
 
 def _parameter(name: str, run: Run) -> None:
@@ -290,11 +231,6 @@ def _variant(
     return rows
 
 
-def _file_rows(run: Run, name: str, rows: list[dict[str, Any]]) -> None:
-    tables.write_csv(run.out / f"{name}.csv", list(rows[0]), [list(row.values()) for row in rows])
-    run.results[name] = rows
-
-
 def _systematics(run: Run) -> None:
     """What each choice of input is worth: one changed at a time."""
     x, p = "xenonnt-2024-s2", "pandax4t-us2"
@@ -310,7 +246,7 @@ def _systematics(run: Run) -> None:
     rows += _variant("pandax4t", "Winter 2006 shape", {p: {"shape": "winter2006"}})
     for field in (84.0, 93.0):
         rows += _variant("pandax4t", f"drift field {field:.0f} V/cm", {p: {"field": field}})
-    _file_rows(run, "systematics", rows)
+    file_rows(run, "systematics", rows)
 
 
 def _systematics_grid(run: Run) -> None:
@@ -324,7 +260,7 @@ def _systematics_grid(run: Run) -> None:
                     "pandax4t-us2": {"table": table, "shape": shape},
                 }
                 rows += _variant("combined", f"{table}, {response} response, {shape}", specs, (False, True))
-    _file_rows(run, "systematics-grid", rows)
+    file_rows(run, "systematics-grid", rows)
 
 
 STEPS = {
@@ -336,6 +272,10 @@ STEPS = {
     "fig4": Step("Fig. 4: exclusion of five interactions", _figure_4),
     "limits": Step("limits at a few masses, both responses", _limits),
     "systematics": Step("effect of each choice of input", _systematics),
+    "official": Step("XENONnT's own likelihood", official.fits),
+    "official-limits": Step("exclusion with XENONnT's own likelihood", official.exclusions, long=True),
+    "official-toys": Step("coverage and intervals by toys", official.toys, long=True),
+    "projections": Step("expected sensitivity, 10 to 200 tonne-year", official.projections, long=True),
     "systematics-grid": Step("all combinations of the choices of input", _systematics_grid, long=True),
 }
 """Steps in the order they run."""
