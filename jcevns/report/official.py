@@ -175,8 +175,8 @@ def projections(run: Run) -> None:
     tables.write_csv(run.out / "projections.csv", columns, content)
     run.results["projections"] = rows
     caption = (
-        "Expected results of XENONnT's 2024 analysis scaled to other exposures, with its background rates and "
-        "systematic widths, Standard Model true: median and bands of toys. The signal efficiency (25%) and the yields "
+        "Expected results of XENONnT's 2024 analysis scaled to other exposures, with its backgrounds and "
+        "systematic widths, Standard Model true: median and bands of toys. The efficiency (25%) and the yields "
         "limit the flux; a future detector would have to know them better (`jcevns project --systematics`)."
     )
     run.figures.append((paths[0], caption))

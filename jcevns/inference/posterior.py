@@ -1,0 +1,351 @@
+"""Bayesian posteriors of flux, sin^2(theta_W), mediator mass and coupling, by NUTS around the same likelihood.
+
+Nuisances are the factors themselves, truncated normals within their bounds (a normal in the pulls, cut where the
+yield would be negative), and the positions of the shapes. NumPyro samples every bounded quantity in a transformed,
+unbounded coordinate: no trajectory runs into an edge.
+"""
+
+import dataclasses
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jcevns.constants import SIN2_THETA_W
+from jcevns.inference.priors import Prior, default_prior
+from jcevns.likelihood import joint, morphing
+from jcevns.likelihood.joint import FLUX_PULL, Likelihood, as_morphing
+from jcevns.likelihood.merging import merge
+from jcevns.physics.cross_sections import StandardModel
+from jcevns.physics.flux import B8_FLUX
+from jcevns.physics.interactions import interaction
+from jcevns.physics.recoil import Theory
+from jcevns.precision import require_x64
+
+__all__ = ["PARAMETERS", "Posterior", "Sampled", "sample"]
+
+PARAMETERS = ("flux", "sin2w", "mass", "coupling")
+"""What can be sampled."""
+
+_UNITS = {"flux": "cm^-2 s^-1", "sin2w": "", "mass": "MeV", "coupling": ""}
+_R_HAT, _ESS_PER_CHAIN, _DIVERGENT = 1.01, 100.0, 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampled:
+    """Marginal posterior of one parameter.
+
+    Attributes:
+        mean: posterior mean.
+        sd: standard deviation.
+        median: of the samples.
+        hdi_68: shortest interval of 68.27% probability.
+        hdi_90: shortest interval of 90% probability.
+        quantiles_68: central interval of 68.27% probability.
+        r_hat: split R-hat, rank normalised.
+        ess_bulk: effective samples in the bulk.
+        ess_tail: effective samples in the tails.
+        prior: as on the command line.
+        unit: of the numbers.
+    """
+
+    mean: float
+    sd: float
+    median: float
+    hdi_68: tuple[float, ...]
+    hdi_90: tuple[float, ...]
+    quantiles_68: tuple[float, float]
+    r_hat: float
+    ess_bulk: float
+    ess_tail: float
+    prior: str
+    unit: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Posterior:
+    """A sampled posterior.
+
+    Attributes:
+        parameters: marginals of the parameters of interest.
+        divergences: divergent transitions.
+        seconds: wall time of warm-up and sampling, compilation included.
+        problems: what the diagnostics object to, with the remedy; empty if the run can be used.
+        experiments: names.
+        settings: chains, samples, seed and the like.
+        data: samples of everything, posterior predictive counts and data, for ArviZ.
+    """
+
+    parameters: dict[str, Sampled]
+    divergences: int
+    seconds: float
+    problems: tuple[str, ...]
+    experiments: tuple[str, ...]
+    settings: dict[str, Any]
+    data: Any = dataclasses.field(repr=False)
+
+    def samples(self, name: str) -> Float[np.ndarray, " draw"]:
+        """All draws of a parameter, chains one after the other."""
+        return np.asarray(self.data.posterior[name]).reshape(-1)
+
+    def check(self) -> None:
+        """Raise RuntimeError if the diagnostics object."""
+        if self.problems:
+            raise RuntimeError("do not use this posterior: " + "; ".join(self.problems))
+
+
+def _require() -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of changes to come in ArviZ, none in what is used here
+            import arviz
+        import numpyro
+    except ImportError as error:
+        raise ImportError(f"posteriors need {error.name}: pip install 'jcevns[bayes]'") from None
+    return numpyro, arviz
+
+
+def _signal_function(
+    likelihood: Likelihood, names: Sequence[str], name: str | None, mass: float | None
+) -> Callable[[Mapping[str, Any]], Array]:
+    """Parameters to signal at all anchors; folded beforehand wherever it is a polynomial."""
+    if "mass" not in names and not ("coupling" in names and "sin2w" in names):
+        if "coupling" in names:
+            from jcevns.inference.grid import coupling_terms
+
+            assert name is not None
+            assert mass is not None
+            terms, key, powers = coupling_terms(likelihood, interaction(name, mass, 0.0)), "coupling", (0, 2, 4)
+        else:
+            units = np.array([0.0, 0.5, 1.0])
+            rows = [joint.signal(likelihood, Theory(StandardModel(sin2w=jnp.asarray(u)))) for u in units]
+            vandermonde = np.linalg.inv(np.vander(units, 3, increasing=True))
+            terms, key, powers = jnp.asarray(vandermonde @ np.stack(rows)), "sin2w", (0, 1, 2)
+
+        def polynomial(values: Mapping[str, Any]) -> Array:
+            u = jnp.asarray(values.get(key, SIN2_THETA_W))
+            flux = values.get("flux", B8_FLUX) / B8_FLUX
+            return flux * (jnp.stack([u**p for p in powers]) @ terms)
+
+        return polynomial
+
+    def direct(values: Mapping[str, Any]) -> Array:
+        model = StandardModel(sin2w=values["sin2w"]) if "sin2w" in values else StandardModel()
+        theory: Any = model
+        if "coupling" in values:
+            assert name is not None
+            where = values.get("mass", mass)
+            theory = interaction(name, where, values["coupling"], standard_model=model)
+        return joint.signal(likelihood, Theory(theory, b8_flux=values.get("flux", B8_FLUX)))
+
+    return direct
+
+
+def _check_names(names: Sequence[str], name: str | None, mass: float | None) -> None:
+    unknown = [n for n in names if n not in PARAMETERS]
+    if unknown or not names or len(set(names)) != len(names):
+        what = f"unknown parameter {unknown[0]!r}" if unknown else "parameters must be named, each once"
+        raise ValueError(f"{what}: choose from {', '.join(PARAMETERS)}")
+    if "coupling" in names and name is None:
+        raise ValueError("a coupling needs an interaction: scalar, vector, b-l, axial or tensor")
+    if "mass" in names and "coupling" not in names:
+        raise ValueError("a mass without a coupling has no effect: sample both")
+    if "coupling" in names and "mass" not in names and mass is None:
+        raise ValueError("a coupling needs a mass: give it in MeV, or sample it too")
+    if "coupling" not in names and name is not None:
+        raise ValueError("an interaction without a coupling to sample has no effect")
+    if mass is not None and not (np.isfinite(mass) and mass >= 0):
+        raise ValueError(f"mediator mass {mass!r} MeV must be finite and not negative")
+
+
+def _model(
+    likelihood: Likelihood, signal: Callable[[Mapping[str, Any]], Array], priors: Mapping[str, Prior]
+) -> Callable[[], None]:
+    """The NumPyro model: priors, nuisances, Poisson counts on the bins that hold events."""
+    import numpyro
+    from numpyro import distributions as dist
+
+    full = as_morphing(likelihood)
+    merged = merge(full)
+    model = merged.model
+    shapes = len(model.anchors)
+    count = model.sigma.size - shapes
+    is_log = np.asarray(~model.is_linear)
+    sigma, lower, upper = (np.asarray(x) for x in (model.sigma, model.lower, model.upper))
+    low = np.concatenate([np.where(is_log, np.exp(lower[:count]), lower[:count]), lower[count:]])
+    high = np.concatenate([np.where(is_log, np.exp(upper[:count]), upper[:count]), upper[count:]])
+    unit = np.concatenate([np.ones(count), np.zeros(shapes)]) + np.asarray(model.centre)
+    spread = np.zeros((merged.full, model.observed.size))
+    spread[np.arange(merged.full), merged.place] = 1.0
+    grid = (*model.grid, merged.full)
+
+    def run() -> None:
+        values = {name: numpyro.sample(name, prior.distribution()) for name, prior in priors.items()}
+        x = []
+        for j, name in enumerate(likelihood.nuisances):
+            top = float(high[j]) if np.isfinite(high[j]) else None
+            prior = dist.TruncatedNormal(unit[j], sigma[j], low=float(low[j]), high=top)
+            factor = numpyro.sample(name, prior)
+            x.append(jnp.log(factor) if j < count and is_log[j] else factor)
+        counts = (signal(values).reshape(grid) @ spread).ravel()
+        expected = morphing.expected_counts(model, counts, jnp.stack(x) if x else jnp.zeros(0))
+        numpyro.sample("counts", dist.Poisson(expected).to_event(1), obs=model.observed)
+
+    return run
+
+
+def sample(
+    likelihood: Likelihood,
+    parameters: Sequence[str] | str,
+    priors: Mapping[str, Prior] | None = None,
+    interaction: str | None = None,
+    mass: float | None = None,
+    chains: int = 4,
+    samples: int = 2000,
+    warmup: int = 1000,
+    seed: int = 1,
+    target_accept: float = 0.9,
+    progress: bool = False,
+) -> Posterior:
+    """Sample a posterior with NUTS (dense mass matrix, chains vectorised on one device).
+
+    Args:
+        likelihood: the experiments. When the flux is sampled, build it with `flux_pull=False`: the prior is the pull.
+        parameters: any of `flux`, `sin2w`, `mass`, `coupling`.
+        priors: by parameter; `default_prior` otherwise.
+        interaction: name of the mediator, for a coupling.
+        mass: of the mediator in MeV, if it is not sampled.
+        chains: number of chains.
+        samples: per chain, after warm-up.
+        warmup: steps of adaptation per chain, discarded.
+        seed: of everything random.
+        target_accept: acceptance probability to aim at; raise it against divergences.
+        progress: a progress bar.
+
+    Returns:
+        Marginals, diagnostics and samples. Look at `problems`, or call `check`: the diagnostics are not silent.
+
+    Raises:
+        ImportError: numpyro or arviz is missing.
+        ValueError: unknown parameters, a prior without its parameter, the flux sampled with its pull on.
+        RuntimeError: in single precision.
+    """
+    numpyro, arviz = _require()
+    require_x64("a posterior")
+    names = [parameters] if isinstance(parameters, str) else list(parameters)
+    _check_names(names, interaction, mass)
+    if "flux" in names and FLUX_PULL in likelihood.nuisances:
+        raise ValueError("the flux is sampled and its pull is on: build Likelihood(..., flux_pull=False)")
+    extra = set(priors or {}) - set(names)
+    if extra:
+        raise ValueError(f"prior for {sorted(extra)[0]!r}, which is not sampled")
+    chosen = {n: (priors or {}).get(n) or default_prior(n, joint=len(names) > 1) for n in names}
+    signal = _signal_function(likelihood, names, interaction, mass)
+    started = time.perf_counter()
+    kernel = numpyro.infer.NUTS(
+        _model(likelihood, signal, chosen),
+        dense_mass=True,
+        target_accept_prob=target_accept,
+        init_strategy=numpyro.infer.init_to_median(num_samples=50),
+    )
+    method = "vectorized" if jax.local_device_count() < chains else "parallel"
+    mcmc = numpyro.infer.MCMC(
+        kernel, num_warmup=warmup, num_samples=samples, num_chains=chains, chain_method=method, progress_bar=progress
+    )
+    mcmc.run(jax.random.key(seed), extra_fields=("diverging",))
+    draws = {k: np.asarray(v) for k, v in mcmc.get_samples(group_by_chain=True).items()}
+    diverging = np.asarray(mcmc.get_extra_fields(group_by_chain=True)["diverging"])
+    seconds = time.perf_counter() - started
+    predictive, observed = _predictive(likelihood, signal, draws, seed)
+    data = arviz.from_dict(
+        posterior=draws,
+        sample_stats={"diverging": diverging},
+        posterior_predictive={"counts": predictive},
+        observed_data={"counts": observed},
+    )
+    settings = {
+        "chains": chains,
+        "samples": samples,
+        "warmup": warmup,
+        "seed": seed,
+        "target_accept": target_accept,
+        "interaction": interaction,
+        "mass_MeV": mass,
+        "priors": {n: str(p) for n, p in chosen.items()},
+        "nuisances": "factors: truncated normals in their bounds; shapes: unit normals within their anchors",
+    }
+    data.attrs.update({k: str(v) for k, v in settings.items()} | {"experiments": ",".join(likelihood.names)})
+    return summarise(data, chosen, int(diverging.sum()), seconds, likelihood.names, settings)
+
+
+def summarise(
+    data: Any,
+    priors: Mapping[str, Prior],
+    divergences: int,
+    seconds: float,
+    experiments: tuple[str, ...],
+    settings: dict[str, Any],
+) -> Posterior:
+    """Marginals and diagnostics of samples."""
+    _, arviz = _require()
+    r_hat, bulk, tail = (
+        {k: float(v) for k, v in found.items()}
+        for found in (arviz.rhat(data), arviz.ess(data, method="bulk"), arviz.ess(data, method="tail"))
+    )
+    problems = []
+    if divergences > _DIVERGENT:
+        problems.append(f"{divergences} divergent transitions: raise target_accept (0.95, 0.99)")
+    least = _ESS_PER_CHAIN * settings["chains"]
+    for name in r_hat:
+        if not r_hat[name] < _R_HAT:
+            problems.append(f"R-hat of {name} is {r_hat[name]:.4f}, not below {_R_HAT}: more samples or warm-up")
+        if not min(bulk[name], tail[name]) >= least:
+            problems.append(
+                f"{name} has {min(bulk[name], tail[name]):.0f} effective samples of {least:.0f}: more samples"
+            )
+    marginals = {}
+    for name in priors:
+        draws = np.asarray(data.posterior[name])
+        flat = draws.reshape(-1)
+        low, median, high = map(float, np.quantile(flat, [0.158655, 0.5, 0.841345]))
+        hdi_68, hdi_90 = (tuple(map(float, arviz.hdi(flat, hdi_prob=p))) for p in (0.682689, 0.90))
+        marginals[name] = Sampled(
+            mean=float(flat.mean()),
+            sd=float(flat.std(ddof=1)),
+            median=median,
+            hdi_68=hdi_68,
+            hdi_90=hdi_90,
+            quantiles_68=(low, high),
+            r_hat=r_hat[name],
+            ess_bulk=bulk[name],
+            ess_tail=tail[name],
+            prior=str(priors[name]),
+            unit=_UNITS[name],
+        )
+    return Posterior(marginals, divergences, seconds, tuple(problems), experiments, settings, data)
+
+
+def _predictive(
+    likelihood: Likelihood, signal: Callable, draws: Mapping[str, np.ndarray], seed: int, most: int = 500
+) -> tuple[np.ndarray, np.ndarray]:
+    """Counts drawn from the posterior predictive, (1, draw, bin), of at most so many draws; and the data."""
+    model = as_morphing(likelihood)
+    flat = {k: v.reshape(-1) for k, v in draws.items()}
+    total = next(iter(flat.values())).size
+    chosen = np.linspace(0, total - 1, min(most, total)).astype(int)
+    pulls = np.stack([flat[n][chosen] for n in likelihood.nuisances], axis=1) if likelihood.nuisances else None
+    count = model.sigma.size - len(model.anchors)
+    values = {k: jnp.asarray(flat[k][chosen]) for k in PARAMETERS if k in flat}
+
+    def expected(point: Mapping[str, Array], pull: Array) -> Array:
+        unit = jnp.where(jnp.arange(pull.size) < count, 1.0, 0.0)
+        return jnp.sum(morphing.component_counts(model, signal(point), pull - unit), axis=0)
+
+    nuisances = jnp.asarray(np.zeros((chosen.size, 0)) if pulls is None else pulls)
+    means = np.asarray(jax.lax.map(lambda a: expected(*a), (values, nuisances)))
+    return np.random.default_rng(seed).poisson(means)[None], np.asarray(model.observed)

@@ -1,0 +1,108 @@
+"""Priors of the parameters of interest, by name."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+from jcevns.constants import SIN2_THETA_W
+from jcevns.physics.flux import B8_FLUX, B8_RELATIVE_ERROR
+from jcevns.physics.nuclei import mirror_sin2w
+
+__all__ = ["PRIORS", "Prior", "default_prior", "parse_prior"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Prior:
+    """A prior density.
+
+    Attributes:
+        kind: `uniform`, `log-uniform`, `normal` or `truncated` (normal).
+        low: lower edge; of a normal minus infinity.
+        high: upper edge.
+        mean: of a normal.
+        sd: of a normal.
+    """
+
+    kind: str
+    low: float = -math.inf
+    high: float = math.inf
+    mean: float = float("nan")
+    sd: float = float("nan")
+
+    def __post_init__(self):
+        if self.kind not in PRIORS:
+            raise ValueError(f"unknown prior {self.kind!r}: choose from {', '.join(PRIORS)}")
+        if not self.low < self.high:
+            raise ValueError(f"{self.kind} prior: lower edge {self.low:g} must be below the upper {self.high:g}")
+        if self.kind in ("uniform", "log-uniform") and not (math.isfinite(self.low) and math.isfinite(self.high)):
+            raise ValueError(f"{self.kind} prior: both edges must be finite, it would not be a density")
+        if self.kind == "log-uniform" and self.low <= 0:
+            raise ValueError(f"log-uniform prior: lower edge {self.low:g} must be above 0")
+        if self.kind in ("normal", "truncated") and not (math.isfinite(self.mean) and self.sd > 0):
+            raise ValueError(f"{self.kind} prior: needs a finite mean and a positive sd")
+
+    def distribution(self) -> Any:
+        """The density as a NumPyro distribution."""
+        from numpyro import distributions as dist
+
+        if self.kind == "uniform":
+            return dist.Uniform(self.low, self.high)
+        if self.kind == "log-uniform":
+            return dist.LogUniform(self.low, self.high)
+        if self.kind == "normal":
+            return dist.Normal(self.mean, self.sd)
+        low = self.low if math.isfinite(self.low) else None
+        high = self.high if math.isfinite(self.high) else None
+        return dist.TruncatedNormal(self.mean, self.sd, low=low, high=high)
+
+    def __str__(self) -> str:
+        """As on the command line."""
+        if self.kind == "normal":
+            return f"normal:{self.mean:g}:{self.sd:g}"
+        if self.kind == "truncated":
+            return f"truncated:{self.mean:g}:{self.sd:g}:{self.low:g}:{self.high:g}"
+        return f"{self.kind}:{self.low:g}:{self.high:g}"
+
+
+PRIORS: dict[str, Callable[..., dict[str, float]]] = {
+    "uniform": lambda low, high: {"low": low, "high": high},
+    "log-uniform": lambda low, high: {"low": low, "high": high},
+    "normal": lambda mean, sd: {"mean": mean, "sd": sd},
+    "truncated": lambda mean, sd, low, high: {"mean": mean, "sd": sd, "low": low, "high": high},
+}
+"""Kinds of prior and their numbers, in the order of the command line."""
+
+
+def parse_prior(text: str) -> Prior:
+    """Prior from `kind:number:...`, as in `uniform:0:3e7`, `log-uniform:1e-7:1e-3`, `normal:5.46e6:0.66e6`."""
+    kind, *numbers = text.split(":")
+    if kind not in PRIORS:
+        raise ValueError(f"unknown prior {kind!r}: choose from {', '.join(PRIORS)}, as in uniform:0:3e7")
+    try:
+        settings = PRIORS[kind](*map(float, numbers))
+    except (TypeError, ValueError):
+        names = PRIORS[kind].__code__.co_varnames
+        raise ValueError(f"prior {text!r}: write {kind}:{':'.join(names)}, all numbers") from None
+    return Prior(kind, **settings)
+
+
+def default_prior(name: str, joint: bool = False) -> Prior:
+    """Default prior of a parameter.
+
+    Args:
+        name: `flux`, `sin2w`, `mass` or `coupling`.
+        joint: whether something else that scales the signal is sampled too: the flux then has the 12% of the solar
+            model, for the rate alone cannot tell the two apart.
+    """
+    if name == "flux":
+        if joint:
+            return Prior("truncated", 0.0, math.inf, B8_FLUX, B8_RELATIVE_ERROR * B8_FLUX)
+        return Prior("uniform", 0.0, 40e6)
+    if name == "sin2w":
+        return Prior("uniform", mirror_sin2w(), SIN2_THETA_W + 1.0)
+    if name == "mass":
+        return Prior("log-uniform", 1e-2, 1e4)
+    if name == "coupling":
+        return Prior("log-uniform", 1e-7, 1e-2)
+    raise ValueError(f"unknown parameter {name!r}: choose from flux, sin2w, mass, coupling")
