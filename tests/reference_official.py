@@ -1,7 +1,8 @@
 """XENONnT's likelihood in NumPy and iminuit, from the raw arrays; shares no code with jcevns' likelihood or fits.
 
-chi2 = 2 sum [N - D + D ln(D/N)] + sum ((factor - 1 - centre)/sigma)^2 + sum (t - centre)^2, templates bilinear between
-the 7x7 anchors. It kinks at the anchors, and need not be convex across them: minimised in each of the 36 cells apart.
+chi2 = 2 sum [N - D + D ln(D/N)] + sum ((factor - 1 - centre)/sigma)^2 + sum (t - centre)^2, templates bilinear
+between the 7x7 anchors. It kinks at the anchors, and need not be convex across them: each of the 36 cells is
+minimised apart.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ CARD = {"xenonnt-2024": "xenonnt_2024_templates", "xenonnt-2026": "xenonnt_2026_
 
 
 def fold(name: str, rate: Callable[[np.ndarray], np.ndarray], order: int = 2) -> np.ndarray:
-    """Counts (t_ly, t_qy, run x bin) of dR/dT in events/(tonne year keV): response linear between nodes, 0 outside."""
+    """Counts (t_ly, t_qy, run x bin) of dR/dT in events/(tonne year keV): response linear between nodes."""
     pack = read_arrays(CARD[name])
     nodes, response = pack["recoil_keV"], pack["response"].astype(float)
     x, w = np.polynomial.legendre.leggauss(order)
@@ -214,7 +215,11 @@ class Official:
         cells = itertools.product(range(self.anchors.size - 1), repeat=2)
         first = {cell: self._in_cell(cell) for cell in cells}
         floor = min(value for value, _ in first.values())
-        fits = {c: min(fit, self._polished(c, fit[1]), key=lambda f: f[0]) for c, fit in first.items() if fit[0] < floor + margin}
+        fits = {
+            c: min(fit, self._polished(c, fit[1]), key=lambda f: f[0])
+            for c, fit in first.items()
+            if fit[0] < floor + margin
+        }
         cell = min(fits, key=lambda c: fits[c][0])
         value, x = fits[cell]
         pulls = {k: float(a - n) for k, a, n in zip(self.names, x, self.nominal, strict=True) if k != "strength"}

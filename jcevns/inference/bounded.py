@@ -104,6 +104,9 @@ def minimise_bounded(
     last = jnp.array([a.size - 2 for a in anchors], cells.dtype)
     shapes = len(anchors)
 
+    def as_step(blocked: Array) -> Array:
+        return blocked[size - shapes :].astype(cells.dtype)
+
     def running(state: _State) -> Array:
         return (state.confirmed < _CONFIRMED) & (state.step < attempts * _STEPS)
 
@@ -120,7 +123,7 @@ def minimise_bounded(
         length = jnp.max(jnp.where(logarithmic, jnp.abs(direction), 0.0), initial=0.0)
         scale = jnp.where(usable, jnp.minimum(1.0, _LARGEST_LOG_STEP / jnp.maximum(length, 1e-30)), 0.0)
         x = jnp.clip(state.x + jnp.where(usable, scale * direction, 0.0), low, high)
-        moved = jnp.clip(state.cell + up[size - shapes :] - down[size - shapes :], 0, last)
+        moved = jnp.clip(state.cell + as_step(up) - as_step(down), 0, last)
         attempt = state.step // _STEPS
         begin = state.step == attempt * _STEPS
         x, moved = jnp.where(begin, starts[attempt], x), jnp.where(begin, cells[attempt], moved)

@@ -5,6 +5,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from jcevns.constants import SIN2_THETA_W
 from jcevns.physics.flux import B8_FLUX, B8_RELATIVE_ERROR
 from jcevns.physics.nuclei import mirror_sin2w
@@ -55,6 +57,16 @@ class Prior:
         low = self.low if math.isfinite(self.low) else None
         high = self.high if math.isfinite(self.high) else None
         return dist.TruncatedNormal(self.mean, self.sd, low=low, high=high)
+
+    def log_density(self, values: np.ndarray) -> np.ndarray:
+        """Logarithm of the density, minus infinity outside."""
+        import jax
+
+        with jax.numpy_dtype_promotion("standard"):
+            distribution = self.distribution()
+            inside = np.asarray(distribution.support(values))
+            safe = np.where(inside, values, values[inside][0] if np.any(inside) else np.nan)
+            return np.where(inside, np.asarray(distribution.log_prob(safe)), -np.inf)
 
     def __str__(self) -> str:
         """As on the command line."""

@@ -13,7 +13,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jcevns.likelihood.poisson import TemplateModel, poisson_chi2
 from jcevns.precision import as_float_array
@@ -72,7 +72,7 @@ class MorphingModel(eqx.Module):
         return tuple(a.size for a in self.anchors)
 
     @property
-    def is_linear(self) -> Float[Array, " normalisation"]:
+    def is_linear(self) -> Bool[Array, " normalisation"]:
         """Whether the parameter of a normalisation is its factor."""
         return jnp.any(self.linear > 0, axis=0)
 
@@ -236,7 +236,7 @@ def _factors(model: MorphingModel, x: Array) -> tuple[Array, Array, Array]:
 def _penalty(model: MorphingModel, x: Array) -> tuple[Array, Array, Array]:
     """Sum of (pull/sigma)^2 with gradient and diagonal Hessian."""
     count = x.size - len(model.anchors)
-    log = jnp.concatenate([model.is_linear == 0, jnp.zeros(len(model.anchors), bool)])
+    log = jnp.concatenate([~model.is_linear, jnp.zeros(len(model.anchors), bool)])
     value = jnp.where(log, jnp.exp(x), x)
     slope = jnp.where(log, value, 1.0)
     bend = jnp.where(log, value, 0.0)
@@ -284,7 +284,7 @@ def component_counts(
     """Expected counts of every component, signals first, at given pulls."""
     unit = jnp.where(jnp.arange(pull.size) < pull.size - len(model.anchors), 1.0, 0.0)
     value = unit + pull
-    log = jnp.concatenate([model.is_linear == 0, jnp.zeros(len(model.anchors), bool)])
+    log = jnp.concatenate([~model.is_linear, jnp.zeros(len(model.anchors), bool)])
     return _parts(model, signal, jnp.where(log, jnp.log(jnp.where(log, value, 1.0)), value), None)
 
 

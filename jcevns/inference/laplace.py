@@ -1,0 +1,118 @@
+"""Posterior on a grid with the nuisances integrated by Laplace's method: an instant look, and a check of samplers."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from jcevns.inference.fit import fit_shapes, tolerances
+from jcevns.inference.posterior import check_names, signal_function
+from jcevns.inference.priors import Prior, default_prior
+from jcevns.likelihood.joint import FLUX_PULL, Likelihood, as_morphing
+from jcevns.likelihood.morphing import MorphingModel
+from jcevns.precision import require_x64
+
+__all__ = ["GridPosterior", "laplace_grid"]
+
+_BATCH = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class GridPosterior:
+    """A posterior on a grid, normalised by the trapezoidal rule.
+
+    Attributes:
+        axes: parameter to its values.
+        density: posterior density in the parameters themselves.
+        valid: where the fit of the nuisances is.
+    """
+
+    axes: dict[str, np.ndarray]
+    density: Float[np.ndarray, "..."]
+    valid: Bool[np.ndarray, "..."]
+
+    def marginal(self, name: str) -> Float[np.ndarray, " value"]:
+        """Density of one parameter, the others integrated."""
+        density = self.density
+        for i, other in reversed(list(enumerate(self.axes))):
+            if other != name:
+                density = np.trapezoid(density, self.axes[other], axis=i)
+        return density
+
+    def quantile(self, name: str, probability: float) -> float:
+        """Value below which the marginal has a probability."""
+        x, density = self.axes[name], self.marginal(name)
+        cells = np.diff(x) * (density[1:] + density[:-1]) / 2
+        total = np.concatenate([[0.0], np.cumsum(cells)])
+        return float(np.interp(probability, total / total[-1], x))
+
+
+def _log_integral(model: MorphingModel, signal: Array) -> tuple[Array, Array]:
+    """Log of the likelihood times the nuisances' densities, integrated over the factors by Laplace's method."""
+    found = fit_shapes(model, signal)
+    shapes = len(model.anchors)
+    is_log = jnp.concatenate([~model.is_linear, jnp.zeros(shapes, bool)])
+    inside = found.free
+    # Curvature in the factors: at the minimum that in the logarithm divided by the factors.
+    scale = jnp.where(is_log, jnp.exp(-found.x), 1.0)
+    hessian = found.hessian * scale[:, None] * scale[None, :] / 2
+    hessian = jnp.where(inside[:, None] & inside[None, :], hessian, jnp.diag(jnp.where(inside, 0.0, 1.0)))
+    _, log_determinant = jnp.linalg.slogdet(hessian)
+    _, limit = tolerances(found.x.dtype)
+    return -found.value / 2 - log_determinant / 2, found.edm < limit
+
+
+@jax.jit
+def _integrals(model: MorphingModel, signals: Array) -> tuple[Array, Array]:
+    return jax.vmap(_log_integral, (None, 0))(model, signals)
+
+
+def laplace_grid(
+    likelihood: Likelihood,
+    axes: Mapping[str, np.ndarray],
+    priors: Mapping[str, Prior] | None = None,
+    interaction: str | None = None,
+    mass: float | None = None,
+) -> GridPosterior:
+    """Posterior of one parameter or two on a grid.
+
+    Exact in the limit of Gaussian nuisances; a nuisance on a bound or at a kink is held there.
+
+    Args:
+        likelihood: the experiments; `flux_pull=False` if the flux is an axis.
+        axes: parameter (`flux`, `sin2w`, `mass`, `coupling`) to increasing values.
+        priors: as in `sample`.
+        interaction: name of the mediator, for a coupling.
+        mass: of the mediator in MeV, if it is not an axis.
+    """
+    require_x64("a posterior")
+    names = list(axes)
+    check_names(names, interaction, mass)
+    if "flux" in names and FLUX_PULL in likelihood.nuisances:
+        raise ValueError("the flux is an axis and its pull is on: build Likelihood(..., flux_pull=False)")
+    values = {name: np.asarray(v, float) for name, v in axes.items()}
+    if any(v.ndim != 1 or v.size < 2 or np.any(np.diff(v) <= 0) for v in values.values()):
+        raise ValueError("axes must increase and hold at least two values each")
+    chosen = {n: (priors or {}).get(n) or default_prior(n, joint=len(names) > 1) for n in names}
+    mesh = np.meshgrid(*values.values(), indexing="ij")
+    points = {name: column.ravel() for name, column in zip(names, mesh, strict=True)}
+    signal = jax.jit(jax.vmap(signal_function(likelihood, names, interaction, mass)))
+    model = as_morphing(likelihood)
+    logs, valid = [], []
+    total = mesh[0].size
+    for first in range(0, total, _BATCH):
+        rows = np.minimum(np.arange(first, first + _BATCH), total - 1)
+        found = _integrals(model, signal({k: jnp.asarray(v[rows]) for k, v in points.items()}))
+        for store, part in zip((logs, valid), found, strict=True):
+            store.append(np.asarray(part)[: total - first])
+    height = np.concatenate(logs)
+    for name, prior in chosen.items():
+        height = height + prior.log_density(points[name])
+    density = np.exp(height - np.nanmax(height)).reshape(mesh[0].shape)
+    norm = density
+    for i in range(len(names) - 1, -1, -1):
+        norm = np.trapezoid(norm, values[names[i]], axis=i)
+    return GridPosterior(values, density / norm, np.concatenate(valid).reshape(mesh[0].shape))
