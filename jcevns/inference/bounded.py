@@ -83,7 +83,7 @@ def minimise_bounded(
     starts: Float[Array, "start nuisance"],
     cells: Int[Array, "start shape"],
     bounds: tuple[Float[Array, " nuisance"], Float[Array, " nuisance"]],
-    anchors: tuple[Float[Array, " anchor"], ...],
+    anchors: tuple[Float[Array, "_"], ...],
     logarithmic: Bool[Array, " nuisance"],
     goal: float,
 ) -> Minimum:

@@ -42,7 +42,7 @@ class Fit(eqx.Module):
     chi2: Float[Array, ""]
     pulls: Float[Array, " nuisance"]
     expected: Float[Array, " bin"]
-    slope: Float[Array, " bin"]
+    slope: Float[Array, " slope"]
     edm: Float[Array, ""]
     valid: Bool[Array, ""]
     steps: Array
@@ -187,21 +187,29 @@ def fit_shapes(
     Args:
         model: numbers of the likelihood.
         signal: at all anchors, bins fastest.
-        start: where to begin; a start scaled to the data otherwise, and in any case if this one fails.
+        start: where to begin, if it is known well; otherwise the lowest of the minima from several starts is taken:
+            templates that kink have more than one.
     """
     goal, _ = tolerances(model.sigma.dtype)
+    is_log = jnp.concatenate([~model.is_linear, jnp.zeros(len(model.anchors), bool)])
+
+    def search(starts: Array) -> Minimum:
+        return minimise_bounded(
+            lambda x, cell: morphing.derivatives(model, signal, x, cell),
+            starts,
+            jnp.stack([morphing.nearest_cell(model, begin) for begin in starts]),
+            (model.lower, model.upper),
+            model.anchors,
+            is_log,
+            goal,
+        )
+
     starts = morphing.starts(model, signal)
     if start is not None:
-        starts = jnp.stack([jnp.clip(start, model.lower, model.upper), starts[0]])
-    return minimise_bounded(
-        lambda x, cell: morphing.derivatives(model, signal, x, cell),
-        starts,
-        jnp.stack([morphing.nearest_cell(model, start) for start in starts]),
-        (model.lower, model.upper),
-        model.anchors,
-        jnp.concatenate([~model.is_linear, jnp.zeros(len(model.anchors), bool)]),
-        goal,
-    )
+        return search(jnp.stack([jnp.clip(start, model.lower, model.upper), starts[0]]))
+    found = jax.vmap(lambda begin: search(begin[None]))(starts)
+    lowest = jnp.argmin(jnp.where(jnp.isfinite(found.edm), found.value, jnp.inf))
+    return jax.tree.map(lambda column: column[lowest], found)
 
 
 def _result(value: Array, pulls: Array, expected: Array, slope: Array, edm: Array, steps: Array) -> Fit:

@@ -31,7 +31,7 @@ _FIELDS = ("best", "chi2", "chi2_truth", "valid")
 def _stored(path: Path, size: int) -> dict[str, np.ndarray] | None:
     """A block from its file; None if it is not there, incomplete or damaged: it is then computed again."""
     try:
-        with np.load(path) as file:
+        with path.open("rb") as handle, np.load(handle) as file:
             found = {name: file[name] for name in _FIELDS}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None

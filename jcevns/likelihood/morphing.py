@@ -6,7 +6,7 @@ The general binned likelihood. Its parameters are the normalisations, then one p
 """
 
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -63,7 +63,7 @@ class MorphingModel(eqx.Module):
     centre: Float[Array, " nuisance"]
     lower: Float[Array, " nuisance"]
     upper: Float[Array, " nuisance"]
-    anchors: tuple[Float[Array, " anchor"], ...]
+    anchors: tuple[Float[Array, "_"], ...]
     moves: tuple[int, ...] = eqx.field(static=True)
 
     @property
@@ -81,7 +81,7 @@ def general_model(
     templates: TemplateModel,
     moving: np.ndarray,
     moves: tuple[int, ...],
-    anchors: tuple[Float[Array, " anchor"], ...],
+    anchors: tuple[Float[Array, "_"], ...],
     bounds: Sequence[tuple[float, float]],
 ) -> MorphingModel:
     """The general model, from templates at their nominal place.
@@ -360,26 +360,41 @@ def derivatives(
     return Derivatives(value, 2 * jacobian.T @ strength + slope, 2 * (hessian + bend))
 
 
-def starts(model: MorphingModel, signal: Float[Array, " anchor_bin"] | Mixture) -> Float[Array, "2 nuisance"]:
-    """Where to start a fit: signals far above the data scaled down to them; and no pull."""
+def starts(model: MorphingModel, signal: Float[Array, " anchor_bin"] | Mixture) -> Float[Array, "start nuisance"]:
+    """Where to start fits: signals far above the data scaled down to them.
+
+    One start on each side of the nominal shapes, for the kink there may be a ridge; one with everything that has an
+    end at its lower end; without shapes, one without pulls.
+    """
     neutral = jnp.where(model.is_linear, 1.0, 0.0)
-    nominal = jnp.concatenate([neutral, jnp.zeros(len(model.anchors), neutral.dtype)])
-    templates = _templates(model, signal, nominal[neutral.size :], nearest_cell(model, nominal)).value
+    shapes = len(model.anchors)
+    nominal = jnp.concatenate([neutral, jnp.zeros(shapes, neutral.dtype)])
+    sides = [jnp.array(side, neutral.dtype) for side in product((0.5, -0.5), repeat=shapes)]
+    found = [jnp.concatenate([_scaled(model, signal, nominal), side]) for side in sides]
+    ends = jnp.where(jnp.isfinite(model.lower) & jnp.isfinite(model.upper), model.lower, nominal)
+    found.append(jnp.concatenate([_scaled(model, signal, ends), ends[neutral.size :]]) if shapes else nominal)
+    return jnp.clip(jnp.stack(found), model.lower, model.upper)
+
+
+def _scaled(model: MorphingModel, signal: Array | Mixture, base: Array) -> Array:
+    """Normalisations at which a signal above the data comes down to them, from those of `base`."""
+    normalisation, position = _split(model, base)
+    factor, _, _ = _factors(model, normalisation)
+    counts = factor[:, None] * _templates(model, signal, position, nearest_cell(model, base)).value
     signals = model.owner.shape[0]
-    have = jnp.sum(templates[:signals])
-    want = jnp.maximum(jnp.sum(model.observed) - jnp.sum(templates[signals:]), 1.0)
+    have = jnp.sum(counts[:signals])
+    want = jnp.maximum(jnp.sum(model.observed) - jnp.sum(counts[signals:]), 1.0)
     down = jnp.minimum(jnp.log((want + 1) / (have + 1)), 0.0)
     # The widest nuisances of the signal take the way, by variance, of those that can go it; a free strength alone.
-    width = jnp.where(jnp.isfinite(model.sigma), model.sigma, 1.0)[: neutral.size]
+    size = normalisation.size
+    width = jnp.where(jnp.isfinite(model.sigma), model.sigma, 1.0)[:size]
     acting = jnp.any(model.logarithmic[:signals] > 0, axis=0)
-    unbounded = acting & jnp.isneginf(model.lower[: neutral.size])
+    unbounded = acting & jnp.isneginf(model.lower[:size])
     acting = jnp.where(jnp.any(unbounded), unbounded, acting)
-    free = ~jnp.isfinite(model.sigma[: neutral.size])
+    free = ~jnp.isfinite(model.sigma[:size])
     power = jnp.where(acting, (1 - down) * jnp.log(width**2), -jnp.inf)
     share = jnp.where(acting, jnp.exp(power - jnp.max(power, initial=-1e30)), 0.0)
     share = share / jnp.maximum(jnp.sum(share), 1e-30)
-    amount = jnp.where(free, jnp.clip(want / jnp.maximum(have, 1e-30), 0.1, 1e6), 1.0)
-    logs = jnp.where(jnp.any(free & (neutral > 0)), 0.0, down * share)
-    scaled = jnp.where(neutral > 0, amount, logs)
-    scaled = jnp.concatenate([scaled, nominal[neutral.size :]])
-    return jnp.clip(jnp.stack([scaled, nominal]), model.lower, model.upper)
+    amount = jnp.where(free, jnp.clip(want / jnp.maximum(have, 1e-30), 0.1, 1e6), normalisation)
+    logs = jnp.where(jnp.any(free & model.is_linear), normalisation, normalisation + down * share)
+    return jnp.where(model.is_linear, amount, logs)
