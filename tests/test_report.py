@@ -131,7 +131,7 @@ def test_long_step_is_cached_and_a_damaged_cache_is_not_trusted(tmp_path, monkey
 
     def short(run):
         calls.append(1)
-        steps._file_rows(run, "systematics-grid", [{"dataset": "x", "value": float(len(calls))}])
+        steps.file_rows(run, "systematics-grid", [{"dataset": "x", "value": float(len(calls))}])
 
     monkeypatch.setitem(STEPS, "systematics-grid", dataclasses.replace(STEPS["systematics-grid"], run=short))
     monkeypatch.setattr(module.html, "render", lambda *a: "")

@@ -277,7 +277,7 @@ def fit_intervals(
                 rise = np.maximum(value - chi2, 0.0)
                 inner, outer = np.where(rise < threshold, v, inner), np.where(rise < threshold, outer, v)
                 start = at.copy()
-                done = (np.abs(rise - threshold) < 1e-9 * threshold) | (np.abs(outer - inner) < 1e-10 * v)
+                done = (np.abs(rise - threshold) < 1e-7 * threshold) | (np.abs(outer - inner) < 1e-10 * v)
                 if np.all(done):
                     break
                 # Newton for sqrt(rise), which is nearly straight; inside the bracket.

@@ -1,12 +1,11 @@
 """Poisson chi2 of templates that also change shape: multilinear between anchors, as blueice does, with kinks there.
 
-The general binned likelihood. Its parameters are the normalisations, then one position per shape nuisance. Where
-`TemplateModel` holds log-factors, here a factor is the parameter itself if it multiplies its components alone
-(backgrounds, a free signal strength): it may then reach zero in a step.
+Its parameters are the normalisations, then one position per shape nuisance. Where `TemplateModel` holds log-factors,
+a factor is here the parameter itself if it multiplies its components alone: it may then reach zero in a step.
 """
 
 from collections.abc import Sequence
-from itertools import combinations, product
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -68,7 +67,7 @@ class MorphingModel(eqx.Module):
 
     @property
     def grid(self) -> tuple[int, ...]:
-        """Number of anchors along each shape nuisance."""
+        """Number of anchors along each shape."""
         return tuple(a.size for a in self.anchors)
 
     @property
@@ -165,7 +164,7 @@ class Derivatives(NamedTuple):
 
 
 class _Morphed(NamedTuple):
-    """Templates at a position, and their derivatives along the shape nuisances."""
+    """Templates at a position, and their derivatives along the shapes."""
 
     value: Float[Array, "component bin"]
     slope: Float[Array, "shape component bin"]
@@ -273,9 +272,8 @@ def expected_counts(
 
 def _parts(model: MorphingModel, signal: Array | Mixture, x: Array, cell: Array | None) -> Array:
     normalisation, position = _split(model, x)
-    factor, _, _ = _factors(model, normalisation)
     templates = _templates(model, signal, position, nearest_cell(model, x) if cell is None else cell)
-    return factor[:, None] * templates.value
+    return _factors(model, normalisation)[0][:, None] * templates.value
 
 
 def component_counts(
@@ -363,17 +361,19 @@ def derivatives(
 def starts(model: MorphingModel, signal: Float[Array, " anchor_bin"] | Mixture) -> Float[Array, "start nuisance"]:
     """Where to start fits: signals far above the data scaled down to them.
 
-    One start on each side of the nominal shapes, for the kink there may be a ridge; one with everything that has an
-    end at its lower end; without shapes, one without pulls.
+    One on each side of the nominal shapes, where a kink may be a ridge; one with all bounded ones at their low end.
     """
     neutral = jnp.where(model.is_linear, 1.0, 0.0)
     shapes = len(model.anchors)
     nominal = jnp.concatenate([neutral, jnp.zeros(shapes, neutral.dtype)])
-    sides = [jnp.array(side, neutral.dtype) for side in product((0.5, -0.5), repeat=shapes)]
-    found = [jnp.concatenate([_scaled(model, signal, nominal), side]) for side in sides]
+    scaled = _scaled(model, signal, nominal)
+    found = [
+        jnp.concatenate([scaled, jnp.full(shapes, side, scaled.dtype)])
+        for side in ((0.5, -0.5) if shapes else (0.0,))
+    ]
     ends = jnp.where(jnp.isfinite(model.lower) & jnp.isfinite(model.upper), model.lower, nominal)
-    found.append(jnp.concatenate([_scaled(model, signal, ends), ends[neutral.size :]]) if shapes else nominal)
-    return jnp.clip(jnp.stack(found), model.lower, model.upper)
+    last = jnp.concatenate([_scaled(model, signal, ends), ends[neutral.size :]]) if shapes else nominal
+    return jnp.clip(jnp.stack([*found, last]), model.lower, model.upper)
 
 
 def _scaled(model: MorphingModel, signal: Array | Mixture, base: Array) -> Array:

@@ -36,7 +36,7 @@ ANALYSES: dict[str, tuple[str, dict[str, Any]]] = {
     "2026, folded, Winter (widths assumed)": ("xenonnt-2026", {"shape": "winter2006"}),
 }
 
-DISCOVERY_TOYS, TOYS, INTERVAL_TOYS, PROJECTION_TOYS = 10_000, 10_000, 1000, 500
+DISCOVERY_TOYS, TOYS, INTERVAL_TOYS, PROJECTION_TOYS = 5000, 10_000, 1000, 500
 COVERAGE_FLUXES = (1e6, 2.5e6, 5e6, 7.5e6, 10e6)  # cm^-2 s^-1
 EXPOSURES = (10.0, 20.0, 50.0, 100.0, 200.0)  # tonne-year
 SEED = 20241118
