@@ -72,11 +72,17 @@ class NumpyLikelihood:
         """Best fit and ends of the 68% interval, in units of the reference flux."""
         self.observed, self.centre = observed, centre
         names = ("flux", "efficiency", "first", "second", "neutron", "electronic", "t_ly", "t_qy")
-        fit = Minuit(self, np.array([1.0, 1, 1, 1, 1, 1, 0, 0]), name=names)
-        fit.errordef = Minuit.LEAST_SQUARES
-        fit.limits = [(0, None), (0.5, 1.5), (0, None), (0, None), (0, None), (0, None), (-3, 3), (-3, 3)]
-        fit.errors = [0.5, *self.sigma]
-        fit.migrad()
+        # As many starts as the engine takes, and a tolerance at which the kinks do not stop it short.
+        fits = []
+        for start in (0.5, -0.5, 0.0):
+            fit = Minuit(self, np.array([1.0, 1, 1, 1, 1, 1, start, start]), name=names)
+            fit.errordef = Minuit.LEAST_SQUARES
+            fit.limits = [(0, None), (0.5, 1.5), (0, None), (0, None), (0, None), (0, None), (-3, 3), (-3, 3)]
+            fit.errors = [0.5, *self.sigma]
+            fit.tol = 1e-4
+            fit.strategy = 2
+            fits.append(fit.migrad())
+        fit = min(fits, key=lambda f: f.fval)
         fit.minos("flux", cl=None)
         best = fit.values["flux"]
         error = fit.merrors["flux"]

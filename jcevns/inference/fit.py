@@ -204,10 +204,10 @@ def fit_shapes(
             goal,
         )
 
-    starts = morphing.starts(model, signal)
     if start is not None:
-        return search(jnp.stack([jnp.clip(start, model.lower, model.upper), starts[0]]))
-    found = jax.vmap(lambda begin: search(begin[None]))(starts)
+        nominal = jnp.concatenate([jnp.where(model.is_linear, 1.0, 0.0), jnp.zeros(len(model.anchors), start.dtype)])
+        return search(jnp.clip(jnp.stack([start, nominal]), model.lower, model.upper))
+    found = jax.vmap(lambda begin: search(begin[None]))(morphing.starts(model, signal))
     lowest = jnp.argmin(jnp.where(jnp.isfinite(found.edm), found.value, jnp.inf))
     return jax.tree.map(lambda column: column[lowest], found)
 

@@ -266,18 +266,22 @@ def fit_intervals(
         lanes = jax.device_put(lanes)
         chi2, x, edm, _, curvature = (np.asarray(v) for v in fit_free(model, lanes))
         best, width = x[:, place], np.sqrt(2 * threshold / np.maximum(curvature, 1e-12))
-        found = []
+        found, opened = [], np.zeros(best.shape, bool)
         for side in (-1.0, 1.0):
             inner, outer = best.copy(), np.where(side < 0, 0.0, np.inf) * np.ones_like(best)
             v = np.maximum(best + side * width, 0.0 if side > 0 else best / 8)
             start, worst, done = x.copy(), edm, np.zeros(best.shape, bool)
+            if side < 0:  # 0 first: where it is inside, there is no end to look for
+                start[:, place] = 0.0
+                done = np.asarray(fit_held(model, lanes, start).chi2) - chi2 < threshold
+                start, opened = x.copy(), done.copy()
             for _ in range(_NEWTON):
                 start[:, place] = v
                 value, at, worst, slope, _ = (np.asarray(w) for w in fit_held(model, lanes, start))
                 rise = np.maximum(value - chi2, 0.0)
                 inner, outer = np.where(rise < threshold, v, inner), np.where(rise < threshold, outer, v)
                 start = at.copy()
-                done = (np.abs(rise - threshold) < 1e-7 * threshold) | (np.abs(outer - inner) < 1e-10 * v)
+                done |= (np.abs(rise - threshold) < 1e-7 * threshold) | (np.abs(outer - inner) < 1e-10 * v)
                 if np.all(done):
                     break
                 # Newton for sqrt(rise), which is nearly straight; inside the bracket.
@@ -286,7 +290,8 @@ def fit_intervals(
                 low, high = np.minimum(inner, outer), np.maximum(inner, outer)
                 middle = np.where(np.isfinite(high), (low + high) / 2, 2 * low + width)
                 v = np.where(done, v, np.where(np.isfinite(new) & (new > low) & (new < high), new, middle))
-            found.append(np.where((worst < limit) & (edm < limit) & done, v, np.nan))
+            known = (worst < limit) & (edm < limit) & done & ~(opened & (side < 0))
+            found.append(np.where(known, v, np.nan))
         return [hypothesis.scale * np.where(edm < limit, best, np.nan), *(hypothesis.scale * f for f in found)]
 
     best, low, high = _chunks(hypothesis, ends, observed, centre, chunk)

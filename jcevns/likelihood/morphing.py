@@ -213,10 +213,9 @@ def _templates(model: MorphingModel, signal: Array | Mixture, position: Array, c
         for key, value in _blend(corners(model.moving[k]), fraction, width).items():
             parts[key] = parts[key].at[row].set(value)
     rows = {key: jnp.concatenate([rows[key], parts[key]]) for key in rows}
-    slope = [rows[(i,)] for i in range(shapes)]
-    value = rows[()]
-    stacked = jnp.stack(slope) if slope else jnp.zeros((0, *value.shape), value.dtype)
-    return _Morphed(value, stacked, {key: rows[key] for key in combinations(range(shapes), 2)})
+    slope, value = [rows[(i,)] for i in range(shapes)], rows[()]
+    slopes = jnp.stack(slope) if slope else jnp.zeros((0, *value.shape), value.dtype)
+    return _Morphed(value, slopes, {key: rows[key] for key in combinations(range(shapes), 2)})
 
 
 def _factors(model: MorphingModel, x: Array) -> tuple[Array, Array, Array]:
@@ -237,8 +236,7 @@ def _penalty(model: MorphingModel, x: Array) -> tuple[Array, Array, Array]:
     count = x.size - len(model.anchors)
     log = jnp.concatenate([~model.is_linear, jnp.zeros(len(model.anchors), bool)])
     value = jnp.where(log, jnp.exp(x), x)
-    slope = jnp.where(log, value, 1.0)
-    bend = jnp.where(log, value, 0.0)
+    slope, bend = jnp.where(log, value, 1.0), jnp.where(log, value, 0.0)
     unit = jnp.where(jnp.arange(x.size) < count, 1.0, 0.0)
     weight = 1 / model.sigma**2  # zero for a free parameter
     pull = value - unit - model.centre
@@ -246,8 +244,7 @@ def _penalty(model: MorphingModel, x: Array) -> tuple[Array, Array, Array]:
 
 
 def _split(model: MorphingModel, x: Array) -> tuple[Array, Array]:
-    shapes = len(model.anchors)
-    return x[: x.size - shapes], x[x.size - shapes :]
+    return x[: model.linear.shape[1]], x[model.linear.shape[1] :]
 
 
 def nearest_cell(model: MorphingModel, x: Float[Array, " nuisance"]) -> Int[Array, " shape"]:
@@ -280,8 +277,7 @@ def component_counts(
     model: MorphingModel, signal: Float[Array, " anchor_bin"], pull: Float[Array, " nuisance"]
 ) -> Float[Array, "component bin"]:
     """Expected counts of every component, signals first, at given pulls."""
-    unit = jnp.where(jnp.arange(pull.size) < pull.size - len(model.anchors), 1.0, 0.0)
-    value = unit + pull
+    value = pull + jnp.where(jnp.arange(pull.size) < pull.size - len(model.anchors), 1.0, 0.0)
     log = jnp.concatenate([~model.is_linear, jnp.zeros(len(model.anchors), bool)])
     return _parts(model, signal, jnp.where(log, jnp.log(jnp.where(log, value, 1.0)), value), None)
 
@@ -372,8 +368,11 @@ def starts(model: MorphingModel, signal: Float[Array, " anchor_bin"] | Mixture) 
         for side in ((0.5, -0.5) if shapes else (0.0,))
     ]
     ends = jnp.where(jnp.isfinite(model.lower) & jnp.isfinite(model.upper), model.lower, nominal)
-    last = jnp.concatenate([_scaled(model, signal, ends), ends[neutral.size :]]) if shapes else nominal
-    return jnp.clip(jnp.stack([*found, last]), model.lower, model.upper)
+    # The last only where the nuisances have to go far: elsewhere it is a long way to the same minimum.
+    far = jnp.any(jnp.abs(scaled - neutral) > 0.3) & ~jnp.any(~jnp.isfinite(model.sigma))
+    low = jnp.concatenate([_scaled(model, signal, ends), ends[neutral.size :]])
+    found.append(jnp.where(far, low, found[0]) if shapes else nominal)
+    return jnp.clip(jnp.stack(found), model.lower, model.upper)
 
 
 def _scaled(model: MorphingModel, signal: Array | Mixture, base: Array) -> Array:
