@@ -24,6 +24,7 @@ Examples:
   jcevns plot v.zarr
   jcevns fit flux --experiments xenonnt-2024
   jcevns limit strength --spectrum mine.csv --experiments xenonnt-2024
+  jcevns posterior --parameters flux,sin2w --experiments xenonnt-2024-s2 --out posterior
   jcevns toys significance --experiments xenonnt-2024 --toys 10000
   jcevns project --experiments xenonnt-2024 --exposure 10:200:5 --out sensitivity
   jcevns reproduce --out reproduced
