@@ -26,9 +26,12 @@ from jcevns.inference.fit import Fit, profile
 from jcevns.inference.grid import Grid, coupling_terms, grid, grid_signals
 from jcevns.inference.hypothesis import Hypothesis, coupling_hypothesis, hypothesis
 from jcevns.inference.intervals import Estimate, Interval, estimate, interval, measure, profile_curve
+from jcevns.inference.laplace import GridPosterior, laplace_grid
 from jcevns.inference.limits import Limit, limits
 from jcevns.inference.parameters import Parameter, signal_strength
-from jcevns.inference.projections import scaled
+from jcevns.inference.posterior import Posterior, sample
+from jcevns.inference.priors import Prior, parse_prior
+from jcevns.inference.projections import asimov, expected_error, expected_limit, expected_significance, scaled
 from jcevns.inference.scan import Contours, contours, open_scan, scan
 from jcevns.inference.toy_runs import throw
 from jcevns.inference.toys import Toys, simulate
@@ -70,6 +73,7 @@ __all__ = [
     "Experiment",
     "Fit",
     "Grid",
+    "GridPosterior",
     "Helm",
     "Hypothesis",
     "Interval",
@@ -81,7 +85,9 @@ __all__ = [
     "Nucleus",
     "Nuisance",
     "Parameter",
+    "Posterior",
     "PowerLawChargeYield",
+    "Prior",
     "Response",
     "ScalarMediator",
     "ShapeNuisance",
@@ -95,6 +101,7 @@ __all__ = [
     "Toys",
     "VectorMediator",
     "__version__",
+    "asimov",
     "b8",
     "b8_as_background",
     "charge_response",
@@ -107,6 +114,9 @@ __all__ = [
     "coverage",
     "discovery",
     "estimate",
+    "expected_error",
+    "expected_limit",
+    "expected_significance",
     "experiment",
     "fit_quality",
     "grid",
@@ -116,14 +126,17 @@ __all__ = [
     "interaction",
     "interpolated_response",
     "interval",
+    "laplace_grid",
     "limits",
     "load_experiment",
     "load_spectrum",
     "measure",
     "open_scan",
+    "parse_prior",
     "profile",
     "profile_curve",
     "recoil_spectrum",
+    "sample",
     "scaled",
     "scan",
     "signal",
