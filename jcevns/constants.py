@@ -64,8 +64,10 @@ def chi2_threshold(cl: float = 0.90, dof: int = 1) -> float:
     Raises:
         ValueError: if `cl` is outside (0, 1) or `dof` below 1.
 
-    >>> round(chi2_threshold(0.90, 1), 4), round(chi2_threshold(0.90, 2), 4)
-    (2.7055, 4.6052)
+    Example:
+        >>> import jcevns as jc
+        >>> round(jc.chi2_threshold(0.90), 4), round(jc.chi2_threshold(0.90, dof=2), 4)
+        (2.7055, 4.6052)
     """
     from scipy.special import gammaincinv  # scipy.stats says the same and takes a second to import
 

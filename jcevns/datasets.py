@@ -36,7 +36,14 @@ TEXT_UNIT = "text"  # unit of the columns that hold words
 
 
 class DataError(ValueError):
-    """A table or card is missing, damaged or malformed; the message says where and what to do."""
+    """A table or card is missing, damaged or malformed; the message says where and what to do.
+
+    Example:
+        >>> import jcevns as jc
+        >>> jc.load_spectrum("missing.csv")
+        Traceback (most recent call last):
+        jcevns.datasets.DataError: missing.csv: no such file
+    """
 
 
 @dataclass(frozen=True)

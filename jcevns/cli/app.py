@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-__all__ = ["cli", "emit_json", "guarded", "main", "names", "numbers", "say", "start_jax", "values"]
+__all__ = ["cli", "emit_json", "guarded", "load", "main", "names", "numbers", "say", "start_jax", "values"]
 
 EXAMPLES = """
 \b
@@ -67,6 +67,15 @@ def numbers(context: click.Context, option: click.Parameter, text: str) -> list[
 def names(context: click.Context, option: click.Parameter, text: str | None) -> list[str]:
     """Comma-separated names of an option."""
     return [] if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def load(texts: list[str], **options: Any) -> list[Any]:
+    """Experiments named on the command line, with options for all of them."""
+    from jcevns.experiments.catalogue import parse_experiment
+
+    if not texts:
+        raise ValueError("--experiments is empty: name one or more, see jcevns --help")
+    return [parse_experiment(text, **options) for text in texts]
 
 
 def values(context: click.Context, option: click.Parameter, text: str | None) -> list[float]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from jcevns.cli.app import cli, emit_json, names, say, start_jax
+from jcevns.cli.app import cli, emit_json, load, names, say, start_jax
 
 
 def _priors(context: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
@@ -59,16 +59,13 @@ def posterior(
     Exit code 1 if the diagnostics object (divergences, R-hat >= 1.01, too few effective samples).
     """
     start_jax()
-    from jcevns.experiments.catalogue import parse_experiment
     from jcevns.inference.posterior import sample
     from jcevns.inference.priors import parse_prior
     from jcevns.likelihood.joint import Likelihood
     from jcevns.report.posterior import posterior_json, write_posterior
 
-    if not experiments:
-        raise ValueError("--experiments is empty: name one or more, see jcevns --help")
     chosen = {name: parse_prior(text) for name, text in priors.items()}
-    likelihood = Likelihood([parse_experiment(text) for text in experiments], flux_pull="flux" not in parameters)
+    likelihood = Likelihood(load(experiments), flux_pull="flux" not in parameters)
     result = sample(
         likelihood,
         parameters,

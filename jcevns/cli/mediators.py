@@ -5,19 +5,16 @@ from typing import Any
 
 import click
 
-from jcevns.cli.app import cli, emit_json, names, say, start_jax, values
+from jcevns.cli.app import cli, emit_json, load, names, say, start_jax, values
 
 INTERACTION = "{scalar,vector,b-l,axial,tensor}"
 LIMITED = "{scalar,vector,b-l,axial,tensor,strength}"
 
 
 def _likelihood(experiments: list[str]) -> Any:
-    from jcevns.experiments.catalogue import parse_experiment
     from jcevns.likelihood.joint import Likelihood
 
-    if not experiments:
-        raise ValueError("--experiments is empty: name one or more, see jcevns --help")
-    return Likelihood([parse_experiment(text) for text in experiments])
+    return Likelihood(load(experiments))
 
 
 def _number(value: float | None) -> str:
@@ -94,8 +91,6 @@ def _limit_strength(experiments: list[str], spectrum: Path | None, b8: str, cl: 
     from jcevns.cli.standard import strength
     from jcevns.inference.intervals import interval
 
-    if not experiments:
-        raise ValueError("--experiments is empty: name one or more, see jcevns --help")
     likelihood, parameter = strength(experiments, spectrum, b8)
     found = interval(likelihood, parameter, cl)
     excluded = [[0.0, found.lower]] if found.lower is not None else []

@@ -81,13 +81,10 @@ def fit(
     chi2_min, significance (null for sin2w), valid, edm, pulls (in sigma), flux_pull, data_status, note.
     """
     start_jax()
-    from jcevns.experiments.catalogue import parse_experiment
     from jcevns.inference.intervals import estimate, measure
     from jcevns.inference.parameters import find_parameter
     from jcevns.report.tables import estimate_json
 
-    if not experiments:
-        raise ValueError("--experiments is empty: name one or more, see jcevns --help")
     options = {} if shape is None else {"shape": shape}
     if parameter == "strength":
         result = estimate(*strength(experiments, spectrum, b8, **options))
@@ -95,7 +92,7 @@ def fit(
         find_parameter(parameter)
         if spectrum is not None:
             raise ValueError("--spectrum belongs to `fit strength`")
-        result = measure(parameter, [parse_experiment(text, **options) for text in experiments], flux_pull)
+        result = measure(parameter, load(experiments, **options), flux_pull)
     if as_json:
         emit_json(estimate_json(result))
     else:
@@ -106,7 +103,6 @@ def fit(
 
 def strength(experiments: list[str], spectrum: Path | None, b8: str, **options: Any) -> tuple[Any, Any]:
     """Likelihood and parameter for the strength of a tabulated recoil spectrum."""
-    from jcevns.experiments.catalogue import parse_experiment
     from jcevns.experiments.experiment import b8_as_background
     from jcevns.inference.parameters import signal_strength
     from jcevns.likelihood.joint import Likelihood
@@ -116,7 +112,7 @@ def strength(experiments: list[str], spectrum: Path | None, b8: str, **options: 
         raise ValueError("a strength needs --spectrum FILE.csv with recoil_keV and events_per_tonne_year_keV")
     if b8 not in ("background", "none"):
         raise ValueError(f"--b8 {b8!r}: choose background or none")
-    built = [parse_experiment(text, **options) for text in experiments]
+    built = load(experiments, **options)
     likelihood = Likelihood([b8_as_background(e) for e in built] if b8 == "background" else built, b8 == "background")
     return likelihood, signal_strength(likelihood, load_spectrum(spectrum))
 

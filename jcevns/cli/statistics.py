@@ -7,18 +7,18 @@ from typing import Any
 
 import click
 
-from jcevns.cli.app import cli, emit_json, names, start_jax, values
+from jcevns.cli.app import cli, emit_json, load, names, start_jax, values
 
 TASKS = "{significance,interval,coverage,fit-quality}"
 
 
 @contextmanager
-def _bar(total: int, label: str) -> Iterator[Callable[[int], None]]:
+def _bar(total: int, label: str) -> Iterator[Callable[[int], Any]]:
     """Progress on a terminal."""
     from tqdm import tqdm
 
     with tqdm(total=total, unit="toy", unit_scale=True, desc=label, disable=None) as bar:
-        yield lambda done: (bar.update(done), None)[1]
+        yield bar.update
 
 
 def _hypothesis(parameter: str, experiments: list[Any], interaction: str | None, mass: float | None) -> Any:
@@ -32,14 +32,6 @@ def _hypothesis(parameter: str, experiments: list[Any], interaction: str | None,
         return coupling_hypothesis(Likelihood(experiments), interaction, mass)
     quantity = find_parameter(parameter)
     return hypothesis(Likelihood(experiments, quantity.flux_pull), quantity)
-
-
-def _experiments(texts: list[str]) -> list[Any]:
-    from jcevns.experiments.catalogue import parse_experiment
-
-    if not texts:
-        raise ValueError("--experiments is empty: name one or more, see jcevns --help")
-    return [parse_experiment(text) for text in texts]
 
 
 def _common(command: Callable) -> Callable:
@@ -94,7 +86,7 @@ def toys(
         raise ValueError(f"unknown task {task!r}: choose from {', '.join(tasks)}")
     if task in ("interval", "coverage") and not values:
         raise ValueError(f"toys {task} needs --values, as in --values 2e6,4e6,6e6")
-    chosen = _hypothesis(parameter, _experiments(experiments), interaction, mass)
+    chosen = _hypothesis(parameter, load(experiments), interaction, mass)
     total = toys * (len(values) if task in ("interval", "coverage") else 1)
     with _bar(total, task) as progress:
         if task == "significance":
@@ -150,7 +142,7 @@ def project(
     from jcevns.inference.projections import scaled
     from jcevns.report.projections import project as run
 
-    built = _experiments(experiments)
+    built = load(experiments)
     if len(built) != 1:
         raise ValueError("project takes one experiment: the combination of scaled ones is for Python")
     rows = []

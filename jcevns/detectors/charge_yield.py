@@ -25,7 +25,17 @@ _BISECTIONS = 60
 
 
 class AbstractChargeYield(eqx.Module):
-    """A charge yield Q_y(T): electrons/keV for T in keV. T Q_y(T) must increase with T."""
+    """A charge yield Q_y(T): electrons/keV for T in keV. T Q_y(T) must increase with T.
+
+    Example:
+        >>> import jcevns as jc
+        >>> class Constant(jc.AbstractChargeYield):
+        ...     def __call__(self, recoil_keV):
+        ...         return 0.0 * recoil_keV + 7.0
+        >>> response = jc.charge_response(Constant(), [7.0, 14.0], exposure=1.0)
+        >>> round(float(response.matrix.sum()), 6)  # tonne year keV: 7 to 14 electrons are 1 to 2 keV
+        1.0
+    """
 
     @abc.abstractmethod
     def __call__(self, recoil_keV: Float[Array, "*t"]) -> Float[Array, "*t"]:
@@ -42,6 +52,12 @@ class NestChargeYield(AbstractChargeYield):
         field_power: exponent of the field.
         offset: keV, in 1/sqrt(T + offset).
         knee: keV, below which the yield is cut off.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import jcevns as jc
+        >>> round(float(jc.NestChargeYield()(jnp.asarray(1.0))), 3)  # electrons/keV at 1 keV
+        6.606
     """
 
     field: Float[Array, ""] = eqx.field(converter=as_float_array, default=88.0)
@@ -69,6 +85,12 @@ class PowerLawChargeYield(AbstractChargeYield):
         high_keV: energy of the second.
         low_yield: electrons/keV at the first.
         high_yield: electrons/keV at the second.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import jcevns as jc
+        >>> round(float(jc.PowerLawChargeYield()(jnp.asarray(1.0))), 3)  # electrons/keV at 1 keV
+        7.289
     """
 
     low_keV: Float[Array, ""] = eqx.field(converter=as_float_array, default=0.97)
@@ -88,6 +110,13 @@ class TabulatedChargeYield(AbstractChargeYield):
     Attributes:
         energy_keV: increasing nodes.
         values: electrons/keV at the nodes.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import jcevns as jc
+        >>> charge_yield = jc.TabulatedChargeYield([0.5, 2.0], [6.0, 7.5])
+        >>> round(float(charge_yield(jnp.asarray(1.0))), 3)  # electrons/keV at 1 keV
+        6.5
     """
 
     energy_keV: Float[Array, " node"] = eqx.field(converter=as_float_array)

@@ -25,6 +25,13 @@ class Response(eqx.Module):
         recoil_keV: energies at which dR/dT is needed, keV.
         matrix: counts per events/(tonne year keV), in tonne year keV; leading axes are the anchors of shape
             nuisances, if there are any.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import jcevns as jc
+        >>> response = jc.Response(recoil_keV=[1.0, 2.0], matrix=[[0.5, 0.1], [0.0, 0.4]])
+        >>> [round(n, 2) for n in response(jnp.array([10.0, 4.0])).tolist()]  # counts per bin
+        [5.4, 1.6]
     """
 
     recoil_keV: Float[Array, " recoil"] = eqx.field(converter=as_float_array)
@@ -61,6 +68,15 @@ def interpolated_response(
 
     Raises:
         ValueError: if energies do not increase, shapes differ, or a probability is outside [0, 1].
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import numpy as np
+        >>> import jcevns as jc
+        >>> response = jc.interpolated_response(np.array([1.0, 3.0]), np.array([[0.2, 0.8]]), exposure=2.0)
+        >>> flat = jnp.full_like(response.recoil_keV, 10.0)  # events/(tonne year keV)
+        >>> round(float(response(flat)[0]), 3)  # counts: 2 keV at a mean probability of 0.5, 2 tonne-year
+        20.0
     """
     nodes_keV, probability = np.asarray(nodes_keV, float), np.asarray(probability, float)
     _check_exposure(exposure)
@@ -100,6 +116,14 @@ def charge_response(
 
     Raises:
         ValueError: if edges do not increase or are not positive, or the exposure is not positive.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import jcevns as jc
+        >>> response = jc.charge_response(jc.NestChargeYield(), [4.0, 6.0, 8.0], exposure=1.0)
+        >>> flat = jnp.full_like(response.recoil_keV, 10.0)  # events/(tonne year keV)
+        >>> [round(n, 2) for n in response(flat).tolist()]  # counts per bin of electrons
+        [2.58, 2.71]
     """
     edges = np.asarray(edges_electrons, float)
     _check_exposure(exposure)

@@ -33,8 +33,13 @@ def experiment(name: str, **options: Any) -> Experiment:
     Raises:
         ValueError: unknown name or option, with the known ones.
 
-    >>> experiment("xenonnt-2024-s2").observed.tolist()
-    [16.0, 14.0, 7.0]
+    Example:
+        >>> import jcevns as jc
+        >>> xenonnt = jc.experiment("xenonnt-2024-s2")
+        >>> xenonnt.observed.tolist()  # events per bin of cS2
+        [16.0, 14.0, 7.0]
+        >>> jc.experiment("xenonnt-2024-s2", correction="none").correction.tolist()  # an option of this experiment
+        [1.0, 1.0, 1.0]
     """
     if name.endswith(".toml"):
         if options:

@@ -42,6 +42,11 @@ class Nuisance:
         components: `signal` or names of backgrounds.
         shared: one pull for all experiments that use this name (the 8B flux).
         bounds: hard limits of the factor 1 + pull.
+
+    Example:
+        >>> import jcevns as jc
+        >>> jc.Nuisance("b8_flux", sigma=0.12, components=("signal",), shared=True)
+        Nuisance(name='b8_flux', sigma=0.12, components=('signal',), shared=True, bounds=(0.0, inf))
     """
 
     name: str
@@ -70,6 +75,11 @@ class ShapeNuisance:
     Attributes:
         name: label; prefixed by the experiment's name in a fit.
         anchors: values at which the templates are given, increasing, 0 among them; first and last are hard limits.
+
+    Example:
+        >>> import jcevns as jc
+        >>> jc.ShapeNuisance("charge_yield", anchors=(-2.0, 0.0, 2.0))
+        ShapeNuisance(name='charge_yield', anchors=(-2.0, 0.0, 2.0))
     """
 
     name: str
@@ -105,6 +115,20 @@ class Experiment(eqx.Module):
         status: `published`, `computed`, `reconstructed` or `user`: the weakest of its inputs.
         notes: caveats, printed wherever the experiment is used.
         tables: cards of the data tables it is built from.
+
+    Example:
+        >>> import jcevns as jc
+        >>> mine = jc.Experiment(
+        ...     name="mine",
+        ...     flux=jc.b8(),
+        ...     target=jc.xenon(),
+        ...     response=jc.charge_response(jc.NestChargeYield(), [4.0, 6.0, 8.0], exposure=1.0),
+        ...     observed=[60, 42],
+        ...     backgrounds={"cathode": [30, 25]},
+        ...     nuisances=[jc.Nuisance("cathode", 0.3, ("cathode",))],
+        ... )
+        >>> print(jc.measure("flux", mine))
+        flux = 1.649 +0.652 -0.641 1e6 cm^-2 s^-1 (68%, mine)
     """
 
     name: str = eqx.field(static=True)
@@ -181,6 +205,12 @@ def signal_counts(
         experiment: the experiment.
         theory: a theory, or an interaction at the nominal 8B flux.
         moments: `flux_moments` at the response's energies, if at hand.
+
+    Example:
+        >>> import jcevns as jc
+        >>> counts = jc.signal_counts(jc.experiment("xenonnt-2024-s2"), jc.StandardModel())
+        >>> [round(n, 2) for n in counts.tolist()]  # events per bin
+        [3.22, 5.15, 2.76]
     """
     response = experiment.response
     rate = recoil_spectrum(theory, experiment.flux, experiment.target, response.recoil_keV, moments)
@@ -193,6 +223,15 @@ def correction_factors(
     """Factors c_i that bring the Standard Model signal to `expected` (eq. 12 of arXiv:2411.11749).
 
     Computed at the Standard Model point for the given flux shape, and constants from there on.
+
+    Example:
+        >>> import numpy as np
+        >>> import jcevns as jc
+        >>> response = jc.charge_response(jc.NestChargeYield(), [4.0, 6.0, 8.0], exposure=1.0)
+        >>> expected = np.array([30.0, 15.0])  # events
+        >>> factors = jc.correction_factors(expected, jc.b8(), jc.xenon(), response)
+        >>> [round(c, 3) for c in factors.tolist()]
+        [0.303, 0.259]
     """
 
     def rate(energies):
@@ -216,6 +255,12 @@ def b8_as_background(experiment: Experiment) -> Experiment:
 
     Args:
         experiment: one whose flux is 8B.
+
+    Example:
+        >>> import jcevns as jc
+        >>> xenonnt = jc.b8_as_background(jc.experiment("xenonnt-2024-s2"))
+        >>> [round(n, 2) for n in xenonnt.backgrounds["b8"].tolist()]  # events per bin
+        [3.22, 5.15, 2.76]
     """
 
     def acting(nuisance: Nuisance) -> Nuisance:

@@ -121,6 +121,28 @@ def load_experiment(path: str | Path) -> Experiment:
 
     Raises:
         ValueError: naming the file and the key, or the file, line and column of a CSV.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import jcevns as jc
+        >>> text = '''
+        ... name = "mine"
+        ... observed = [60, 42]
+        ... bin_edges = [4, 6, 8]
+        ... exposure_tonne_year = 1.0
+        ...
+        ... [response]
+        ... charge_yield = "nest"
+        ...
+        ... [backgrounds]
+        ... cathode = [30, 25]
+        ... '''
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "mine.toml").write_text(text)
+        ...     mine = jc.load_experiment(f"{folder}/mine.toml")
+        >>> [round(n, 1) for n in jc.signal_counts(mine, jc.StandardModel()).tolist()]  # events per bin
+        [98.9, 57.9]
     """
     path = Path(path)
     try:

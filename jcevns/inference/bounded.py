@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jcevns.inference.newton_step import newton_step
+from jcevns.inference.newton_step import newton_step, restricted
 from jcevns.likelihood.morphing import Derivatives
 
 __all__ = ["Minimum", "minimise_bounded"]
@@ -116,7 +116,7 @@ def minimise_bounded(
         free = ~(down | up)
         direction, decrement = newton_step(
             jnp.where(free, state.here.gradient, 0.0),
-            jnp.where(free[:, None] & free[None, :], state.here.hessian, jnp.diag(jnp.where(free, 0.0, 1.0))),
+            restricted(state.here.hessian, free),
             state.damping,
         )
         usable = jnp.isfinite(decrement)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jcevns.inference.bounded import Minimum, minimise_bounded
-from jcevns.inference.newton_step import newton_step
+from jcevns.inference.newton_step import newton_step, restricted
 from jcevns.likelihood import joint, morphing, nuisances, poisson
 from jcevns.likelihood.joint import Likelihood
 from jcevns.likelihood.morphing import Mixture, MorphingModel
@@ -37,6 +37,15 @@ class Fit(eqx.Module):
         edm: estimated vertical distance to the minimum, g H^-1 g / 2, infinite where H is not positive definite.
         valid: `edm` is below 1e-8 in float64 (1e-4 in float32) and the Hessian is positive definite.
         steps: Newton steps spent, restarts included.
+
+    Example:
+        >>> import jcevns as jc
+        >>> likelihood = jc.Likelihood(jc.experiment("xenonnt-2024-s2"))
+        >>> fit = jc.profile(likelihood, jc.StandardModel())
+        >>> bool(fit.valid), round(float(fit.chi2), 3)
+        (True, 3.86)
+        >>> [round(n, 2) for n in fit.expected.tolist()]  # events per bin at the minimum
+        [11.71, 13.73, 11.91]
     """
 
     chi2: Float[Array, ""]
@@ -165,7 +174,7 @@ def _profile_shapes(model: MorphingModel, signal: Array | Mixture) -> Fit:
     minimum = jax.lax.stop_gradient(fit_shapes(fixed_model, fixed_signal))
     x, cell, free = minimum.x, minimum.cell, minimum.free
     here = morphing.derivatives(model, signal, x, cell)
-    hessian = jnp.where(free[:, None] & free[None, :], here.hessian, jnp.diag(jnp.where(free, 0.0, 1.0)))
+    hessian = restricted(here.hessian, free)
     # As above, in the directions that are neither on a bound nor held at a kink.
     gradient = jnp.where(free, here.gradient, 0.0)
     step, edm = newton_step(gradient, jax.lax.stop_gradient(hessian), jnp.zeros((), x.dtype))
@@ -191,7 +200,6 @@ def fit_shapes(
             templates that kink have more than one.
     """
     goal, _ = tolerances(model.sigma.dtype)
-    is_log = jnp.concatenate([~model.is_linear, jnp.zeros(len(model.anchors), bool)])
 
     def search(starts: Array) -> Minimum:
         return minimise_bounded(
@@ -200,13 +208,12 @@ def fit_shapes(
             jnp.stack([morphing.nearest_cell(model, begin) for begin in starts]),
             (model.lower, model.upper),
             model.anchors,
-            is_log,
+            model.is_log,
             goal,
         )
 
     if start is not None:
-        nominal = jnp.concatenate([jnp.where(model.is_linear, 1.0, 0.0), jnp.zeros(len(model.anchors), start.dtype)])
-        return search(jnp.clip(jnp.stack([start, nominal]), model.lower, model.upper))
+        return search(jnp.clip(jnp.stack([start, model.nominal]), model.lower, model.upper))
     found = jax.vmap(lambda begin: search(begin[None]))(morphing.starts(model, signal))
     lowest = jnp.argmin(jnp.where(jnp.isfinite(found.edm), found.value, jnp.inf))
     return jax.tree.map(lambda column: column[lowest], found)
@@ -235,5 +242,15 @@ def profile(likelihood: Likelihood, theory: AnyTheory) -> Fit:
 
     Returns:
         Minimum, pulls, expected counts, EDM and validity. Use `jax.grad` or `jax.vmap` on it.
+
+    Example:
+        >>> import jax
+        >>> import jcevns as jc
+        >>> likelihood = jc.Likelihood(jc.experiment("xenonnt-2024-s2"))
+        >>> round(float(jc.profile(likelihood, jc.StandardModel()).chi2), 4)
+        3.8596
+        >>> slope = jax.grad(lambda sin2w: jc.profile(likelihood, jc.StandardModel(sin2w)).chi2)
+        >>> round(float(slope(0.25)), 4)
+        0.8943
     """
     return profile_signal(likelihood.model, joint.signal(likelihood, theory))

@@ -31,6 +31,7 @@ __all__ = [
     "grid_signals",
     "mediator_terms",
     "named_interaction",
+    "natural_coupling",
 ]
 
 _MASSES = 64  # masses folded at a time
@@ -46,6 +47,14 @@ class Grid:
         make: keyword arguments named as the axes to an interaction or a theory, traceable by JAX.
         axes: name to values, in the order of the result's dimensions.
         name: label of the theory.
+
+    Example:
+        >>> import jcevns as jc
+        >>> theories = jc.grid("scalar", mass=[1.0, 10.0], coupling=[1e-6, 1e-5, 1e-4])
+        >>> theories.shape, theories.units
+        ((2, 3), {'mass': 'MeV', 'coupling': ''})
+        >>> theories.factors  # a mediator: folded once per mass
+        True
     """
 
     make: Callable[..., Theory | AbstractInteraction]
@@ -88,8 +97,12 @@ def grid(theory: str | Callable[..., Theory | AbstractInteraction], **axes: Any)
     Raises:
         ValueError: no axis, an empty one, or values that are not finite and distinct.
 
-    >>> grid("scalar", mass=[1.0, 10.0], coupling=[1e-6, 1e-5, 1e-4]).shape
-    (2, 3)
+    Example:
+        >>> import jcevns as jc
+        >>> jc.grid("scalar", mass=[1.0, 10.0], coupling=[1e-6, 1e-5, 1e-4]).shape
+        (2, 3)
+        >>> jc.grid(jc.StandardModel, sin2w=[0.1, 0.2, 0.3]).name
+        'StandardModel'
     """
     if not axes:
         raise ValueError("a grid needs at least one axis, as in grid('scalar', mass=[1, 10], coupling=[1e-6, 1e-5])")
@@ -133,8 +146,23 @@ def coupling_terms(likelihood: Likelihood, theory: Theory | AbstractInteraction)
     Args:
         likelihood: the experiments.
         theory: a mediator, or a theory with one; its coupling does not matter.
+
+    Example:
+        >>> import jcevns as jc
+        >>> likelihood = jc.Likelihood(jc.experiment("xenonnt-2024-s2"))
+        >>> s0, s2, s4 = jc.coupling_terms(likelihood, jc.interaction("vector", mass=10.0))
+        >>> g = 2e-5
+        >>> round(float((s0 + g**2 * s2 + g**4 * s4).sum()), 2)  # events
+        2.04
     """
     return jnp.stack([joint.signal(likelihood, term) for term in _split(theory)])
+
+
+def natural_coupling(terms: Float[np.ndarray, "3 anchor_bin *point"]) -> Float[np.ndarray, "*point"]:
+    """Coupling at which the new signal, or its interference, equals that of the Standard Model."""
+    standard, interference, new = np.abs(terms.sum(axis=1))
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.minimum((standard / new) ** 0.25, (standard / interference) ** 0.5))
 
 
 def _split(theory: Theory | AbstractInteraction) -> list[Theory]:
@@ -283,6 +311,13 @@ def grid_signals(likelihood: Likelihood, theories: Grid, rows: slice = slice(Non
         likelihood: the experiments.
         theories: the grid.
         rows: part of the first axis.
+
+    Example:
+        >>> import jcevns as jc
+        >>> likelihood = jc.Likelihood(jc.experiment("xenonnt-2024-s2"))
+        >>> signals = jc.grid_signals(likelihood, jc.grid("scalar", mass=[10.0], coupling=[0.0, 1e-5, 2e-5]))
+        >>> [round(n, 1) for n in signals.sum(axis=0).tolist()]  # events at each coupling
+        [11.1, 37.8, 437.2]
     """
     if theories.factors:
         return expand(grid_mixtures(likelihood, theories, rows))

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jcevns.inference.grid import coupling_terms
+from jcevns.inference.grid import coupling_terms, natural_coupling
 from jcevns.inference.parameters import Parameter, find_parameter
 from jcevns.likelihood import joint, morphing
 from jcevns.likelihood.joint import Likelihood, as_morphing
@@ -33,6 +33,12 @@ class Hypothesis:
         scale: size of the parameter that a fit works in units of.
         lower: physical lower bound.
         grid: values on which a parameter that is not a strength is searched.
+
+    Example:
+        >>> import jcevns as jc
+        >>> flux = jc.hypothesis(jc.Likelihood(jc.experiment("xenonnt-2024-s2"), flux_pull=False), "flux")
+        >>> flux.is_strength, flux.unit, len(flux.nuisances)
+        (True, 'cm^-2 s^-1', 4)
     """
 
     name: str
@@ -74,6 +80,12 @@ def hypothesis(likelihood: Likelihood, parameter: str | Parameter) -> Hypothesis
 
     Raises:
         ValueError: unknown parameter, or a signal that is not such a polynomial.
+
+    Example:
+        >>> import jcevns as jc
+        >>> flux = jc.hypothesis(jc.Likelihood(jc.experiment("xenonnt-2024-s2"), flux_pull=False), "flux")
+        >>> [round(n, 2) for n in flux.signal(5.46e6).tolist()]  # events per bin at this flux
+        [3.22, 5.15, 2.76]
     """
     quantity = find_parameter(parameter) if isinstance(parameter, str) else parameter
     scale = quantity.scale / 4
@@ -113,12 +125,19 @@ def coupling_hypothesis(
 
     Raises:
         ValueError: unknown interaction, or a mass that is not one.
+
+    Example:
+        >>> import jcevns as jc
+        >>> likelihood = jc.Likelihood(jc.experiment("xenonnt-2024-s2"))
+        >>> coupling = jc.coupling_hypothesis(likelihood, "scalar", mass=10.0)
+        >>> coupling.name, coupling.powers
+        ('coupling of scalar', (0, 2, 4))
+        >>> f"{coupling.scale:.2e}"  # where the new signal equals that of the Standard Model
+        '8.04e-06'
     """
     mediator = interaction(theory, mass, 0.0) if isinstance(theory, str) else theory
     terms = np.asarray(coupling_terms(likelihood, mediator))
-    total = np.abs(terms.sum(axis=1))
-    with np.errstate(divide="ignore"):
-        scale = float(np.minimum((total[0] / total[2]) ** 0.25, (total[0] / total[1]) ** 0.5))
+    scale = float(natural_coupling(terms))
     label = theory if isinstance(theory, str) else type(theory).__name__
     return Hypothesis(
         f"coupling of {label}",

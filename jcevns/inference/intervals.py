@@ -45,6 +45,13 @@ class Interval:
         lower: lower end; None if open, that is if the physical bound is reached below the threshold.
         upper: upper end; None if none was found.
         disjoint: all accepted segments, more than one if the profile has several dips.
+
+    Example:
+        >>> import jcevns as jc
+        >>> likelihood = jc.Likelihood(jc.experiment("xenonnt-2024-s2"))
+        >>> sin2w = jc.interval(likelihood, "sin2w", cl=0.90)
+        >>> round(sin2w.threshold, 4), round(sin2w.lower, 3), round(sin2w.upper, 3)
+        (2.7055, 0.054, 0.396)
     """
 
     cl: float
@@ -73,6 +80,16 @@ class Estimate:
         flux_pull: whether the flux nuisance was on.
         data_status: status, notes and tables of each experiment.
         note: what the user must know.
+
+    Example:
+        >>> import jcevns as jc
+        >>> flux = jc.measure("flux", "xenonnt-2024-s2")
+        >>> f"{flux.best_fit:.3e} {flux.unit}"
+        '5.696e+06 cm^-2 s^-1'
+        >>> round(flux.significance, 2), flux.valid
+        (2.15, True)
+        >>> round(flux.interval_90.upper / 1e6, 2)  # 1e6 cm^-2 s^-1
+        11.14
     """
 
     parameter: str
@@ -125,6 +142,14 @@ def profile_curve(
 
     Returns:
         chi2 and its slope, shape (point,), NaN where the fit is not valid, and the fits themselves.
+
+    Example:
+        >>> import jcevns as jc
+        >>> likelihood = jc.Likelihood(jc.experiment("xenonnt-2024-s2"), flux_pull=False)
+        >>> flux = jc.Parameter("flux", "cm^-2 s^-1", lambda value: jc.Theory(b8_flux=value), lower=0.0, scale=2e7)
+        >>> chi2, slope, fits = jc.profile_curve(likelihood, flux, [0.0, 5.46e6, 1e7])
+        >>> [round(x, 2) for x in chi2.tolist()]
+        [8.47, 3.86, 5.61]
     """
     values = np.atleast_1d(np.asarray(values, float))
     padded = np.resize(values, (-(-values.size // _BATCH), _BATCH))
@@ -236,6 +261,12 @@ def estimate(likelihood: Likelihood, parameter: str | Parameter) -> Estimate:
     Raises:
         RuntimeError: in single precision: roots of a profile need more digits.
         ValueError: unknown parameter.
+
+    Example:
+        >>> import jcevns as jc
+        >>> likelihood = jc.Likelihood(jc.experiment("xenonnt-2024-s2"))
+        >>> print(jc.estimate(likelihood, "sin2w"))
+        sin2w = 0.246 +0.092 -0.104 (68%, xenonnt-2024-s2)
     """
     require_x64("a confidence interval")
     if isinstance(parameter, str):
@@ -243,12 +274,13 @@ def estimate(likelihood: Likelihood, parameter: str | Parameter) -> Estimate:
     quantity = parameter
 
     best, intervals, ends_at = _locate(likelihood, quantity, _LEVELS)
-    at_best, _, lowest = profile_curve(likelihood, quantity, best if quantity.null is None else [best, quantity.null])
-    chi2_min = float(at_best[0])
-    _, _, ends = profile_curve(likelihood, quantity, [best, *ends_at])
-    impossible = np.isposinf(lowest.chi2)
-    at_null = np.inf if impossible[-1] else at_best[-1]
-    significance = None if quantity.null is None else float(np.sqrt(max(at_null - chi2_min, 0.0)))
+    # Best fit, ends of the intervals, and the null hypothesis if there is one.
+    nulls = [] if quantity.null is None else [quantity.null]
+    chi2, _, fits = profile_curve(likelihood, quantity, [best, *ends_at, *nulls])
+    chi2_min = float(chi2[0])
+    impossible = np.isposinf(fits.chi2)  # events seen where none is expected
+    at_null = np.inf if impossible[-1] else chi2[-1]
+    significance = float(np.sqrt(max(at_null - chi2_min, 0.0))) if nulls else None
     sigma = np.asarray(likelihood.model.sigma)
     return Estimate(
         parameter=quantity.name,
@@ -259,9 +291,9 @@ def estimate(likelihood: Likelihood, parameter: str | Parameter) -> Estimate:
         interval_90=intervals[1],
         chi2_min=chi2_min,
         significance=significance,
-        valid=bool(np.all(ends.valid) and np.all(lowest.valid | impossible)),
-        edm=float(max(np.max(ends.edm), np.max(lowest.edm[~impossible]))),
-        pulls=dict(zip(likelihood.nuisances, map(float, lowest.pulls[:, 0] / sigma), strict=True)),
+        valid=bool(np.all(fits.valid | impossible)),
+        edm=float(np.max(fits.edm[~impossible])),
+        pulls=dict(zip(likelihood.nuisances, map(float, fits.pulls[:, 0] / sigma), strict=True)),
         flux_pull=FLUX_PULL in likelihood.nuisances,
         data_status=dict(likelihood.data_status()),
         note=quantity.note,
@@ -279,6 +311,13 @@ def interval(likelihood: Likelihood, parameter: str | Parameter, cl: float = 0.9
     Raises:
         RuntimeError: in single precision.
         ValueError: unknown parameter, or a confidence level outside (0, 1).
+
+    Example:
+        >>> import jcevns as jc
+        >>> likelihood = jc.Likelihood(jc.experiment("xenonnt-2024-s2"))
+        >>> sin2w = jc.interval(likelihood, "sin2w", cl=0.68)
+        >>> round(sin2w.lower, 3), round(sin2w.upper, 3)
+        (0.142, 0.338)
     """
     require_x64("a confidence interval")
     quantity = find_parameter(parameter) if isinstance(parameter, str) else parameter
@@ -296,6 +335,11 @@ def measure(
         parameter: `flux`, `sin2w` or a `Parameter` of your own.
         experiments: experiments or their names.
         flux_pull: keep the 12% nuisance on the 8B flux; None for the parameter's default (off for the flux).
+
+    Example:
+        >>> import jcevns as jc
+        >>> print(jc.measure("flux", "xenonnt-2024-s2"))
+        flux = 5.696 +3.188 -2.835 1e6 cm^-2 s^-1 (68%, xenonnt-2024-s2)
     """
     quantity = find_parameter(parameter) if isinstance(parameter, str) else parameter
     chosen = [experiments] if isinstance(experiments, Experiment | str) else list(experiments)

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from jcevns.inference.fit import fit_shapes, tolerances
+from jcevns.inference.newton_step import restricted
 from jcevns.inference.posterior import check_names, signal_function
 from jcevns.inference.priors import Prior, default_prior
 from jcevns.likelihood.joint import FLUX_PULL, Likelihood, as_morphing
@@ -28,6 +29,16 @@ class GridPosterior:
         axes: parameter to its values.
         density: posterior density in the parameters themselves.
         valid: where the fit of the nuisances is.
+
+    Example:
+        >>> import numpy as np
+        >>> import jcevns as jc
+        >>> likelihood = jc.Likelihood(jc.experiment("xenonnt-2024-s2"))
+        >>> posterior = jc.laplace_grid(likelihood, {"sin2w": np.linspace(-0.1, 1.2, 66)})
+        >>> posterior.marginal("sin2w").shape, bool(posterior.valid.all())
+        ((66,), True)
+        >>> round(posterior.quantile("sin2w", 0.5), 3)
+        0.228
     """
 
     axes: dict[str, np.ndarray]
@@ -53,14 +64,10 @@ class GridPosterior:
 def _log_integral(model: MorphingModel, signal: Array) -> tuple[Array, Array]:
     """Log of the likelihood times the nuisances' densities, integrated over the factors by Laplace's method."""
     found = fit_shapes(model, signal)
-    shapes = len(model.anchors)
-    is_log = jnp.concatenate([~model.is_linear, jnp.zeros(shapes, bool)])
-    inside = found.free
     # Curvature in the factors: at the minimum that in the logarithm divided by the factors.
-    scale = jnp.where(is_log, jnp.exp(-found.x), 1.0)
+    scale = jnp.where(model.is_log, jnp.exp(-found.x), 1.0)
     hessian = found.hessian * scale[:, None] * scale[None, :] / 2
-    hessian = jnp.where(inside[:, None] & inside[None, :], hessian, jnp.diag(jnp.where(inside, 0.0, 1.0)))
-    _, log_determinant = jnp.linalg.slogdet(hessian)
+    _, log_determinant = jnp.linalg.slogdet(restricted(hessian, found.free))
     _, limit = tolerances(found.x.dtype)
     return -found.value / 2 - log_determinant / 2, found.edm < limit
 
@@ -87,6 +94,14 @@ def laplace_grid(
         priors: as in `sample`.
         interaction: name of the mediator, for a coupling.
         mass: of the mediator in MeV, if it is not an axis.
+
+    Example:
+        >>> import numpy as np
+        >>> import jcevns as jc
+        >>> likelihood = jc.Likelihood(jc.experiment("xenonnt-2024-s2"), flux_pull=False)
+        >>> posterior = jc.laplace_grid(likelihood, {"flux": np.linspace(0.0, 4e7, 81)})
+        >>> round(posterior.quantile("flux", 0.5) / 1e6, 2)  # 1e6 cm^-2 s^-1
+        6.11
     """
     require_x64("a posterior")
     names = list(axes)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from jcevns.constants import chi2_threshold
 from jcevns.inference.batch import prepare, profile_signals
-from jcevns.inference.grid import Grid, coupling_is_axis, grid, mediator_terms
+from jcevns.inference.grid import Grid, coupling_is_axis, grid, mediator_terms, natural_coupling
 from jcevns.inference.roots import find_roots
 from jcevns.likelihood import joint
 from jcevns.likelihood.joint import Likelihood
@@ -41,6 +41,13 @@ class Limit:
         chi2_min: the minimum it is counted from.
         best_fit: coupling of the lowest chi2 at this mass.
         valid: every fit that an interval end or the minimum rests on is valid.
+
+    Example:
+        >>> import jcevns as jc
+        >>> likelihood = jc.Likelihood(jc.experiment("xenonnt-2024-s2"))
+        >>> (limit,) = jc.limits(likelihood, "vector", masses=[10.0])
+        >>> [f"{end:.2e}" for end in limit.excluded[0]]  # an island; excluded[1] is open above
+        ['1.09e-05', '3.13e-05']
     """
 
     mass: float
@@ -82,9 +89,7 @@ class _Curves:
         if self.terms is None:
             scale, below, above, per_decade = self._departure(), 1.0, 4.0, _GENERIC_PER_DECADE
         else:
-            total = np.abs(self.terms.sum(axis=2)).T
-            with np.errstate(divide="ignore"):
-                scale = np.minimum((total[0] / total[2]) ** 0.25, (total[0] / total[1]) ** 0.5)
+            scale = natural_coupling(np.moveaxis(self.terms, 0, 2))
             below, above, per_decade = _BELOW, _ABOVE, _PER_DECADE
         decades = np.linspace(-below, above, int(per_decade * (below + above)) + 1)
         return np.concatenate([np.zeros((scale.size, 1)), scale[:, None] * 10**decades], axis=1)
@@ -169,6 +174,13 @@ def limits(
     Raises:
         RuntimeError: in single precision.
         ValueError: unknown interaction, bad masses, bad confidence level.
+
+    Example:
+        >>> import jcevns as jc
+        >>> likelihood = jc.Likelihood(jc.experiment("xenonnt-2024-s2"))
+        >>> (limit,) = jc.limits(likelihood, "scalar", masses=[10.0])
+        >>> f"g > {limit.excluded[0][0]:.2e} excluded at 90%"
+        'g > 8.27e-06 excluded at 90%'
     """
     require_x64("an exclusion limit")
     if minimum not in ("each", "all"):

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-__all__ = ["newton_step"]
+__all__ = ["newton_step", "restricted"]
 
 _UNROLL_UP_TO = 16
 
@@ -36,6 +36,11 @@ def _solve(matrix: Array, vector: Array) -> tuple[Array, Array]:
         rest = sum(lower[k][i] * solution[k] for k in range(i + 1, n))
         solution[i] = (white[i] - rest) * inverse[i]
     return jnp.stack(solution), jnp.sum(jnp.stack(white) ** 2)
+
+
+def restricted(hessian: Array, free: Array) -> Array:
+    """Hessian in the free directions, with ones on the diagonal of the others."""
+    return jnp.where(free[:, None] & free[None, :], hessian, jnp.diag(jnp.where(free, 0.0, 1.0)))
 
 
 def newton_step(gradient: Array, hessian: Array, damping: Array) -> tuple[Array, Array]:

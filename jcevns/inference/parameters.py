@@ -29,6 +29,14 @@ class Parameter:
         flux_pull: whether the 12% pull on the 8B flux is on by default.
         null: value without signal, for the significance; None if there is none.
         note: what the user must know, printed with the result.
+
+    Example:
+        >>> import jcevns as jc
+        >>> def theory(value):
+        ...     return jc.Theory(b8_flux=5.46e6 * value)
+        >>> ratio = jc.Parameter("flux/SSM", "", theory, lower=0.0, scale=4.0, flux_pull=False, null=0.0)
+        >>> round(jc.measure(ratio, "xenonnt-2024-s2").best_fit, 3)
+        1.043
     """
 
     name: str
@@ -95,6 +103,14 @@ def signal_strength(likelihood: Likelihood, spectrum: TabulatedSpectrum) -> Para
 
     Raises:
         ValueError: no event of this spectrum would be seen.
+
+    Example:
+        >>> import jcevns as jc
+        >>> likelihood = jc.Likelihood(jc.b8_as_background(jc.experiment("xenonnt-2024-s2")))
+        >>> spectrum = jc.TabulatedSpectrum([0.5, 1.0, 3.0], [40.0, 20.0, 0.0])  # keV, events/(tonne year keV)
+        >>> strength = jc.signal_strength(likelihood, spectrum)
+        >>> round(jc.interval(likelihood, strength).upper, 3)  # 90% upper limit
+        2.253
     """
 
     def theory(value: Array) -> TabulatedSpectrum:

@@ -1,8 +1,9 @@
 """Bayesian posteriors of flux, sin^2(theta_W), mediator mass and coupling, by NUTS around the same likelihood.
 
 Nuisances are the factors themselves, truncated normals within their bounds (a normal in the pulls, cut where the
-yield would be negative), and the positions of the shapes. NumPyro samples every bounded quantity in a transformed,
-unbounded coordinate: no trajectory runs into an edge.
+yield would be negative), and the positions of the shapes. The sampler moves in standard normal scores: every prior,
+uniform or truncated, is the image of a normal under its quantile function. No trajectory runs into an edge, and the
+prior is a unit sphere whatever the units.
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jcevns.constants import SIN2_THETA_W
-from jcevns.inference.priors import Prior, default_prior
+from jcevns.inference.priors import Prior, default_prior, truncated_normal
 from jcevns.likelihood import joint, morphing, poisson
 from jcevns.likelihood.joint import FLUX_PULL, Likelihood, as_morphing
 from jcevns.likelihood.merging import merge
@@ -80,6 +81,13 @@ class Posterior:
         experiments: names.
         settings: chains, samples, seed and the like.
         data: samples of everything, posterior predictive counts and data, for ArviZ.
+
+    Example:
+        >>> import jcevns as jc
+        >>> likelihood = jc.Likelihood(jc.experiment("xenonnt-2024-s2"))
+        >>> posterior = jc.sample(likelihood, "sin2w", chains=2, samples=200, warmup=200)
+        >>> posterior.samples("sin2w").shape, posterior.parameters["sin2w"].prior
+        ((400,), 'uniform:-0.108277:1.23857')
     """
 
     parameters: dict[str, Sampled]
@@ -168,19 +176,14 @@ def check_names(names: Sequence[str], name: str | None, mass: float | None) -> N
 def _model(
     likelihood: Likelihood, signal: Callable[[Mapping[str, Any]], Array], priors: Mapping[str, Prior]
 ) -> Callable[[], None]:
-    """The NumPyro model: priors, nuisances, Poisson counts on the bins that hold events."""
+    """The NumPyro model: standard normal scores of all priors, and Poisson counts on the bins that hold events."""
     import numpyro
     from numpyro import distributions as dist
 
     full = as_morphing(likelihood)
-    shapes = len(full.anchors)
-    count = full.sigma.size - shapes
-    sigma, lower, upper = (np.asarray(x) for x in (full.sigma, full.lower, full.upper))
-    is_log = np.concatenate([np.asarray(~full.is_linear), np.zeros(shapes, bool)])
-    low, high = (np.where(is_log, np.exp(limit), limit) for limit in (lower, upper))
-    mean = np.where(np.arange(sigma.size) < count, 1.0, 0.0) + np.asarray(full.centre)
-    # Two vectors, not a site for each: the sampler's time goes by the number of operations, not by their size.
-    groups = [(name, rows) for name, rows in zip(_GROUPS, _bounded(high), strict=True) if rows.size]
+    low, high = (jnp.where(full.is_log, jnp.exp(limit), limit) for limit in (full.lower, full.upper))
+    mean = full.unit + full.centre
+    edges = (low - mean) / full.sigma, (high - mean) / full.sigma
     if isinstance(likelihood.model, TemplateModel):
         plain = likelihood.model
         observed = plain.observed
@@ -191,42 +194,31 @@ def _model(
     else:
         merged = merge(full)
         observed = merged.model.observed
-        spread = np.zeros((merged.full, observed.size))
-        spread[np.arange(merged.full), merged.place] = 1.0
-        grid = (*full.grid, merged.full)
+        grid = (*full.grid, merged.place.size)
 
         def expected(counts: Array, factors: Array) -> Array:
-            x = jnp.where(is_log, jnp.log(jnp.where(is_log, factors, 1.0)), factors)
-            return morphing.expected_counts(merged.model, (counts.reshape(grid) @ spread).ravel(), x)
+            x = jnp.where(full.is_log, jnp.log(jnp.where(full.is_log, factors, 1.0)), factors)
+            return morphing.expected_counts(merged.model, (counts.reshape(grid) @ merged.sums).ravel(), x)
+
+    @jax.jit  # NumPyro looks at a model several times outside a compiled function
+    def forward(scores: Array) -> tuple[dict[str, Array], Array]:
+        values = {name: prior.from_normal(scores[i]) for i, (name, prior) in enumerate(priors.items())}
+        factors = mean + full.sigma * truncated_normal(scores[len(priors) :], *edges)
+        return {**values, _NUISANCES: factors}, expected(signal(values), factors)
 
     def run() -> None:
-        values = {name: numpyro.sample(name, prior.distribution()) for name, prior in priors.items()}
-        factors = jnp.zeros(sigma.size)
-        for name, rows in groups:
-            top = high[rows] if np.all(np.isfinite(high[rows])) else None
-            prior = dist.TruncatedNormal(mean[rows], sigma[rows], low=low[rows], high=top).to_event(1)
-            factors = factors.at[rows].set(numpyro.sample(name, prior))
-        numpyro.sample("counts", dist.Poisson(expected(signal(values), factors)).to_event(1), obs=observed)
+        # One vector, not a site for each: the sampler's time goes by the number of operations, not by their size.
+        size = len(priors) + full.sigma.size
+        scores = numpyro.sample("scores", dist.Normal(0.0, 1.0).expand([size]).to_event(1))
+        values, counts = forward(scores)
+        for name, value in values.items():
+            numpyro.deterministic(name, value)
+        numpyro.sample("counts", dist.Poisson(counts).to_event(1), obs=observed)
 
     return run
 
 
-_GROUPS = ("nuisances bounded below", "nuisances bounded on both sides")
-
-
-def _bounded(high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Nuisances by whether they have an upper limit."""
-    return np.flatnonzero(~np.isfinite(high)), np.flatnonzero(np.isfinite(high))
-
-
-def _named(likelihood: Likelihood, draws: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Draws with the nuisances under their own names."""
-    model = as_morphing(likelihood)
-    named = {k: v for k, v in draws.items() if k not in _GROUPS}
-    for group, rows in zip(_GROUPS, _bounded(np.asarray(model.upper)), strict=True):
-        for column, row in enumerate(rows):
-            named[likelihood.nuisances[row]] = draws[group][..., column]
-    return named
+_NUISANCES = "nuisances"
 
 
 def sample(
@@ -264,6 +256,13 @@ def sample(
         ImportError: numpyro or arviz is missing.
         ValueError: unknown parameters, a prior without its parameter, the flux sampled with its pull on.
         RuntimeError: in single precision.
+
+    Example:
+        >>> import jcevns as jc
+        >>> likelihood = jc.Likelihood(jc.experiment("xenonnt-2024-s2"), flux_pull=False)
+        >>> posterior = jc.sample(likelihood, "flux", chains=2, samples=200, warmup=200)
+        >>> 5e6 < posterior.parameters["flux"].mean < 8e6  # cm^-2 s^-1
+        True
     """
     numpyro, arviz = _require()
     require_x64("a posterior")
@@ -281,7 +280,7 @@ def sample(
         _model(likelihood, signal, chosen),
         dense_mass=True,
         target_accept_prob=target_accept,
-        init_strategy=numpyro.infer.init_to_median(num_samples=50),
+        init_strategy=numpyro.infer.init_to_uniform(radius=1.0),
     )
     method = "vectorized" if jax.local_device_count() < chains else "parallel"
     mcmc = numpyro.infer.MCMC(
@@ -289,7 +288,9 @@ def sample(
     )
     with jax.numpy_dtype_promotion("standard"):  # NumPyro adds integers to floats
         mcmc.run(jax.random.key(seed), extra_fields=("diverging",))
-    draws = _named(likelihood, {k: np.asarray(v) for k, v in mcmc.get_samples(group_by_chain=True).items()})
+    drawn = {k: np.asarray(v) for k, v in mcmc.get_samples(group_by_chain=True).items()}
+    draws = {name: drawn[name] for name in names}
+    draws |= {name: drawn[_NUISANCES][..., i] for i, name in enumerate(likelihood.nuisances)}
     diverging = np.asarray(mcmc.get_extra_fields(group_by_chain=True)["diverging"])
     seconds = time.perf_counter() - started
     predictive, observed = _predictive(likelihood, signal, draws, seed)
@@ -369,14 +370,13 @@ def _predictive(
     flat = {k: v.reshape(-1) for k, v in draws.items()}
     total = next(iter(flat.values())).size
     chosen = np.linspace(0, total - 1, min(most, total)).astype(int)
-    pulls = np.stack([flat[n][chosen] for n in likelihood.nuisances], axis=1) if likelihood.nuisances else None
-    count = model.sigma.size - len(model.anchors)
+    factors = np.zeros((chosen.size, 0))
+    if likelihood.nuisances:
+        factors = np.stack([flat[n][chosen] for n in likelihood.nuisances], axis=1)
     values = {k: jnp.asarray(flat[k][chosen]) for k in PARAMETERS if k in flat}
 
-    def expected(point: Mapping[str, Array], pull: Array) -> Array:
-        unit = jnp.where(jnp.arange(pull.size) < count, 1.0, 0.0)
-        return jnp.sum(morphing.component_counts(model, signal(point), pull - unit), axis=0)
+    def expected(point: Mapping[str, Array], factors: Array) -> Array:
+        return jnp.sum(morphing.component_counts(model, signal(point), factors - model.unit), axis=0)
 
-    nuisances = jnp.asarray(np.zeros((chosen.size, 0)) if pulls is None else pulls)
-    means = np.asarray(jax.lax.map(lambda a: expected(*a), (values, nuisances)))
+    means = np.asarray(jax.lax.map(lambda a: expected(*a), (values, jnp.asarray(factors))))
     return np.random.default_rng(seed).poisson(means)[None], np.asarray(model.observed)

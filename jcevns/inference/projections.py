@@ -7,20 +7,20 @@ from pathlib import Path
 import equinox as eqx
 import numpy as np
 from jaxtyping import Float
+from scipy.special import ndtr
 
 from jcevns.constants import chi2_threshold
 from jcevns.detectors.response import Response
 from jcevns.experiments.experiment import Experiment
 from jcevns.inference.hypothesis import Hypothesis
 from jcevns.inference.toy_runs import throw
-from jcevns.inference.toys import CHUNK, fit_curves, fit_observed
+from jcevns.inference.toys import CHUNK, fit_curves, observed_curve
 
-__all__ = ["BANDS", "Projection", "asimov", "expected_error", "expected_limit", "expected_significance", "scaled"]
+__all__ = ["Projection", "asimov", "expected_error", "expected_limit", "expected_significance", "scaled"]
 
-BANDS = (-2, -1, 0, 1, 2)
-"""Quantiles of an expected result, in sigma of a normal distribution."""
-
-_QUANTILES = (0.022750, 0.158655, 0.5, 0.841345, 0.977250)
+_WIDEST = 1e6  # times the scale: where the search for an upper end stops
+_SECTIONS = 4  # each a hundred times narrower
+_QUANTILES = ndtr(np.arange(-2.0, 3.0))  # of an expected result, in sigma of a normal distribution
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +57,12 @@ def scaled(experiment: Experiment, exposure: float, background: float = 1.0, sig
 
     Raises:
         ValueError: a factor or the exposure is not positive, or the experiment does not know its own.
+
+    Example:
+        >>> import jcevns as jc
+        >>> future = jc.scaled(jc.experiment("xenonnt-2024-s2"), exposure=100.0)
+        >>> round(float(jc.signal_counts(future, jc.StandardModel()).sum()), 1)  # events in 100 tonne-year
+        316.4
     """
     if not (np.isfinite(exposure) and exposure > 0 and background >= 0 and sigma > 0):
         raise ValueError(f"exposure {exposure!r} t y, background {background!r} and sigma {sigma!r} must be positive")
@@ -78,7 +84,15 @@ def scaled(experiment: Experiment, exposure: float, background: float = 1.0, sig
 
 
 def asimov(hypothesis: Hypothesis, value: float) -> Hypothesis:
-    """The hypothesis with data equal to their expectation at a value and nominal nuisances."""
+    """The hypothesis with data equal to their expectation at a value and nominal nuisances.
+
+    Example:
+        >>> import jcevns as jc
+        >>> flux = jc.hypothesis(jc.Likelihood(jc.experiment("xenonnt-2024-s2"), flux_pull=False), "flux")
+        >>> data = jc.asimov(flux, 5.46e6)
+        >>> [round(n, 2) for n in data.model.observed.tolist()]  # events per bin
+        [11.71, 13.74, 12.07]
+    """
     expected = hypothesis.expected(value, np.zeros(hypothesis.model.sigma.size))
     return dataclasses.replace(hypothesis, model=eqx.tree_at(lambda m: m.observed, hypothesis.model, expected))
 
@@ -98,15 +112,22 @@ def expected_significance(
         toys: number of toys for the bands.
         seed: of the toys.
         store: folder to resume from.
+
+    Example:
+        >>> import jcevns as jc
+        >>> flux = jc.hypothesis(jc.Likelihood(jc.experiment("xenonnt-2024-s2"), flux_pull=False), "flux")
+        >>> found = jc.expected_significance(flux, 5.46e6, toys=50)
+        >>> round(found.asimov, 2)  # sigma
+        2.04
     """
     if not hypothesis.is_strength:
         raise ValueError(f"{hypothesis.name!r} has no value without signal: a significance needs a strength")
-    data, _ = fit_observed(asimov(hypothesis, value), 0.0)
+    data = observed_curve(asimov(hypothesis, value), np.array([0.0, value]))
     thrown = throw(hypothesis, value, toys, seed, None, store)
     null = fit_curves(hypothesis, [0.0], value, toys, seed)[0]
     kept = thrown.valid & np.isfinite(null)
     q0 = np.maximum(null - thrown.chi2, 0.0)[kept]
-    asimov_z = float(np.sqrt(data.q[0]))
+    asimov_z = float(np.sqrt(max(data[0] - data[1], 0.0)))
     return Projection(
         f"significance of {hypothesis.name}", "sigma", value, asimov_z, _bands(np.sqrt(q0)), int(kept.sum())
     )
@@ -123,6 +144,13 @@ def expected_error(
         toys: number of toys for the bands.
         seed: of the toys.
         store: folder to resume from.
+
+    Example:
+        >>> import jcevns as jc
+        >>> flux = jc.hypothesis(jc.Likelihood(jc.experiment("xenonnt-2024-s2"), flux_pull=False), "flux")
+        >>> found = jc.expected_error(flux, 5.46e6, toys=50)
+        >>> f"{found.asimov:.2e} {found.unit}"
+        '3.02e+06 cm^-2 s^-1'
     """
     thrown = throw(hypothesis, value, toys, seed, None, store)
     ends = _crossings(asimov(hypothesis, value), value, 1.0)
@@ -137,26 +165,22 @@ def expected_error(
     )
 
 
-def _crossings(hypothesis: Hypothesis, best: float, threshold: float) -> tuple[float, float]:
-    """Ends of the interval of Asimov data, by bisection on the profile."""
-    least = float(fit_observed(hypothesis, best)[0].chi2[0])
-    ends = []
-    for side in (-1.0, 1.0):
-        inner, outer = best, (hypothesis.lower if side < 0 else best + hypothesis.scale)
-        while side > 0 and _rise(hypothesis, outer, least) < threshold:
-            outer = best + 2 * (outer - best)
-        if _rise(hypothesis, outer, least) < threshold:
-            ends.append(outer)
-            continue
-        for _ in range(40):
-            middle = (inner + outer) / 2
-            inner, outer = (middle, outer) if _rise(hypothesis, middle, least) < threshold else (inner, middle)
-        ends.append((inner + outer) / 2)
-    return ends[0], ends[1]
+def _crossings(data: Hypothesis, best: float, threshold: float) -> tuple[float, float]:
+    """Ends of the interval of Asimov data, whose best fit is their truth; the physical bound where it is inside.
 
-
-def _rise(hypothesis: Hypothesis, value: float, least: float) -> float:
-    return float(fit_observed(hypothesis, value)[0].chi2_truth[0]) - least
+    Every call fits as many values as toys at a time: half of them cut the bracket of each end.
+    """
+    low = np.linspace(data.lower, best, CHUNK // 2)
+    high = best + data.scale * np.concatenate([[0.0], np.geomspace(1e-3, _WIDEST, CHUNK // 2 - 1)])
+    least = observed_curve(data, np.array([best]))[0]
+    for _ in range(_SECTIONS):
+        below, above = np.split(observed_curve(data, np.concatenate([low, high])) - least < threshold, 2)
+        if above[-1]:
+            raise RuntimeError(f"chi2 does not rise above {data.name} = {best:.4g}: no sensitivity to project")
+        first, last = int(np.argmax(below)), int(np.argmin(above))
+        low = np.linspace(low[max(first - 1, 0)], low[first], low.size)
+        high = np.linspace(high[last - 1], high[last], high.size)
+    return float(low[-1]), float(high[-1])
 
 
 def expected_limit(
@@ -178,13 +202,20 @@ def expected_limit(
         seed: of the toys.
         chunk: toys fitted at a time.
         progress: called with the number of toys done.
+
+    Example:
+        >>> import jcevns as jc
+        >>> likelihood = jc.Likelihood(jc.experiment("xenonnt-2024-s2"))
+        >>> found = jc.expected_limit(jc.coupling_hypothesis(likelihood, "scalar", mass=10.0), toys=50)
+        >>> f"coupling < {found.asimov:.2e} at 90%"
+        'coupling < 8.16e-06 at 90%'
     """
     threshold = chi2_threshold(cl)
     chi2 = fit_curves(hypothesis, hypothesis.grid, 0.0, toys, seed, chunk)
     limits = _limit(hypothesis.grid, chi2, threshold)
     progress(toys)
     data = asimov(hypothesis, 0.0)
-    alone = np.array([[fit_observed(data, float(v))[0].chi2_truth[0]] for v in hypothesis.grid])
+    alone = observed_curve(data, hypothesis.grid)[:, None]
     kept = np.isfinite(limits)
     label = f"upper limit ({cl:.0%} CL) on {hypothesis.name}"
     return Projection(

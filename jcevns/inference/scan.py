@@ -103,6 +103,15 @@ def scan(
         ValueError: a store of another scan or a damaged one, a bad shard.
         ImportError: xarray or zarr is missing.
         RuntimeError: in single precision.
+
+    Example:
+        >>> import numpy as np
+        >>> import jcevns as jc
+        >>> likelihood = jc.Likelihood(jc.experiment("xenonnt-2024-s2"))
+        >>> theories = jc.grid("scalar", mass=[1.0, 10.0], coupling=np.geomspace(1e-6, 1e-4, 5))
+        >>> result = jc.scan(likelihood, theories, progress=False)
+        >>> [round(x, 1) for x in result.chi2.sel(mass=10.0).values.tolist()]
+        [3.9, 3.9, 13.4, 72.7, 73.3]
     """
     require_x64("a scan")
     xarray = _require_xarray()
@@ -176,6 +185,17 @@ def open_scan(store: str | Path) -> "xarray.Dataset":
 
     Raises:
         ValueError: the folder is not a scan.
+
+    Example:
+        >>> import tempfile
+        >>> import jcevns as jc
+        >>> likelihood = jc.Likelihood(jc.experiment("xenonnt-2024-s2"))
+        >>> theories = jc.grid("scalar", mass=[1.0, 10.0], coupling=[0.0, 1e-5])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = jc.scan(likelihood, theories, store=f"{folder}/scalar.zarr", progress=False)
+        ...     result = jc.open_scan(f"{folder}/scalar.zarr")
+        >>> bool(result.valid.all()), dict(result.sizes)
+        (True, {'mass': 2, 'coupling': 2, 'nuisance': 5})
     """
     from jcevns.inference.store import StoreError, require_zarr, verify
 
@@ -207,6 +227,15 @@ class Contours:
         threshold: Delta chi2 from the minimum over the whole scan.
         lines: each of shape (point, 2), values of the second and of the first axis.
         chi2_min: minimum over the scan.
+
+    Example:
+        >>> import numpy as np
+        >>> import jcevns as jc
+        >>> likelihood = jc.Likelihood(jc.experiment("xenonnt-2024-s2"))
+        >>> theories = jc.grid("scalar", mass=np.geomspace(1.0, 100.0, 9), coupling=np.geomspace(1e-6, 1e-3, 31))
+        >>> region = jc.contours(jc.scan(likelihood, theories, progress=False))
+        >>> round(region.threshold, 4), round(region.chi2_min, 3), len(region.lines)
+        (2.7055, 3.821, 1)
     """
 
     threshold: float
@@ -224,6 +253,16 @@ def contours(result: "xarray.Dataset", cl: float = 0.90, dof: int = 1) -> Contou
 
     Raises:
         ValueError: the scan does not have two axes, or no valid point.
+
+    Example:
+        >>> import numpy as np
+        >>> import jcevns as jc
+        >>> likelihood = jc.Likelihood(jc.experiment("xenonnt-2024-s2"))
+        >>> theories = jc.grid("scalar", mass=np.geomspace(1.0, 100.0, 9), coupling=np.geomspace(1e-6, 1e-3, 31))
+        >>> (line,) = jc.contours(jc.scan(likelihood, theories, progress=False)).lines
+        >>> coupling, mass = line[line[:, 1].argmax()]
+        >>> f"90% bound at {mass:.0f} MeV: {coupling:.2e}"
+        '90% bound at 100 MeV: 3.55e-05'
     """
     import contourpy
 

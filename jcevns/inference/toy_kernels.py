@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jcevns.inference.fit import fit_shapes
+from jcevns.inference.newton_step import restricted
 from jcevns.likelihood.merging import Lanes
 from jcevns.likelihood.morphing import Mixture, MorphingModel
 
@@ -44,9 +45,8 @@ def _fit(model: MorphingModel, signal: Array | Mixture, start: Array | None, pla
         return Fits(found.value, found.x, found.edm, jnp.zeros(()), jnp.zeros(()))
     # Curvature of the profile by the Schur complement, in the free directions.
     others = found.free & (jnp.arange(found.x.size) != place)
-    block = jnp.where(others[:, None] & others[None, :], found.hessian, jnp.diag(jnp.where(others, 0.0, 1.0)))
     column = jnp.where(others, found.hessian[:, place], 0.0)
-    curvature = found.hessian[place, place] - column @ jnp.linalg.solve(block, column)
+    curvature = found.hessian[place, place] - column @ jnp.linalg.solve(restricted(found.hessian, others), column)
     return Fits(found.value, found.x, found.edm, found.gradient[place], curvature)
 
 

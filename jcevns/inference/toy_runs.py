@@ -59,6 +59,15 @@ def throw(
         store: folder in which finished blocks are kept: a run that was stopped goes on from there.
         chunk: toys fitted at a time.
         progress: called with the number of toys done after each block.
+
+    Example:
+        >>> import tempfile
+        >>> import jcevns as jc
+        >>> flux = jc.hypothesis(jc.Likelihood(jc.experiment("xenonnt-2024-s2"), flux_pull=False), "flux")
+        >>> with tempfile.TemporaryDirectory() as store:  # finished toys are kept there
+        ...     toys = jc.throw(flux, value=5.46e6, count=50, seed=1, store=store)
+        >>> round(float(toys.best.mean()) / 1e6, 1)  # 1e6 cm^-2 s^-1
+        5.6
     """
     if not np.isfinite(value) or value < hypothesis.lower:
         raise ValueError(f"true {hypothesis.name} {value!r} must be finite and at least {hypothesis.lower:g}")

@@ -18,7 +18,7 @@ from jcevns.likelihood.morphing import MorphingModel, with_strength
 from jcevns.likelihood.morphing import pulls as pulls_of
 from jcevns.precision import require_x64
 
-__all__ = ["BLOCK", "Toys", "fit_curves", "fit_intervals", "fit_observed", "fit_toys", "simulate"]
+__all__ = ["BLOCK", "Toys", "fit_curves", "fit_intervals", "fit_observed", "fit_toys", "observed_curve", "simulate"]
 
 BLOCK = 1000
 """Toys drawn from one random stream, and kept in one file; independent of how many are fitted at a time."""
@@ -38,6 +38,13 @@ class Toys:
         chi2: at the best fit; minus twice the log-likelihood ratio to the saturated model.
         chi2_truth: at the true value, nuisances fitted.
         valid: both fits are.
+
+    Example:
+        >>> import jcevns as jc
+        >>> flux = jc.hypothesis(jc.Likelihood(jc.experiment("xenonnt-2024-s2"), flux_pull=False), "flux")
+        >>> toys = jc.throw(flux, value=5.46e6, count=50, seed=1)
+        >>> len(toys), bool(toys.valid.all()), round(float(toys.q.mean()), 2)
+        (50, True, 1.46)
     """
 
     truth: float
@@ -79,6 +86,13 @@ def simulate(
 
     Returns:
         Counts, and centres of the constraints as pulls.
+
+    Example:
+        >>> import jcevns as jc
+        >>> flux = jc.hypothesis(jc.Likelihood(jc.experiment("xenonnt-2024-s2"), flux_pull=False), "flux")
+        >>> counts, centres = jc.simulate(flux, value=5.46e6, count=1000, seed=1)
+        >>> counts.shape, [round(n, 1) for n in counts.mean(axis=0).tolist()]  # events per bin
+        ((1000, 3), [11.8, 13.7, 11.9])
     """
     if count < 1 or first < 0:
         raise ValueError(f"{count} toys from number {first} on: ask for one or more, from 0 up")
@@ -110,7 +124,7 @@ def _with_free(hypothesis: Hypothesis, lanes: Lanes) -> tuple[MorphingModel, Lan
 def _fit_strength(hypothesis: Hypothesis, value: float, lanes: Lanes) -> list[np.ndarray]:
     model, free, place = _with_free(hypothesis, lanes)
     best, truth = fit_free(model, free), _fixed(hypothesis, value, lanes)
-    found = (best.x[:, place] * hypothesis.scale, best.chi2, truth.chi2, best.edm, truth.edm)
+    found = (best.x[:, place] * hypothesis.scale, best.chi2, truth.chi2, best.edm, truth.edm, truth.x)
     return [np.asarray(x) for x in found]
 
 
@@ -142,7 +156,7 @@ def _fit_curve(hypothesis: Hypothesis, value: float, lanes: Lanes) -> list[np.nd
         x = np.stack([x4[inner + k, every] for k in (-1, 0, 1)])
         y = np.stack([y4[inner + k, every] for k in (-1, 0, 1)])
         x[1] = np.where((x[1] > x[0]) & (x[1] < x[2]), x[1], (x[0] + x[2]) / 2)
-    return [best, least, chi2[here], worst, edm[here]]
+    return [best, least, chi2[here], worst, edm[here], np.asarray(fits[here].x)]
 
 
 def _chunks(
@@ -186,7 +200,7 @@ def fit_toys(
     require_x64("a fit of toys")
     fit = _fit_strength if hypothesis.is_strength else _fit_curve
     parts = _chunks(hypothesis, lambda lanes: fit(hypothesis, value, lanes), observed, centre, chunk)
-    best, chi2, at_truth, edm, edm_truth = parts
+    best, chi2, at_truth, edm, edm_truth, _ = parts
     _, limit = tolerances(jnp.dtype(float))
     valid = (np.maximum(edm, edm_truth) < limit) & np.isfinite(chi2) & np.isfinite(at_truth)
     return Toys(float(value), best, chi2, at_truth, valid)
@@ -220,21 +234,35 @@ def fit_curves(
     return _chunks(hypothesis, curves, *simulate(hypothesis, truth, count, seed), chunk)[0].T
 
 
+def _copies(hypothesis: Hypothesis) -> Lanes:
+    """The data, as many times as toys are fitted at a time: cheaper than another compilation."""
+    model = hypothesis.model
+    observed, centre = (np.tile(np.asarray(x, float), (CHUNK, 1)) for x in (model.observed, model.centre))
+    return gather(model, hypothesis.terms, observed, centre)
+
+
 def fit_observed(hypothesis: Hypothesis, value: float) -> tuple[Toys, Float[np.ndarray, " nuisance"]]:
     """The data fitted as a toy is, and the nuisances (as pulls) fitted at a given value."""
     require_x64("a fit of toys")
-    model = hypothesis.model
-    # As many copies as toys are fitted at a time: cheaper than another compilation.
-    observed, centre = (np.tile(np.asarray(x, float), (CHUNK, 1)) for x in (model.observed, model.centre))
     fit = _fit_strength if hypothesis.is_strength else _fit_curve
-    lanes = gather(model, hypothesis.terms, observed, centre)
-    best, chi2, at_value, edm, edm_value = fit(hypothesis, value, lanes)
-    x = _fixed(hypothesis, value, lanes).x
+    best, chi2, at_value, edm, edm_value, x = fit(hypothesis, value, _copies(hypothesis))
     _, limit = tolerances(jnp.dtype(float))
     if not (edm[0] < limit and edm_value[0] < limit):
         raise RuntimeError(f"the fit of the data at {hypothesis.name} = {value:.4g} is not valid")
     data = Toys(float(value), best[:1], chi2[:1], at_value[:1], np.array([True]))
-    return data, np.asarray(pulls_of(model, x[0]))
+    return data, np.asarray(pulls_of(hypothesis.model, x[0]))
+
+
+def observed_curve(hypothesis: Hypothesis, values: Float[np.ndarray, " value"]) -> Float[np.ndarray, " value"]:
+    """Profiled chi2 of the data along the parameter, NaN where a fit is not valid."""
+    require_x64("a profile")
+    lanes, (_, limit) = _copies(hypothesis), tolerances(jnp.dtype(float))
+    chi2 = []
+    for first in range(0, len(values), CHUNK):
+        part = values[first : first + CHUNK]
+        found = _fixed(hypothesis, np.append(part, np.full(CHUNK - len(part), part[-1])), lanes)
+        chi2.append(np.where(found.edm < limit, found.chi2, np.nan)[: len(part)])
+    return np.concatenate(chi2)
 
 
 def fit_intervals(

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from jcevns.experiments.experiment import SIGNAL, Experiment, ShapeNuisance, signal_counts
 from jcevns.likelihood import morphing, nuisances
 from jcevns.likelihood.layout import Layout, layout_of
-from jcevns.likelihood.morphing import MorphingModel, general_model
+from jcevns.likelihood.morphing import MorphingModel
 from jcevns.likelihood.poisson import TemplateModel
 from jcevns.physics.recoil import AnyTheory, as_theory, flux_moments
 from jcevns.precision import as_float_array
@@ -86,14 +86,30 @@ def _morphing_model(
                 moving.append(np.pad(np.asarray(counts), widths))
                 moves.append(row)
             row += 1
-    grid = tuple(len(s.anchors) for s in shapes.values())
     anchors = tuple(as_float_array(np.array(s.anchors)) for s in shapes.values())
-    return general_model(
-        templates,
-        np.stack(moving) if moving else np.zeros((0, *grid, templates.observed.size)),
-        tuple(moves),
-        anchors,
-        bounds,
+    grid = tuple(a.size for a in anchors)
+    # A factor is a parameter itself where it multiplies backgrounds of its own alone; else its logarithm is.
+    loading = np.concatenate([np.asarray(templates.signal_loading), np.asarray(templates.background_loading)])
+    alone = np.sum(loading, axis=1) == 1
+    background_only = np.all(loading[: len(likelihood.experiments)] == 0, axis=0)
+    by_factor = background_only & np.all((loading == 0) | alone[:, None], axis=0)
+    low, high = np.array(bounds, float).reshape(-1, 2).T
+    with np.errstate(divide="ignore"):
+        low, high = (np.where(by_factor, limit, np.log(limit)) for limit in (low, high))
+    ends = np.array([[a[0], a[-1]] for a in anchors]).reshape(-1, 2)
+    return MorphingModel(
+        observed=templates.observed,
+        owner=templates.owner,
+        background=templates.background,
+        moving=as_float_array(np.stack(moving) if moving else np.zeros((0, *grid, templates.observed.size))),
+        linear=as_float_array(loading * by_factor),
+        logarithmic=as_float_array(loading * ~by_factor),
+        sigma=as_float_array(np.concatenate([np.asarray(templates.sigma), np.ones(len(anchors))])),
+        centre=as_float_array(np.zeros(low.size + len(anchors))),
+        lower=as_float_array(np.concatenate([low, ends[:, 0]])),
+        upper=as_float_array(np.concatenate([high, ends[:, 1]])),
+        anchors=anchors,
+        moves=tuple(moves),
     )
 
 
@@ -113,6 +129,14 @@ class Likelihood(eqx.Module):
 
     Raises:
         ValueError: no experiment, an experiment twice, or shared nuisances that disagree.
+
+    Example:
+        >>> import jcevns as jc
+        >>> likelihood = jc.Likelihood([jc.experiment("xenonnt-2024-s2"), jc.experiment("pandax4t-us2")])
+        >>> likelihood.names
+        ('xenonnt-2024-s2', 'pandax4t-us2')
+        >>> len(likelihood.nuisances)  # one of them, the 8B flux, is shared
+        8
     """
 
     experiments: tuple[Experiment, ...]
@@ -172,6 +196,12 @@ def signal(likelihood: Likelihood, theory: AnyTheory) -> Float[Array, " anchor_b
     """Expected signal in all bins of all experiments, before nuisances.
 
     One number per bin; with shape nuisances, per anchor and bin, bins fastest.
+
+    Example:
+        >>> import jcevns as jc
+        >>> likelihood = jc.Likelihood(jc.experiment("xenonnt-2024-s2"))
+        >>> [round(n, 2) for n in jc.signal(likelihood, jc.StandardModel()).tolist()]  # events per bin
+        [3.22, 5.15, 2.76]
     """
     theory = as_theory(theory)
     pairs = zip(likelihood.experiments, likelihood.moments, strict=True)

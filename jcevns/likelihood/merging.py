@@ -26,17 +26,17 @@ class Merged:
     Attributes:
         model: its numbers.
         place: merged bin of each bin.
-        full: number of bins before.
+        sums: 1 where a bin goes into a merged one.
     """
 
     model: MorphingModel
     place: Int[np.ndarray, " bin"]
-    full: int
+    sums: Float[np.ndarray, "bin merged"]
 
     def signals(self, table: Float[np.ndarray, "... anchor_bin"]) -> Float[np.ndarray, "... anchor_merged"]:
         """Signals on the merged bins; bins fastest on the last axis."""
         bins = self.model.observed.size
-        rows = table.reshape(-1, self.full)
+        rows = table.reshape(-1, self.place.size)
         merged = np.zeros((len(rows), bins), rows.dtype)
         for place in range(bins):
             merged[:, place] = rows[:, self.place == place].sum(axis=1)
@@ -64,7 +64,7 @@ def merge(model: MorphingModel) -> Merged:
     parts = lambda m: (m.observed, m.owner, m.background, m.moving)  # noqa: E731
     owned = np.minimum(owner @ sums, 1.0)
     tables = (observed @ sums, owned, np.asarray(model.background) @ sums, np.asarray(model.moving) @ sums)
-    return Merged(eqx.tree_at(parts, model, tuple(map(as_float_array, tables))), place, observed.size)
+    return Merged(eqx.tree_at(parts, model, tuple(map(as_float_array, tables))), place, sums)
 
 
 class Lanes(NamedTuple):

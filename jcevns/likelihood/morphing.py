@@ -4,18 +4,15 @@ Its parameters are the normalisations, then one position per shape nuisance. Whe
 a factor is here the parameter itself if it multiplies its components alone: it may then reach zero in a step.
 """
 
-from collections.abc import Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jcevns.likelihood.poisson import TemplateModel, poisson_chi2
-from jcevns.precision import as_float_array
+from jcevns.likelihood.poisson import poisson_chi2
 
 __all__ = [
     "Derivatives",
@@ -25,7 +22,6 @@ __all__ = [
     "component_counts",
     "derivatives",
     "expected_counts",
-    "general_model",
     "nearest_cell",
     "pulls",
     "signal_slope",
@@ -75,48 +71,20 @@ class MorphingModel(eqx.Module):
         """Whether the parameter of a normalisation is its factor."""
         return jnp.any(self.linear > 0, axis=0)
 
+    @property
+    def is_log(self) -> Bool[Array, " nuisance"]:
+        """Whether a parameter is the logarithm of a factor."""
+        return jnp.concatenate([~self.is_linear, jnp.zeros(len(self.anchors), bool)])
 
-def general_model(
-    templates: TemplateModel,
-    moving: np.ndarray,
-    moves: tuple[int, ...],
-    anchors: tuple[Float[Array, "_"], ...],
-    bounds: Sequence[tuple[float, float]],
-) -> MorphingModel:
-    """The general model, from templates at their nominal place.
+    @property
+    def unit(self) -> Float[Array, " nuisance"]:
+        """Value at nominal: 1 for a factor, 0 for the position of a shape."""
+        return jnp.where(jnp.arange(self.sigma.size) < self.linear.shape[1], jnp.ones_like(self.sigma), 0.0)
 
-    Args:
-        templates: numbers of the likelihood without shape nuisances.
-        moving: templates at the anchors of the backgrounds that move, shape (moving, *anchor, bin).
-        moves: rows of these among the backgrounds.
-        anchors: positions of the anchors of each shape nuisance.
-        bounds: hard limits of the factors.
-    """
-    loading = np.concatenate([np.asarray(templates.signal_loading), np.asarray(templates.background_loading)])
-    signals = templates.signal_loading.shape[0]
-    alone = np.sum(loading, axis=1) == 1
-    background_only = np.all(loading[:signals] == 0, axis=0)
-    by_factor = background_only & np.all((loading == 0) | alone[:, None], axis=0)
-    low, high = np.array(bounds, float).reshape(-1, 2).T
-    with np.errstate(divide="ignore"):
-        low, high = (np.where(by_factor, limit, np.log(limit)) for limit in (low, high))
-    shapes = len(anchors)
-    ends = np.array([[a[0], a[-1]] for a in anchors]).reshape(-1, 2)
-    count = low.size + shapes
-    return MorphingModel(
-        observed=templates.observed,
-        owner=templates.owner,
-        background=templates.background,
-        moving=as_float_array(moving),
-        linear=as_float_array(loading * by_factor),
-        logarithmic=as_float_array(loading * ~by_factor),
-        sigma=as_float_array(np.concatenate([np.asarray(templates.sigma), np.ones(shapes)])),
-        centre=as_float_array(np.zeros(count)),
-        lower=as_float_array(np.concatenate([low, ends[:, 0]])),
-        upper=as_float_array(np.concatenate([high, ends[:, 1]])),
-        anchors=anchors,
-        moves=moves,
-    )
+    @property
+    def nominal(self) -> Float[Array, " nuisance"]:
+        """Parameters at which nothing is pulled."""
+        return jnp.where(self.is_log, 0.0, self.unit)
 
 
 def with_strength(model: MorphingModel) -> MorphingModel:
@@ -233,13 +201,11 @@ def _factors(model: MorphingModel, x: Array) -> tuple[Array, Array, Array]:
 
 def _penalty(model: MorphingModel, x: Array) -> tuple[Array, Array, Array]:
     """Sum of (pull/sigma)^2 with gradient and diagonal Hessian."""
-    count = x.size - len(model.anchors)
-    log = jnp.concatenate([~model.is_linear, jnp.zeros(len(model.anchors), bool)])
+    log = model.is_log
     value = jnp.where(log, jnp.exp(x), x)
     slope, bend = jnp.where(log, value, 1.0), jnp.where(log, value, 0.0)
-    unit = jnp.where(jnp.arange(x.size) < count, 1.0, 0.0)
     weight = 1 / model.sigma**2  # zero for a free parameter
-    pull = value - unit - model.centre
+    pull = value - model.unit - model.centre
     return jnp.sum(weight * pull**2), 2 * weight * pull * slope, 2 * weight * (slope**2 + pull * bend)
 
 
@@ -284,8 +250,7 @@ def component_counts(
 
 def pulls(model: MorphingModel, x: Float[Array, " nuisance"]) -> Float[Array, " nuisance"]:
     """Relative pulls of the normalisations, factor - 1, and positions of the shapes."""
-    normalisation, position = _split(model, x)
-    return jnp.concatenate([jnp.where(model.is_linear, normalisation - 1, jnp.expm1(normalisation)), position])
+    return jnp.where(model.is_log, jnp.expm1(x), x - model.unit)
 
 
 def chi2(
@@ -359,9 +324,8 @@ def starts(model: MorphingModel, signal: Float[Array, " anchor_bin"] | Mixture) 
 
     One on each side of the nominal shapes, where a kink may be a ridge; one with all bounded ones at their low end.
     """
-    neutral = jnp.where(model.is_linear, 1.0, 0.0)
-    shapes = len(model.anchors)
-    nominal = jnp.concatenate([neutral, jnp.zeros(shapes, neutral.dtype)])
+    shapes, nominal = len(model.anchors), model.nominal
+    neutral = nominal[: model.linear.shape[1]]
     scaled = _scaled(model, signal, nominal)
     found = [
         jnp.concatenate([scaled, jnp.full(shapes, side, scaled.dtype)])

@@ -36,7 +36,11 @@ def to_pyhf(likelihood: Likelihood, theory: Theory | AbstractInteraction | None 
         ValueError: a component has two pulls besides the flux: pyhf would add their effects, not multiply them.
 
     Example:
-        `json.dump(to_pyhf(likelihood), file)`, or `pyhf.Workspace(to_pyhf(likelihood)).model()`.
+        >>> import jcevns as jc
+        >>> likelihood = jc.Likelihood(jc.experiment("xenonnt-2024-s2"))
+        >>> workspace = jc.to_pyhf(likelihood)  # a dictionary for json.dump, or for pyhf.Workspace
+        >>> [sample["name"] for sample in workspace["channels"][0]["samples"]]
+        ['signal', 'accidental', 'electronic', 'neutron']
     """
     counts = np.asarray(joint.signal(likelihood, StandardModel() if theory is None else theory), float)
     model, layout, labels = likelihood.model, likelihood.layout, likelihood.nuisances

@@ -47,6 +47,15 @@ class AbstractInteraction(eqx.Module):
 
     What is scanned or differentiated (a mass, a coupling, sin2w) must be a scalar array leaf;
     everything else is static.
+
+    Example:
+        >>> import jcevns as jc
+        >>> class Doubled(jc.AbstractInteraction):
+        ...     def dsigma_dT(self, energy, recoil, nucleus):
+        ...         return 2 * jc.StandardModel().dsigma_dT(energy, recoil, nucleus)
+        >>> counts = jc.signal_counts(jc.experiment("xenonnt-2024-s2"), Doubled())
+        >>> round(float(counts.sum()), 2)  # events
+        22.26
     """
 
     @abc.abstractmethod
@@ -65,7 +74,17 @@ class AbstractInteraction(eqx.Module):
 
 
 class AbstractInverseEnergyInteraction(AbstractInteraction):
-    """An interaction whose dsigma/dT is c0 + c1/E + c2/E^2: its energy integral is done exactly, once."""
+    """An interaction whose dsigma/dT is c0 + c1/E + c2/E^2: its energy integral is done exactly, once.
+
+    Example:
+        >>> import jcevns as jc
+        >>> class Doubled(jc.AbstractInverseEnergyInteraction):
+        ...     def energy_coefficients(self, recoil, nucleus):
+        ...         return 2 * jc.StandardModel().energy_coefficients(recoil, nucleus)
+        >>> counts = jc.signal_counts(jc.experiment("xenonnt-2024-s2"), Doubled())
+        >>> round(float(counts.sum()), 2)  # events
+        22.26
+    """
 
     @abc.abstractmethod
     def energy_coefficients(self, recoil: Float[Array, "*t"], nucleus: Nucleus) -> Float[Array, "3 *t"]:
@@ -108,6 +127,12 @@ class StandardModel(AbstractInverseEnergyInteraction):
     Attributes:
         sin2w: sin^2(theta_W) at low energy.
         form_factor: F(q^2), Klein-Nystrand as in the paper.
+
+    Example:
+        >>> import jcevns as jc
+        >>> xenonnt = jc.experiment("xenonnt-2024-s2")
+        >>> round(float(jc.signal_counts(xenonnt, jc.StandardModel(sin2w=0.25)).sum()), 2)  # events
+        11.87
     """
 
     sin2w: Float[Array, ""] = eqx.field(converter=as_float_array, default=SIN2_THETA_W)

@@ -40,6 +40,14 @@ class NeutrinoFlux(eqx.Module):
         shape: density at the nodes in MeV^-1.
         total: cm^-2 s^-1.
         name: which flux this is. Theories and nuisances that act on a flux find it by name.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import jcevns as jc
+        >>> flat = jc.NeutrinoFlux(jnp.array([0.0, 10.0]), jnp.array([0.1, 0.1]), jnp.asarray(1e6), "flat")
+        >>> events = jc.counts_above(jc.StandardModel(), flat, jc.xenon(), jnp.array([0.5]))
+        >>> round(float(events[0]), 2)  # events per tonne-year above 0.5 keV
+        25.99
     """
 
     energy: Float[Array, " energy"]
@@ -65,6 +73,13 @@ def b8(shape: str = "bahcall1996", shift: float = 0.0, total: float = B8_FLUX) -
 
     Raises:
         ValueError: unknown shape, a shift of a shape that has none, or a negative total.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import jcevns as jc
+        >>> flux = jc.b8()
+        >>> round(float(jnp.trapezoid(flux.energy * flux.shape, flux.energy)), 2)  # mean energy in MeV
+        6.74
     """
     if shape not in B8_SHAPES:
         raise ValueError(f"unknown 8B shape {shape!r}: choose from {', '.join(B8_SHAPES)}")
@@ -80,7 +95,15 @@ def b8(shape: str = "bahcall1996", shift: float = 0.0, total: float = B8_FLUX) -
 
 
 def hep(total: float = 7.98e3) -> NeutrinoFlux:
-    """Solar hep flux, B16-GS98 total in cm^-2 s^-1 (arXiv:1611.09867); adds under 1% above 1 keV."""
+    """Solar hep flux, B16-GS98 total in cm^-2 s^-1 (arXiv:1611.09867); adds under 1% above 1 keV.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import jcevns as jc
+        >>> events = jc.counts_above(jc.StandardModel(), jc.hep(), jc.xenon(), jnp.array([1.0]))
+        >>> round(float(events[0]), 3)  # events per tonne-year above 1 keV
+        0.844
+    """
     table = datasets.read_table("hep_spectrum")
     return NeutrinoFlux(
         as_float_array(table["energy_MeV"]),

@@ -55,6 +55,24 @@ class AbstractMediator(AbstractInverseEnergyInteraction):
         mass: mediator mass in MeV.
         coupling: g, dimensionless, the geometric mean of the couplings to neutrinos and to quarks.
         standard_model: what it is added to.
+
+    Example:
+        >>> import jax
+        >>> import jcevns as jc
+        >>> class Contact(jc.AbstractMediator):
+        ...     mass: jax.Array
+        ...     coupling: jax.Array
+        ...     standard_model: jc.StandardModel
+        ...
+        ...     def interference(self, recoil, nucleus):
+        ...         return 0 * self.quadratic(recoil, nucleus)
+        ...
+        ...     def quadratic(self, recoil, nucleus):
+        ...         return self.standard_model.energy_coefficients(recoil, nucleus) / self.mass**4
+        >>> contact = Contact(jax.numpy.asarray(1.0), jax.numpy.asarray(1.0), jc.StandardModel())
+        >>> counts = jc.signal_counts(jc.experiment("xenonnt-2024-s2"), contact)
+        >>> round(float(counts.sum()), 2)  # events, twice those of the Standard Model
+        22.26
     """
 
     mass: eqx.AbstractVar[Float[Array, ""]]
@@ -86,6 +104,13 @@ class ScalarMediator(AbstractMediator):
         f_p: quark mass fractions (f_Tu, f_Td) of the proton (arXiv:1506.04142).
         f_n: of the neutron.
         quark_masses: (m_u, m_d) in MeV.
+
+    Example:
+        >>> import jcevns as jc
+        >>> xenonnt = jc.experiment("xenonnt-2024-s2")
+        >>> counts = jc.signal_counts(xenonnt, jc.ScalarMediator(mass=10.0, coupling=1e-5))
+        >>> round(float(counts.sum()), 2)  # events, Standard Model included
+        37.76
     """
 
     mass: Float[Array, ""] = eqx.field(converter=as_float_array, default=10.0)
@@ -126,6 +151,13 @@ class VectorMediator(AbstractMediator):
         coupling: g_V.
         standard_model: what it interferes with.
         kappa: 1 for universal couplings (destructive on xenon), -1/3 for B-L (constructive).
+
+    Example:
+        >>> import jcevns as jc
+        >>> xenonnt = jc.experiment("xenonnt-2024-s2")
+        >>> counts = jc.signal_counts(xenonnt, jc.VectorMediator(mass=10.0, coupling=1e-5))
+        >>> round(float(counts.sum()), 2)  # events, Standard Model included
+        8.06
     """
 
     mass: Float[Array, ""] = eqx.field(converter=as_float_array, default=10.0)
@@ -172,6 +204,13 @@ class AxialVectorMediator(AbstractMediator):
         coupling: g_A.
         standard_model: what it is added to.
         axial_charge: Delta_u + Delta_d (+ Delta_s, if a strange coupling is wanted), isoscalar.
+
+    Example:
+        >>> import jcevns as jc
+        >>> xenonnt = jc.experiment("xenonnt-2024-s2")
+        >>> counts = jc.signal_counts(xenonnt, jc.AxialVectorMediator(mass=10.0, coupling=1e-3))
+        >>> round(float(counts.sum()), 2)  # events, Standard Model included
+        45.59
     """
 
     mass: Float[Array, ""] = eqx.field(converter=as_float_array, default=10.0)
@@ -205,6 +244,13 @@ class TensorMediator(AbstractMediator):
         normalisation: of S~, which the paper does not fix: `trace` has S~_T = 8 delta^2 S00_T and S~_L =
             32 delta^2 S00_L from the explicit traces (default), `naive` has delta^2 in both; limits on g_T
             differ by 2.1.
+
+    Example:
+        >>> import jcevns as jc
+        >>> xenonnt = jc.experiment("xenonnt-2024-s2")
+        >>> counts = jc.signal_counts(xenonnt, jc.TensorMediator(mass=10.0, coupling=1e-3))
+        >>> round(float(counts.sum()), 2)  # events, Standard Model included
+        207.18
     """
 
     mass: Float[Array, ""] = eqx.field(converter=as_float_array, default=10.0)
@@ -254,6 +300,14 @@ def interaction(name: str, mass: Any = 10.0, coupling: Any = 0.0, **options: Any
 
     Raises:
         ValueError: unknown name.
+
+    Example:
+        >>> import jcevns as jc
+        >>> theory = jc.interaction("b-l", mass=10.0, coupling=1e-5)
+        >>> round(theory.kappa, 3)
+        -0.333
+        >>> round(float(jc.signal_counts(jc.experiment("xenonnt-2024-s2"), theory).sum()), 2)  # events
+        12.27
     """
     if name not in INTERACTIONS:
         import difflib

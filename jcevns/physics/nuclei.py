@@ -41,6 +41,15 @@ class Nucleus(eqx.Module):
         mass: nuclear mass in MeV.
         spin: total angular momentum J of the ground state.
         multipoles: of the spin responses.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import jcevns as jc
+        >>> xe132 = jc.Nucleus(
+        ...     Z=jnp.asarray(54.0), A=jnp.asarray(132.0), mass=jnp.asarray(122840.3), spin=jnp.asarray(0.0)
+        ... )
+        >>> float(xe132.N)
+        78.0
     """
 
     Z: Float[Array, "*isotope"]
@@ -62,6 +71,14 @@ class Target(eqx.Module):
         nuclei: the isotopes, stacked along the axis `isotope`.
         atoms_per_tonne: number of atoms of each isotope in a tonne of target.
         names: label of each isotope.
+
+    Example:
+        >>> import jcevns as jc
+        >>> target = jc.xenon()
+        >>> target.names[target.nuclei.spin.argmax()]
+        '131Xe'
+        >>> f"{target.atoms_per_tonne.sum():.3e}"
+        '4.587e+27'
     """
 
     nuclei: Nucleus
@@ -117,7 +134,16 @@ def _multipoles(names: tuple[str, ...]) -> SpinMultipoles:
 
 
 def xenon() -> Target:
-    """Natural xenon, nine isotopes (card `xenon_isotopes`)."""
+    """Natural xenon, nine isotopes (card `xenon_isotopes`).
+
+    Example:
+        >>> import jcevns as jc
+        >>> target = jc.xenon()
+        >>> target.names
+        ('124Xe', '126Xe', '128Xe', '129Xe', '130Xe', '131Xe', '132Xe', '134Xe', '136Xe')
+        >>> f"{target.atoms_per_tonne.sum():.3e}"
+        '4.587e+27'
+    """
     table = datasets.read_table("xenon_isotopes")
     return target_from_isotopes(
         table["isotope"],

@@ -50,6 +50,12 @@ class Theory(eqx.Module):
     Attributes:
         interaction: cross section model.
         b8_flux: total 8B flux in cm^-2 s^-1; replaces the total of every flux named `b8`.
+
+    Example:
+        >>> import jcevns as jc
+        >>> theory = jc.Theory(jc.StandardModel(sin2w=0.25), b8_flux=5e6)
+        >>> round(float(jc.signal_counts(jc.experiment("xenonnt-2024-s2"), theory).sum()), 2)  # events
+        10.87
     """
 
     interaction: AbstractInteraction = eqx.field(default_factory=StandardModel)
@@ -72,6 +78,13 @@ class TabulatedSpectrum(eqx.Module):
         recoil_keV: increasing recoil energies in keV.
         rate: dR/dT at full efficiency in events/(tonne year keV).
         strength: factor on the whole.
+
+    Example:
+        >>> import jcevns as jc
+        >>> spectrum = jc.TabulatedSpectrum([0.5, 1.0, 3.0], [40.0, 20.0, 0.0])  # keV, events/(tonne year keV)
+        >>> counts = jc.signal_counts(jc.experiment("xenonnt-2024-s2"), spectrum)
+        >>> [round(n, 2) for n in counts.tolist()]  # events per bin
+        [0.59, 1.4, 1.43]
     """
 
     recoil_keV: Float[Array, " node"] = eqx.field(converter=as_float_array)
@@ -95,6 +108,19 @@ def load_spectrum(path: str | Path) -> TabulatedSpectrum:
 
     Raises:
         ValueError: a bad file; file, line and column are named.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import jcevns as jc
+        >>> text = '''recoil_keV,events_per_tonne_year_keV
+        ... 0.5,40
+        ... 3.0,0'''
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "mine.csv").write_text(text)
+        ...     spectrum = jc.load_spectrum(f"{folder}/mine.csv")
+        >>> spectrum.rate.tolist()  # events/(tonne year keV)
+        [40.0, 0.0]
     """
     table = datasets.read_csv(Path(path), ("recoil_keV", "events_per_tonne_year_keV"))
     try:
@@ -181,6 +207,13 @@ def recoil_spectrum(
 
     Returns:
         dR/dT in events/(tonne year keV), shape (recoil,).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import jcevns as jc
+        >>> rate = jc.recoil_spectrum(jc.StandardModel(), jc.b8(), jc.xenon(), jnp.array([0.5, 1.0]))
+        >>> [round(r) for r in rate.tolist()]  # events/(tonne year keV)
+        [707, 239]
     """
     theory = as_theory(theory)
     if isinstance(theory, TabulatedSpectrum):
@@ -214,6 +247,13 @@ def counts_above(
 
     Returns:
         Events per tonne-year, shape (threshold,).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import jcevns as jc
+        >>> events = jc.counts_above(jc.StandardModel(), jc.b8(), jc.xenon(), jnp.array([0.5, 1.0]))
+        >>> [round(n, 1) for n in events.tolist()]  # per tonne-year above 0.5 and 1 keV
+        [311.5, 95.0]
     """
     x, w = (jnp.asarray(v, threshold_keV.dtype) for v in np.polynomial.legendre.leggauss(8))
     end = maximum_recoil(flux.energy[-1], jnp.min(target.nuclei.mass)) / KEV
