@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: reproduce test lint bench wheel-test clean
+.PHONY: reproduce test lint bench docs wheel-test clean
 
 reproduce: .venv/.run
 	$(BIN)/jcevns reproduce --out reproduced
@@ -18,6 +18,10 @@ lint: .venv/.dev
 
 bench: .venv/.dev
 	$(BIN)/python -m benchmarks
+
+# The site: docs/_build/html/index.html.
+docs: .venv/.dev
+	$(BIN)/python -m sphinx -W --keep-going -n -b html docs docs/_build/html
 
 # The wheel alone, in an empty environment, outside the source tree.
 wheel-test: .venv/.dev

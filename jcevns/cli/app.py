@@ -10,7 +10,31 @@ from typing import Any
 
 import click
 
-__all__ = ["cli", "emit_json", "guarded", "load", "main", "names", "numbers", "say", "start_jax", "values"]
+__all__ = [
+    "chosen_from",
+    "cli",
+    "emit_json",
+    "experiments_option",
+    "guarded",
+    "load",
+    "main",
+    "names",
+    "numbers",
+    "say",
+    "start_jax",
+    "values",
+]
+
+WELCOME = """\
+jcevns: likelihoods for solar 8B CEvNS in xenon detectors. A first result, in a few seconds:
+
+  jcevns fit flux --experiments xenonnt-2024-s2                      the 8B flux from XENONnT
+  jcevns limit scalar --mass 10 --experiments xenonnt-2024-s2        a limit on a light mediator
+  jcevns posterior --experiments xenonnt-2024-s2 --out posterior     the same flux, Bayesian
+  jcevns reproduce                                                   the paper's numbers and figures, one report
+
+jcevns --help lists commands and experiments, jcevns COMMAND --help explains one, jcevns data lists the tables.
+"""
 
 EXAMPLES = """
 \b
@@ -69,6 +93,46 @@ def names(context: click.Context, option: click.Parameter, text: str | None) -> 
     return [] if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
+def _complete_experiments(context: click.Context, option: click.Parameter, incomplete: str) -> list[str]:
+    from jcevns.experiments.catalogue import EXPERIMENTS
+
+    before, comma, last = incomplete.rpartition(",")
+    return [f"{before}{comma}{name}" for name in EXPERIMENTS if name.startswith(last)]
+
+
+def chosen_from(known: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Shell completion from a metavar like `{flux,sin2w}`."""
+    every = known.strip("{}").split(",")
+    return lambda context, option, incomplete: [name for name in every if name.startswith(incomplete)]
+
+
+experiments_option = click.option(
+    "--experiments",
+    required=True,
+    callback=names,
+    shell_complete=_complete_experiments,
+    metavar="A[,B...]",
+    help="See jcevns --help.",
+)
+"""Option of every command that takes experiments."""
+
+
+def _print_versions(context: click.Context, option: click.Parameter, wanted: bool) -> None:
+    if not wanted or context.resilient_parsing:
+        return
+    import platform
+    from importlib import metadata
+
+    import jax
+
+    installed = {d.metadata["Name"].lower() for d in metadata.distributions()}
+    shown = ("jax", "jaxlib", "equinox", "numpy", "numpyro", "arviz", "optax", "xarray", "zarr")
+    click.echo(f"jcevns {metadata.version('jcevns')}, Python {platform.python_version()}")
+    click.echo(", ".join(f"{n} {metadata.version(n) if n in installed else '(not installed)'}" for n in shown))
+    click.echo(f"devices: {', '.join(map(str, jax.devices()))}")
+    context.exit()
+
+
 def load(texts: list[str], **options: Any) -> list[Any]:
     """Experiments named on the command line, with options for all of them."""
     from jcevns.experiments.catalogue import parse_experiment
@@ -111,11 +175,15 @@ class _Group(click.Group):
 @click.group(
     cls=_Group,
     epilog=EXAMPLES,
+    invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-@click.version_option(package_name="jcevns", prog_name="jcevns")
-def cli() -> None:
-    r"""Likelihoods for solar 8B CEvNS in xenon detectors (arXiv:2411.11749 and beyond).
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_versions, help="Versions, devices."
+)
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Likelihoods for solar 8B CEvNS in xenon detectors (arXiv:2411.11749 and beyond).
 
     Experiments are written NAME[:option=value...], several separated by commas:
 
@@ -131,7 +199,26 @@ def cli() -> None:
       FILE.toml         an experiment of your own
 
     Exit code 0: done. 2: bad input, explained in one line. 1: a result was not valid or a file not written.
-    """
+    """  # noqa: D301
+    if context.invoked_subcommand is None:
+        click.echo(WELCOME, nl=False)
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print a script that completes commands, options and experiments on the tab key.
+
+    \b
+    bash: eval "$(jcevns completion bash)"    in ~/.bashrc
+    zsh:  eval "$(jcevns completion zsh)"     in ~/.zshrc
+    fish: jcevns completion fish > ~/.config/fish/completions/jcevns.fish
+    """  # noqa: D301
+    from click.shell_completion import get_completion_class
+
+    found = get_completion_class(shell)
+    assert found is not None
+    click.echo(found(cli, {}, "jcevns", "_JCEVNS_COMPLETE").source())
 
 
 def guarded(run: Callable[[], Any]) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from jcevns.cli.app import cli, emit_json, load, names, say, start_jax
+from jcevns.cli.app import cli, emit_json, experiments_option, load, names, say, start_jax
 
 
 def _priors(context: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
@@ -20,7 +20,7 @@ def _priors(context: click.Context, option: click.Parameter, texts: tuple[str, .
 @click.option(
     "--parameters", default="flux", show_default=True, callback=names, help="Of flux, sin2w, mass, coupling."
 )
-@click.option("--experiments", required=True, callback=names, metavar="A[,B...]", help="See jcevns --help.")
+@experiments_option
 @click.option("--interaction", help="scalar, vector, b-l, axial or tensor, for a coupling.")
 @click.option("--mass", type=float, help="Mediator mass in MeV, if it is not sampled.")
 @click.option(
@@ -47,7 +47,7 @@ def posterior(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    r"""Sample a Bayesian posterior with NUTS.
+    """Sample a Bayesian posterior with NUTS.
 
     \b
     Priors: uniform:LOW:HIGH, log-uniform:LOW:HIGH, normal:MEAN:SD, truncated:MEAN:SD:LOW:HIGH.
@@ -57,7 +57,7 @@ def posterior(
     \b
     JSON: by parameter mean, sd, median, hdi_68, hdi_90, r_hat, ess_bulk, ess_tail; then divergences, seconds.
     Exit code 1 if the diagnostics object (divergences, R-hat >= 1.01, too few effective samples).
-    """
+    """  # noqa: D301
     start_jax()
     from jcevns.inference.posterior import sample
     from jcevns.inference.priors import parse_prior

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from jcevns.cli.app import cli, emit_json, load, names, say, start_jax, values
+from jcevns.cli.app import chosen_from, cli, emit_json, experiments_option, load, say, start_jax, values
 
 INTERACTION = "{scalar,vector,b-l,axial,tensor}"
 LIMITED = "{scalar,vector,b-l,axial,tensor,strength}"
@@ -22,9 +22,9 @@ def _number(value: float | None) -> str:
 
 
 @cli.command()
-@click.argument("interaction", metavar=LIMITED)
+@click.argument("interaction", metavar=LIMITED, shell_complete=chosen_from(LIMITED))
 @click.option("--mass", callback=values, metavar="M,...|lo:hi:n", help="Mediator masses in MeV.")
-@click.option("--experiments", required=True, callback=names, metavar="A[,B...]", help="See jcevns --help.")
+@experiments_option
 @click.option("--cl", default=0.90, show_default=True, help="Confidence level.")
 @click.option("--dof", default=1, show_default=True, help="Parameters of interest for the threshold.")
 @click.option("--spectrum", type=click.Path(path_type=Path), help="CSV of your own dR/dT, for strength (see fit).")
@@ -40,7 +40,7 @@ def limit(
     b8: str,
     as_json: bool,
 ) -> None:
-    r"""Excluded couplings of a mediator at given masses, or strengths of a signal of your own.
+    """Excluded couplings of a mediator at given masses, or strengths of a signal of your own.
 
     All excluded intervals are found: the universal vector has an island, an allowed band and a region.
     Delta chi2 is counted from the minimum over the coupling at each mass.
@@ -48,7 +48,7 @@ def limit(
     \b
     JSON: a list of {mass_MeV, excluded: [[lo, hi], ...] (hi null: to the largest coupling searched),
     best_fit, delta_chi2, valid}. For strength: {excluded, delta_chi2, cl}.
-    """
+    """  # noqa: D301
     start_jax()
     if interaction == "strength":
         _limit_strength(experiments, spectrum, b8, cl, as_json)
@@ -116,10 +116,10 @@ def _shard(context: click.Context, option: click.Parameter, text: str | None) ->
 
 
 @cli.command()
-@click.argument("interaction", metavar=INTERACTION)
+@click.argument("interaction", metavar=INTERACTION, shell_complete=chosen_from(INTERACTION))
 @click.option("--mass", required=True, callback=values, metavar="lo:hi:n", help="MeV, log-spaced, or a list.")
 @click.option("--coupling", required=True, callback=values, metavar="lo:hi:n", help="Log-spaced, or a list.")
-@click.option("--experiments", required=True, callback=names, metavar="A[,B...]", help="See jcevns --help.")
+@experiments_option
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the results, FILE.zarr.")
 @click.option("--shard", callback=_shard, metavar="i/n", help="Only part i of n; all parts fill one store.")
 def scan(

@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
-from jcevns.cli.app import cli, emit_json, names, numbers, say, start_jax
+from jcevns.cli.app import chosen_from, cli, emit_json, experiments_option, names, numbers, say, start_jax
 
+FITTED = "{flux,sin2w,strength}"
 FLUX_UNIT = "1e6 cm^-2 s^-1"
 
 
@@ -18,14 +19,14 @@ FLUX_UNIT = "1e6 cm^-2 s^-1"
 @click.option("--only", callback=names, metavar="NAME,...", help="Run only these steps (see below).")
 @click.option("--full", is_flag=True, help="Also the long steps; their results are kept between runs.")
 def reproduce(out: Path, only: list[str], full: bool) -> None:
-    r"""Reproduce the paper: eqs. 18-23, Figs. 1, 2 and 4, rates, limits, systematics.
+    """Reproduce the paper: eqs. 18-23, Figs. 1, 2 and 4, rates, limits, systematics.
 
     Writes summary.json, report.html (self-contained), figures (PNG, PDF) and tables (CSV) to the folder.
 
     \b
     Steps: flux, sin2w, rates, fig1, fig2, fig4, limits, systematics, official;
     with --full also official-limits, official-toys, projections, systematics-grid.
-    """
+    """  # noqa: D301
     start_jax()
     from jcevns.report.reproduce import reproduce as run
 
@@ -55,8 +56,8 @@ def _comparison_table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 @cli.command()
-@click.argument("parameter", metavar="{flux,sin2w,strength}")
-@click.option("--experiments", required=True, callback=names, metavar="A[,B...]", help="See jcevns --help.")
+@click.argument("parameter", metavar=FITTED, shell_complete=chosen_from(FITTED))
+@experiments_option
 @click.option("--shape", default=None, help="8B shape for all experiments: bahcall1996 (default) or winter2006.")
 @click.option("--flux-pull/--no-flux-pull", default=None, help="12% pull on the 8B flux (off for flux, else on).")
 @click.option("--spectrum", type=click.Path(path_type=Path), help="CSV of your own dR/dT, for strength (see below).")
@@ -71,7 +72,7 @@ def fit(
     b8: str,
     as_json: bool,
 ) -> None:
-    r"""Fit the 8B flux, sin^2(theta_W) or the strength of a signal of your own.
+    """Fit the 8B flux, sin^2(theta_W) or the strength of a signal of your own.
 
     Prints best fit, 68% and 90% intervals, significance, pulls. For `strength` give --spectrum FILE.csv with the
     columns recoil_keV and events_per_tonne_year_keV, full efficiency, as `jcevns spectrum --csv` writes it.
@@ -79,7 +80,7 @@ def fit(
     \b
     JSON keys: parameter, unit, experiments, best_fit, interval_68, interval_90 ([lower, upper]; null = open),
     chi2_min, significance (null for sin2w), valid, edm, pulls (in sigma), flux_pull, data_status, note.
-    """
+    """  # noqa: D301
     start_jax()
     from jcevns.inference.intervals import estimate, measure
     from jcevns.inference.parameters import find_parameter

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from jcevns.cli.app import cli, emit_json, load, names, start_jax, values
+from jcevns.cli.app import chosen_from, cli, emit_json, experiments_option, load, start_jax, values
 
 TASKS = "{significance,interval,coverage,fit-quality}"
 
@@ -43,14 +43,14 @@ def _common(command: Callable) -> Callable:
         click.option("--mass", type=float, help="Mediator mass in MeV, with --parameter coupling."),
         click.option("--interaction", help="scalar, vector, b-l, axial or tensor, with --parameter coupling."),
         click.option("--parameter", default="flux", show_default=True, help="flux, sin2w or coupling."),
-        click.option("--experiments", required=True, callback=names, metavar="A[,B...]", help="See jcevns --help."),
+        experiments_option,
     ):
         command = option(command)
     return command
 
 
 @cli.command()
-@click.argument("task", metavar=TASKS)
+@click.argument("task", metavar=TASKS, shell_complete=chosen_from(TASKS))
 @_common
 @click.option("--toys", default=1000, show_default=True, help="Toys, per value where there are several.")
 @click.option("--values", callback=values, metavar="A,...", help="Values tested (interval) or true (coverage).")
@@ -68,7 +68,7 @@ def toys(
     values: list[float],
     cl: float,
 ) -> None:
-    r"""Calibrate statistics with toy experiments, auxiliary measurements fluctuated too.
+    """Calibrate statistics with toy experiments, auxiliary measurements fluctuated too.
 
     \b
     significance  p-value of no signal, beside the asymptotic sqrt(Delta chi2)
@@ -77,7 +77,7 @@ def toys(
     fit-quality   p-value of the saturated deviance at the best fit
 
     Flux in cm^-2 s^-1: --values 2e6,4e6,6e6.
-    """
+    """  # noqa: D301
     start_jax()
     from jcevns.inference import calibration
 

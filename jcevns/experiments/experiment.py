@@ -95,6 +95,10 @@ def _arrays(backgrounds: Mapping[str, Any]) -> dict[str, Array]:
     return {name: as_float_array(counts) for name, counts in backgrounds.items()}
 
 
+def _floats(values: Any) -> tuple[float, ...]:
+    return tuple(map(float, values))
+
+
 class Experiment(eqx.Module):
     """One counting experiment.
 
@@ -140,7 +144,7 @@ class Experiment(eqx.Module):
     nuisances: tuple[Nuisance, ...] = eqx.field(static=True, converter=tuple)
     correction: Float[Array, "..."] = eqx.field(converter=as_float_array, default=1.0)
     observable: str = eqx.field(static=True, default="bin")
-    bin_edges: tuple[float, ...] = eqx.field(static=True, default=())
+    bin_edges: tuple[float, ...] = eqx.field(static=True, converter=_floats, default=())
     exposure: float = eqx.field(static=True, default=float("nan"))
     status: str = eqx.field(static=True, default="user")
     notes: tuple[str, ...] = eqx.field(static=True, default=())

@@ -27,7 +27,7 @@ _KEYS = {
     "response", "backgrounds", "nuisances", "correction",
 }  # fmt: skip
 _RESPONSE_KEYS = {"probabilities", "charge_yield", "gain_per_electron", "field_V_per_cm", "efficiency"}
-_NUISANCE_KEYS = {"name", "sigma", "components", "shared"}
+_NUISANCE_KEYS = {"name", "sigma", "components", "shared", "bounds"}
 _RESPONSES = "a [response] needs 'probabilities = FILE.csv' or 'charge_yield = nest | power-law | FILE.csv'"
 
 
@@ -107,7 +107,11 @@ def _nuisance(entry: Any, path: Path) -> Nuisance:
     shared = entry.get("shared", False)
     if not isinstance(shared, bool):
         raise ValueError(f"{path}: nuisance {name!r}: shared must be true or false, not {shared!r}")
-    return Nuisance(name, float(_get(entry, "sigma", (int, float), path)), tuple(components), shared)
+    bounds = _numbers(entry, "bounds", path, [0.0, np.inf])
+    if bounds.size != 2:
+        raise ValueError(f"{path}: nuisance {name!r}: bounds must be two factors, lower and upper")
+    sigma = float(_get(entry, "sigma", (int, float), path))
+    return Nuisance(name, sigma, tuple(components), shared, (float(bounds[0]), float(bounds[1])))
 
 
 def load_experiment(path: str | Path) -> Experiment:
@@ -117,7 +121,7 @@ def load_experiment(path: str | Path) -> Experiment:
     `correction` (c_i), `notes`. A table `[response]` with `probabilities` (CSV: recoil_keV, bin0, bin1, ...) or
     `charge_yield` (`nest`, `power-law` or a CSV: recoil_keV, electrons_per_keV; with `gain_per_electron`,
     `field_V_per_cm`, `efficiency`). A table `[backgrounds]`, NAME = counts. An array `[[nuisances]]` with `name`,
-    `sigma`, `components` and `shared`. Files are found relative to the TOML file.
+    `sigma`, `components`, `shared` and `bounds` (of the factor). Files are found relative to the TOML file.
 
     Raises:
         ValueError: naming the file and the key, or the file, line and column of a CSV.

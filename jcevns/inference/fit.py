@@ -18,7 +18,7 @@ from jcevns.likelihood import joint, morphing, nuisances, poisson
 from jcevns.likelihood.joint import Likelihood
 from jcevns.likelihood.morphing import Mixture, MorphingModel
 from jcevns.likelihood.poisson import TemplateModel
-from jcevns.physics.recoil import AnyTheory
+from jcevns.physics.recoil import AnyTheory, as_theory
 
 __all__ = ["Fit", "fit_shapes", "minimise", "profile", "profile_signal", "tolerances"]
 
@@ -232,7 +232,6 @@ def _result(value: Array, pulls: Array, expected: Array, slope: Array, edm: Arra
     )
 
 
-@eqx.filter_jit
 def profile(likelihood: Likelihood, theory: AnyTheory) -> Fit:
     """Minimise chi2 over the nuisances at one theory point.
 
@@ -253,4 +252,9 @@ def profile(likelihood: Likelihood, theory: AnyTheory) -> Fit:
         >>> round(float(slope(0.25)), 4)
         0.8943
     """
+    return _profile(likelihood.unlabelled, as_theory(theory))
+
+
+@eqx.filter_jit
+def _profile(likelihood: Likelihood, theory: AnyTheory) -> Fit:
     return profile_signal(likelihood.model, joint.signal(likelihood, theory))

@@ -327,4 +327,4 @@ def grid_signals(likelihood: Likelihood, theories: Grid, rows: slice = slice(Non
     mesh = np.meshgrid(*axes.values(), indexing="ij")
     values = {name: column.ravel() for name, column in zip(axes, mesh, strict=True)}
     size = min(_POINTS, len(mesh[0].ravel()))
-    return _in_batches(lambda v: _signals(likelihood, theories.make, v), values, size)
+    return _in_batches(lambda v: _signals(likelihood.unlabelled, theories.make, v), values, size)

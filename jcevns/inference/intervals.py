@@ -13,7 +13,7 @@ from jcevns.constants import ONE_SIGMA, chi2_threshold
 from jcevns.experiments.catalogue import experiment
 from jcevns.experiments.experiment import Experiment
 from jcevns.inference.batch import Profiles, profile_signals
-from jcevns.inference.parameters import Parameter, find_parameter
+from jcevns.inference.parameters import FLUX_UNIT, Parameter, find_parameter
 from jcevns.inference.roots import find_roots
 from jcevns.likelihood import joint
 from jcevns.likelihood.joint import FLUX_PULL, Likelihood
@@ -109,13 +109,14 @@ class Estimate:
 
     def __str__(self) -> str:
         """One line: best fit with the errors of the 68% interval."""
-        scale, unit = (1e6, f" 1e6 {self.unit}") if self.unit else (1.0, "")
+        scale, unit = (1e6, f" 1e6 {FLUX_UNIT}") if self.unit == FLUX_UNIT else (1.0, f" {self.unit}".rstrip())
         low, high = self.interval_68.lower, self.interval_68.upper
-        up = "open" if high is None else f"+{(high - self.best_fit) / scale:.3f}"
-        down = "open" if low is None else f"-{(self.best_fit - low) / scale:.3f}"
-        return (
-            f"{self.parameter} = {self.best_fit / scale:.3f} {up} {down}{unit} (68%, {', '.join(self.experiments)})"
-        )
+        largest = max(abs(x) for x in (self.best_fit, low or 0.0, high or 0.0)) / scale
+        form = ".3f" if 0.05 < largest < 1e4 or largest == 0 else ".4g"
+        up = "open" if high is None else f"+{(high - self.best_fit) / scale:{form}}"
+        down = "open" if low is None else f"-{(self.best_fit - low) / scale:{form}}"
+        value = f"{self.best_fit / scale:{form}}"
+        return f"{self.parameter} = {value} {up} {down}{unit} (68%, {', '.join(self.experiments)})"
 
 
 @partial(jax.jit, static_argnums=1)
@@ -131,13 +132,13 @@ def _signals(
 
 
 def profile_curve(
-    likelihood: Likelihood, parameter: Parameter, values: float | Sequence[float] | np.ndarray
+    likelihood: Likelihood, parameter: str | Parameter, values: float | Sequence[float] | np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, Profiles]:
     """Profiled chi2 along a parameter.
 
     Args:
         likelihood: the experiments.
-        parameter: what is varied.
+        parameter: what is varied: `flux`, `sin2w` or a `Parameter` of your own.
         values: where, shape (point,).
 
     Returns:
@@ -151,9 +152,10 @@ def profile_curve(
         >>> [round(x, 2) for x in chi2.tolist()]
         [8.47, 3.86, 5.61]
     """
+    quantity = find_parameter(parameter) if isinstance(parameter, str) else parameter
     values = np.atleast_1d(np.asarray(values, float))
     padded = np.resize(values, (-(-values.size // _BATCH), _BATCH))
-    pairs = [_signals(likelihood, parameter.theory, batch) for batch in padded]
+    pairs = [_signals(likelihood.unlabelled, quantity.theory, batch) for batch in padded]
     counts, change = (np.concatenate(x, axis=1)[:, : values.size] for x in zip(*pairs, strict=True))
     fit = profile_signals(likelihood, counts, chunk=_BATCH)
     slope = np.sum(fit.slope * change, axis=0)

@@ -109,7 +109,7 @@ class _Curves:
         for first in range(0, index.size, _GENERIC_POINTS):
             chosen = slice(first, first + _GENERIC_POINTS)
             mass, g = (np.resize(x[chosen], _GENERIC_POINTS) for x in (self.masses[index], coupling))
-            parts.append(_generic(self.likelihood, self.make, jnp.asarray(mass), jnp.asarray(g)))
+            parts.append(_generic(self.likelihood.unlabelled, self.make, jnp.asarray(mass), jnp.asarray(g)))
         counts, change = (np.concatenate(x, axis=1)[:, : index.size] for x in zip(*parts, strict=True))
         return counts, change
 

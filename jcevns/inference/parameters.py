@@ -13,7 +13,10 @@ from jcevns.physics.flux import B8_FLUX
 from jcevns.physics.nuclei import mirror_sin2w
 from jcevns.physics.recoil import AnyTheory, TabulatedSpectrum, Theory
 
-__all__ = ["PARAMETERS", "Parameter", "find_parameter", "signal_strength"]
+__all__ = ["FLUX_UNIT", "PARAMETERS", "Parameter", "find_parameter", "signal_strength"]
+
+
+FLUX_UNIT = "cm^-2 s^-1"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +63,7 @@ def _sin2w_theory(value: Array) -> Theory:
 def _flux() -> Parameter:
     return Parameter(
         "flux",
-        "cm^-2 s^-1",
+        FLUX_UNIT,
         _flux_theory,
         lower=0.0,
         scale=4 * B8_FLUX,

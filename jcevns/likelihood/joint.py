@@ -1,6 +1,8 @@
 """The likelihood of one experiment or several."""
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import equinox as eqx
@@ -171,6 +173,14 @@ class Likelihood(eqx.Module):
         grid = self.model.grid if isinstance(self.model, MorphingModel) else ()
         return int(np.prod(grid, dtype=int)) * self.model.observed.size
 
+    @cached_property
+    def unlabelled(self) -> "Likelihood":
+        """The same numbers without names and notes: what compiled functions take, so that variants share them."""
+        blank: dict[str, Any] = {"nuisances": (), "observable": "", "bin_edges": (), "exposure": 0.0}
+        blank |= {"status": "user", "notes": (), "tables": ()}
+        bare = tuple(dataclasses.replace(e, name=str(i), **blank) for i, e in enumerate(self.experiments))
+        return eqx.tree_at(lambda likelihood: likelihood.experiments, self, bare)
+
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the experiments."""
@@ -191,7 +201,6 @@ def as_morphing(likelihood: Likelihood) -> MorphingModel:
     return _morphing_model(likelihood, likelihood.model, {}, bounds)
 
 
-@eqx.filter_jit
 def signal(likelihood: Likelihood, theory: AnyTheory) -> Float[Array, " anchor_bin"]:
     """Expected signal in all bins of all experiments, before nuisances.
 
@@ -203,7 +212,11 @@ def signal(likelihood: Likelihood, theory: AnyTheory) -> Float[Array, " anchor_b
         >>> [round(n, 2) for n in jc.signal(likelihood, jc.StandardModel()).tolist()]  # events per bin
         [3.22, 5.15, 2.76]
     """
-    theory = as_theory(theory)
+    return _signal(likelihood.unlabelled, as_theory(theory))
+
+
+@eqx.filter_jit
+def _signal(likelihood: Likelihood, theory: AnyTheory) -> Array:
     pairs = zip(likelihood.experiments, likelihood.moments, strict=True)
     return join_signals(likelihood, [signal_counts(e, theory, m) for e, m in pairs])
 

@@ -1,0 +1,181 @@
+"""The site builds without a warning, and what its pages show is what their code prints."""
+
+import ast
+import itertools
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import jcevns
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(p for p in DOCS.rglob("*.md") if not {"_build", "notebooks"} & set(p.relative_to(DOCS).parts))
+FENCE = re.compile(r"^```(?P<kind>\{code-block\} )?(?P<language>\w+)\n(?P<body>.*?)^```$", flags=re.S | re.M)
+NUMBER = re.compile(r"(?<![\w.])[+-]?\d+\.?\d*(?:e[+-]?\d+)?(?![\w.]*\w)")
+RELATIVE = 1e-3  # of each number: platforms round differently; words must agree letter by letter
+
+PYHF = "ignore:jsonschema.RefResolver is deprecated:DeprecationWarning"  # by pyhf 0.7.6, which checks its schema so
+
+# Runs the blocks of one page in one namespace; prints what each printed, as JSON.
+RUNNER = """
+import contextlib, io, json, sys
+blocks, shown, names = json.loads(sys.stdin.read()), [], {"__name__": "__main__"}
+for name, code in blocks:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(compile(code, name, "exec"), names)
+    shown.append(out.getvalue())
+print(json.dumps(shown))
+"""
+
+
+def _blocks(page: Path) -> list[tuple[str, str, str]]:
+    """Language, caption and text of each fenced block, in order."""
+    found = []
+    for match in FENCE.finditer(page.read_text(encoding="utf-8")):
+        body, caption = match["body"], ""
+        if match["kind"]:
+            head = re.match(r"(?::caption: (.*)\n)?\n?", body)
+            assert head
+            caption, body = head[1] or "", body[head.end() :]
+        found.append((match["language"], caption, body))
+    return found
+
+
+def _examples(page: Path) -> list[tuple[str, str]]:
+    """Python blocks with the output that stands below each: nothing if there is none."""
+    blocks = [b for b in _blocks(page) if not (b[0] == "text" and b[1])]
+    pairs = itertools.pairwise([*blocks, ("", "", "")])
+    return [
+        (code, text if after == "text" else "") for (kind, _, code), (after, _, text) in pairs if kind == "python"
+    ]
+
+
+def _run(page: Path, folder: Path, cache: Path | None = None) -> list[str]:
+    for _, caption, text in _blocks(page):
+        if re.fullmatch(r"[\w.-]+\.(toml|csv)", caption):
+            (folder / caption).write_text(text, encoding="utf-8")
+    blocks = [(f"{page.name}, block {i}", code) for i, (code, _) in enumerate(_examples(page), 1)]
+    settings = {"JAX_PLATFORMS": "cpu", "MPLBACKEND": "agg"}
+    if cache is not None:
+        settings |= {"JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-W", PYHF, "-c", RUNNER],
+        input=json.dumps(blocks),
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        timeout=300,
+        env=os.environ | settings,
+    )
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+def _agree(found: str, shown: str) -> bool:
+    """Equal words; numbers within `RELATIVE`."""
+    if NUMBER.sub("#", found) != NUMBER.sub("#", shown):
+        return False
+    pairs = zip(NUMBER.findall(found), NUMBER.findall(shown), strict=True)
+    return all(a == b or abs(float(a) - float(b)) <= RELATIVE * abs(float(b)) for a, b in pairs)
+
+
+def _id(page: Path) -> str:
+    return page.relative_to(DOCS).with_suffix("").as_posix()
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory) -> Path:
+    """Compiled code that the pages share, also between the processes of pytest-xdist."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled-pages"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.mark.slow
+def test_site_builds_without_warnings(tmp_path):
+    build = ["-m", "sphinx", "-W", "--keep-going", "-n", "-q", "-b", "html", "-d", str(tmp_path / "trees")]
+    run = subprocess.run(
+        [sys.executable, *build, str(DOCS), str(tmp_path / "html")],
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert run.returncode == 0, run.stderr
+    pages = "".join(p.read_text(encoding="utf-8") for p in (tmp_path / "html" / "api").glob("*.html"))
+    missing = [name for name in jcevns.__all__ if f'id="jcevns.{name}"' not in pages]
+    assert not missing
+    html = "".join(p.read_text(encoding="utf-8") for p in (tmp_path / "html").glob("*.html"))
+    assert "generated:" not in html
+    assert "status-reconstructed" in html
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if _examples(p)], ids=_id)
+def test_python_examples_print_what_the_page_shows(tmp_path, cache, page):
+    for (_, shown), found in zip(_examples(page), _run(page, tmp_path, cache), strict=True):
+        assert _agree(found, shown), f"shown:\n{shown}\nfound:\n{found}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_id)
+def test_command_lines_are_accepted(page):
+    """Commands and options exist and parse; nothing is run."""
+    from jcevns.cli import cli
+
+    for language, _, text in _blocks(page):
+        for line in text.replace("\\\n", " ").splitlines() if language == "sh" else ():
+            if not line.startswith("jcevns "):
+                continue
+            words = shlex.split(line.replace("${SLURM_ARRAY_TASK_ID}", "1"))[1:]
+            context, command = None, cli
+            while hasattr(command, "resolve_command"):
+                context = command.make_context(command.name, words, parent=context)
+                _, command, words = command.resolve_command(context, [*context._protected_args, *context.args])
+            command.make_context(command.name, words, parent=context)
+
+
+def test_help_keeps_its_lines():
+    """In a raw docstring click's mark of a block that keeps its lines would be printed."""
+    from jcevns.cli import cli
+
+    for command in cli.commands.values():
+        assert "\\b" not in f"{command.help} {command.epilog} {cli.help}", command.name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_id)
+def test_links_are_well_formed(page):
+    text = page.read_text(encoding="utf-8")
+    assert "http://" not in text
+    assert "\n?\n" not in text  # an output that was never filled in
+    for number in re.findall(r"(?:arXiv:|arxiv\.org/abs/)([\w-]+(?:[./]\w+)?)", text):
+        assert re.fullmatch(r"\d{4}\.\d{4,5}|[a-z-]+/\d{7}", number), number
+    for link in re.findall(r"\]\((https:[^)]*)\)", text):
+        assert re.fullmatch(r"https://[\w.-]+(/[\w./?#%=&~+-]*)?", link), link
+
+
+def test_links_between_notebooks_lead_somewhere():
+    for notebook in (ROOT / "notebooks").glob("*.ipynb"):
+        for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+            if cell["cell_type"] == "markdown":
+                for link in re.findall(r"\]\(([\w./-]+\.ipynb)\)", "".join(cell["source"])):
+                    assert (notebook.parent / link).exists(), f"{notebook.name}: {link}"
+
+
+def test_every_module_is_in_the_reference():
+    areas = "".join(p.read_text(encoding="utf-8") for p in (DOCS / "api").glob("*.rst"))
+    shown = set(re.findall(r"^\.\. reference:: (\S+)$", areas, flags=re.M))
+    modules = {".".join(p.relative_to(ROOT).with_suffix("").parts) for p in (ROOT / "jcevns").rglob("*.py")}
+    left_out = re.compile(r".*__(init|main)__|jcevns\.cli\..*|jcevns\.report\.(html|official|run|steps)")
+    assert {m for m in modules if not left_out.fullmatch(m) and _has_names(m)} <= shown <= modules
+
+
+def _has_names(module: str) -> bool:
+    tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
+    return any(isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__" for node in tree.body)
