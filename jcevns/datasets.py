@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import hashlib
 import io
 import math
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from jcevns.spelling import unknown
 
 __all__ = [
     "Card",
@@ -142,9 +143,7 @@ def card(name: str) -> Card:
     folder = data_dir()
     known = _known(folder)
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise DataError(f"no table {name!r} in {folder}{hint}; known: {', '.join(known)}")
+        raise DataError(unknown(f"{folder}: table", name, known))
     return _load_card(folder / f"{name}.toml")
 
 

@@ -149,7 +149,7 @@ BAD = [
     ((*SCAN, "--experiments", "x", "--shard", "3/2"), "i runs from 1 to n"),
     (("plot", "none.zarr"), "is not a scan"),
     (("data", "show", "xenon"), "xenon_isotopes"),
-    (("fitt",), "Did you mean 'fit'"),
+    (("fitt",), "did you mean fit?"),
 ]
 
 

@@ -295,7 +295,7 @@ def test_broken_card(folder: Path, old: str, new: str, expected: str) -> None:
 def test_unknown_name_lists_the_known_and_suggests() -> None:
     with pytest.raises(DataError) as exc:
         datasets.card("xenon_isotope")
-    message(exc, "did you mean 'xenon_isotopes'?", "hep_spectrum", "paper_results")
+    message(exc, "did you mean xenon_isotopes?", "hep_spectrum", "paper_results")
     with pytest.raises(DataError) as exc:
         read_table("zzz")
     assert "did you mean" not in str(exc.value)

@@ -8,7 +8,7 @@ import numpy as np
 import pyhf
 import pytest
 
-from jcevns import Likelihood, Nuisance, StandardModel, Theory, profile, signal
+from jcevns import Likelihood, Nuisance, StandardModel, Theory, experiment, profile, signal
 from jcevns.likelihood.poisson import chi2
 from jcevns.likelihood.pyhf_model import POI, to_pyhf
 from jcevns.physics.flux import B8_FLUX
@@ -108,3 +108,8 @@ def test_no_nuisance_no_modifier():
     model, data, constant = exported(Likelihood(experiment))
     ours = float(chi2(Likelihood(experiment).model, signal(Likelihood(experiment), Theory()), jnp.zeros(0)))
     assert -2 * model.logpdf([1.0], data)[0] - constant == pytest.approx(ours, abs=1e-12)
+
+
+def test_shape_nuisances_are_refused() -> None:
+    with pytest.raises(ValueError, match="xenonnt-2024 has shape nuisances"):
+        to_pyhf(Likelihood(experiment("xenonnt-2024")))

@@ -1,6 +1,5 @@
 """The command line's frame: the group, JAX settings, reading of options, exit codes."""
 
-import difflib
 import json
 import os
 import sys
@@ -9,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+
+from jcevns.spelling import unknown
 
 __all__ = [
     "chosen_from",
@@ -166,10 +167,7 @@ class _Group(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError:
-            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            known = ", ".join(self.list_commands(ctx))
-            raise click.UsageError(f"no such command {args[0]!r}.{hint} Commands: {known}.", ctx) from None
+            raise click.UsageError(unknown("command", args[0], self.list_commands(ctx)), ctx) from None
 
 
 @click.group(

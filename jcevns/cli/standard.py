@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from jcevns.cli.app import chosen_from, cli, emit_json, experiments_option, names, numbers, say, start_jax
+from jcevns.spelling import unknown
 
 FITTED = "{flux,sin2w,strength}"
 FLUX_UNIT = "1e6 cm^-2 s^-1"
@@ -173,7 +174,7 @@ def spectrum(
     from jcevns.report.spectrum import FORM_FACTORS, spectrum_counts
 
     if form_factor not in FORM_FACTORS:
-        raise ValueError(f"unknown form factor {form_factor!r}: choose from {', '.join(FORM_FACTORS)}")
+        raise ValueError(unknown("form factor", form_factor, FORM_FACTORS))
     result = spectrum_counts(thresholds, shape, sin2w, flux, form_factor, hep)
     rows = zip(result["spectrum"]["recoil_keV"], result["spectrum"]["events_per_tonne_year_keV"], strict=True)
     if csv_path is not None:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from jcevns.cli.app import chosen_from, cli, emit_json, experiments_option, load, start_jax, values
+from jcevns.spelling import unknown
 
 TASKS = "{significance,interval,coverage,fit-quality}"
 
@@ -83,7 +84,7 @@ def toys(
 
     tasks = ("significance", "interval", "coverage", "fit-quality")
     if task not in tasks:
-        raise ValueError(f"unknown task {task!r}: choose from {', '.join(tasks)}")
+        raise ValueError(unknown("task", task, tasks))
     if task in ("interval", "coverage") and not values:
         raise ValueError(f"toys {task} needs --values, as in --values 2e6,4e6,6e6")
     chosen = _hypothesis(parameter, load(experiments), interaction, mass)

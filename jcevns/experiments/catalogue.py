@@ -1,6 +1,5 @@
 """Experiments by name: the built-in ones, with options, and the user's TOML files."""
 
-import difflib
 import inspect
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from jcevns.experiments.pandax4t import pandax4t_us2
 from jcevns.experiments.toml_file import load_experiment
 from jcevns.experiments.xenonnt import xenonnt_2024_s2
 from jcevns.experiments.xenonnt_official import xenonnt_2024, xenonnt_2026
+from jcevns.spelling import unknown
 
 __all__ = ["EXPERIMENTS", "experiment", "parse_experiment"]
 
@@ -46,16 +46,12 @@ def experiment(name: str, **options: Any) -> Experiment:
             raise ValueError(f"{name}: an experiment from a file takes no options, edit the file")
         return load_experiment(Path(name))
     if name not in EXPERIMENTS:
-        near = difflib.get_close_matches(name, EXPERIMENTS, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise ValueError(
-            f"unknown experiment {name!r}{hint}: known are {', '.join(EXPERIMENTS)}, or give a file ending in .toml"
-        )
+        raise ValueError(unknown("experiment", name, EXPERIMENTS, "give a file ending in .toml, or one of"))
     build = EXPERIMENTS[name]
     known = list(inspect.signature(build).parameters)
     for option in options:
         if option not in known:
-            raise ValueError(f"{name}: unknown option {option!r}, known are {', '.join(known)}")
+            raise ValueError(unknown(f"{name}: option", option, known))
     return build(**options)
 
 

@@ -10,6 +10,7 @@ from jcevns.detectors.response import charge_response
 from jcevns.experiments.experiment import SIGNAL, Experiment, Nuisance, correction_factors
 from jcevns.physics import flux as fluxes
 from jcevns.physics.nuclei import xenon
+from jcevns.spelling import unknown
 
 __all__ = ["TABLES", "pandax4t_us2"]
 
@@ -33,7 +34,7 @@ def _bins(table: str | Path) -> tuple[dict[str, np.ndarray], bool]:
         return {column: rows[column][chosen] for column in COLUMNS}, True
     path = Path(table)
     if not path.suffix and not path.exists():
-        raise ValueError(f"pandax4t-us2: unknown table {table!r}: choose from {', '.join(TABLES)} or give a CSV file")
+        raise ValueError(unknown("pandax4t-us2: table", str(table), TABLES, "give a CSV file, or one of"))
     rows = datasets.read_csv(path, COLUMNS)
     lo, hi = rows["ne_lo"], rows["ne_hi"]
     if np.any(hi <= lo) or np.any(lo[1:] != hi[:-1]):

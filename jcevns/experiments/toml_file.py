@@ -1,6 +1,5 @@
 """A user's experiment from a TOML file."""
 
-import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from jcevns.detectors.response import Response, charge_response, interpolated_re
 from jcevns.experiments.experiment import SIGNAL, Experiment, Nuisance
 from jcevns.physics import flux as fluxes
 from jcevns.physics.nuclei import xenon
+from jcevns.spelling import unknown
 
 __all__ = ["load_experiment"]
 
@@ -32,11 +32,9 @@ _RESPONSES = "a [response] needs 'probabilities = FILE.csv' or 'charge_yield = n
 
 
 def _only(mapping: Mapping[str, Any], known: set[str], where: str) -> None:
-    unknown = sorted(set(mapping) - known)
-    if unknown:
-        near = difflib.get_close_matches(unknown[0], known, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise ValueError(f"{where}: unknown key {unknown[0]!r}{hint}, known are {', '.join(sorted(known))}")
+    extra = sorted(set(mapping) - known)
+    if extra:
+        raise ValueError(unknown(f"{where}: key", extra[0], sorted(known)))
 
 
 def _positive(mapping: Mapping[str, Any], key: str, path: Path, default: float) -> float:

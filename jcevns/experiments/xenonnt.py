@@ -8,6 +8,7 @@ from jcevns.detectors.response import Response, add_runs, charge_response, inter
 from jcevns.experiments.experiment import SIGNAL, Experiment, Nuisance, correction_factors
 from jcevns.physics import flux as fluxes
 from jcevns.physics.nuclei import xenon
+from jcevns.spelling import unknown
 
 __all__ = ["G2_PE_PER_ELECTRON", "xenonnt_2024_s2"]
 
@@ -66,10 +67,10 @@ def xenonnt_2024_s2(
         ValueError: unknown option.
     """
     if response not in RESPONSES:
-        raise ValueError(f"xenonnt-2024-s2: unknown response {response!r}: choose from {', '.join(RESPONSES)}")
+        raise ValueError(unknown("xenonnt-2024-s2: response", response, RESPONSES))
     scales = {"best-fit": BEST_FIT_EVENTS, "template": None, "none": None}
     if correction not in scales:
-        raise ValueError(f"xenonnt-2024-s2: unknown correction {correction!r}: choose from {', '.join(scales)}")
+        raise ValueError(unknown("xenonnt-2024-s2: correction", correction, scales))
 
     table = datasets.read_table("xenonnt_2024_s2_bins")
     counts = {

@@ -11,6 +11,7 @@ from jcevns.experiments.experiment import SIGNAL, Experiment, Nuisance, ShapeNui
 from jcevns.physics import flux as fluxes
 from jcevns.physics.cross_sections import StandardModel
 from jcevns.physics.nuclei import xenon
+from jcevns.spelling import unknown
 
 __all__ = ["xenonnt_2024", "xenonnt_2026"]
 
@@ -88,7 +89,7 @@ def xenonnt_2024(shape: str = "bahcall1996", template: str = "folded") -> Experi
         ValueError: unknown option.
     """
     if template not in TEMPLATES:
-        raise ValueError(f"xenonnt-2024: unknown template {template!r}: choose from {', '.join(TEMPLATES)}")
+        raise ValueError(unknown("xenonnt-2024: template", template, TEMPLATES))
     built = _experiment(
         "xenonnt-2024",
         "xenonnt_2024_templates",

@@ -260,7 +260,7 @@ def toy_interval(
     inside = np.flatnonzero(height <= 0)
     if not inside.size:
         raise RuntimeError(f"no value tested is inside the {cl:.0%} interval: test values around {best:.4g}")
-    first, last = inside[0], inside[-1]
+    first, last = int(inside[0]), int(inside[-1])
 
     def crossing(i: int) -> float:
         return float(tested[i] - height[i] * (tested[i + 1] - tested[i]) / (height[i + 1] - height[i]))

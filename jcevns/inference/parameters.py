@@ -12,6 +12,7 @@ from jcevns.physics.cross_sections import StandardModel
 from jcevns.physics.flux import B8_FLUX
 from jcevns.physics.nuclei import mirror_sin2w
 from jcevns.physics.recoil import AnyTheory, TabulatedSpectrum, Theory
+from jcevns.spelling import unknown
 
 __all__ = ["FLUX_UNIT", "PARAMETERS", "Parameter", "find_parameter", "signal_strength"]
 
@@ -93,7 +94,7 @@ PARAMETERS: dict[str, Callable[[], Parameter]] = {"flux": _flux, "sin2w": _sin2w
 def find_parameter(name: str) -> Parameter:
     """Parameter called `name`; ValueError listing the known ones otherwise."""
     if name not in PARAMETERS:
-        raise ValueError(f"unknown parameter {name!r}: choose from {', '.join(PARAMETERS)}")
+        raise ValueError(unknown("parameter", name, PARAMETERS))
     return PARAMETERS[name]()
 
 

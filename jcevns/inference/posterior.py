@@ -28,6 +28,7 @@ from jcevns.physics.flux import B8_FLUX
 from jcevns.physics.interactions import interaction
 from jcevns.physics.recoil import Theory
 from jcevns.precision import require_x64
+from jcevns.spelling import unknown
 
 __all__ = ["PARAMETERS", "Posterior", "Sampled", "check_names", "sample", "signal_function"]
 
@@ -157,10 +158,10 @@ def signal_function(
 
 def check_names(names: Sequence[str], name: str | None, mass: float | None) -> None:
     """Refuse parameters that are unknown, or that have no effect or no meaning together."""
-    unknown = [n for n in names if n not in PARAMETERS]
-    if unknown or not names or len(set(names)) != len(names):
-        what = f"unknown parameter {unknown[0]!r}" if unknown else "parameters must be named, each once"
-        raise ValueError(f"{what}: choose from {', '.join(PARAMETERS)}")
+    for wrong in (n for n in names if n not in PARAMETERS):
+        raise ValueError(unknown("parameter", wrong, PARAMETERS))
+    if not names or len(set(names)) != len(names):
+        raise ValueError(f"parameters must be named, each once: choose from {', '.join(PARAMETERS)}")
     if "coupling" in names and name is None:
         raise ValueError("a coupling needs an interaction: scalar, vector, b-l, axial or tensor")
     if "mass" in names and "coupling" not in names:

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from jcevns.constants import SIN2_THETA_W
 from jcevns.physics.flux import B8_FLUX, B8_RELATIVE_ERROR
 from jcevns.physics.nuclei import mirror_sin2w
+from jcevns.spelling import unknown
 
 __all__ = ["PRIORS", "Prior", "default_prior", "parse_prior", "truncated_normal"]
 
@@ -42,7 +43,7 @@ class Prior:
 
     def __post_init__(self):
         if self.kind not in PRIORS:
-            raise ValueError(f"unknown prior {self.kind!r}: choose from {', '.join(PRIORS)}")
+            raise ValueError(unknown("prior", self.kind, PRIORS))
         if not self.low < self.high:
             raise ValueError(f"{self.kind} prior: lower edge {self.low:g} must be below the upper {self.high:g}")
         if self.kind in ("uniform", "log-uniform") and not (math.isfinite(self.low) and math.isfinite(self.high)):
@@ -120,7 +121,7 @@ def parse_prior(text: str) -> Prior:
     """
     kind, *numbers = text.split(":")
     if kind not in PRIORS:
-        raise ValueError(f"unknown prior {kind!r}: choose from {', '.join(PRIORS)}, as in uniform:0:3e7")
+        raise ValueError(unknown("prior", kind, PRIORS, "write it as uniform:0:3e7, or another of"))
     try:
         settings = PRIORS[kind](*map(float, numbers))
     except (TypeError, ValueError):
@@ -147,4 +148,4 @@ def default_prior(name: str, joint: bool = False) -> Prior:
         return Prior("log-uniform", 1e-2, 1e4)
     if name == "coupling":
         return Prior("log-uniform", 1e-7, 1e-2)
-    raise ValueError(f"unknown parameter {name!r}: choose from flux, sin2w, mass, coupling")
+    raise ValueError(unknown("parameter", name, ("flux", "sin2w", "mass", "coupling")))

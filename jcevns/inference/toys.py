@@ -250,7 +250,7 @@ def fit_observed(hypothesis: Hypothesis, value: float) -> tuple[Toys, Float[np.n
     if not (edm[0] < limit and edm_value[0] < limit):
         raise RuntimeError(f"the fit of the data at {hypothesis.name} = {value:.4g} is not valid")
     data = Toys(float(value), best[:1], chi2[:1], at_value[:1], np.array([True]))
-    return data, np.asarray(pulls_of(hypothesis.model, x[0]))
+    return data, np.asarray(pulls_of(hypothesis.model, jnp.asarray(x[0])))
 
 
 def observed_curve(hypothesis: Hypothesis, values: Float[np.ndarray, " value"]) -> Float[np.ndarray, " value"]:

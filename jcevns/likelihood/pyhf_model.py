@@ -33,7 +33,8 @@ def to_pyhf(likelihood: Likelihood, theory: Theory | AbstractInteraction | None 
         theory: predicts the signal; the Standard Model if absent.
 
     Raises:
-        ValueError: a component has two pulls besides the flux: pyhf would add their effects, not multiply them.
+        ValueError: a component has two pulls besides the flux: pyhf would add their effects, not multiply them;
+            or an experiment has shape nuisances.
 
     Example:
         >>> import jcevns as jc
@@ -42,6 +43,12 @@ def to_pyhf(likelihood: Likelihood, theory: Theory | AbstractInteraction | None 
         >>> [sample["name"] for sample in workspace["channels"][0]["samples"]]
         ['signal', 'accidental', 'electronic', 'neutron']
     """
+    for experiment in likelihood.experiments:
+        if experiment.shapes:
+            raise ValueError(
+                f"{experiment.name} has shape nuisances ({', '.join(s.name for s in experiment.shapes)}) that bend at "
+                "their anchors: HistFactory has no such interpolation, and the likelihood cannot be exported"
+            )
     counts = np.asarray(joint.signal(likelihood, StandardModel() if theory is None else theory), float)
     model, layout, labels = likelihood.model, likelihood.layout, likelihood.nuisances
     sigma, observed = np.asarray(model.sigma, float), np.asarray(model.observed, float)

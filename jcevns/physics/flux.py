@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from jcevns import datasets
 from jcevns.precision import as_float_array
+from jcevns.spelling import unknown
 
 __all__ = [
     "B8_FLUX",
@@ -82,7 +83,7 @@ def b8(shape: str = "bahcall1996", shift: float = 0.0, total: float = B8_FLUX) -
         6.74
     """
     if shape not in B8_SHAPES:
-        raise ValueError(f"unknown 8B shape {shape!r}: choose from {', '.join(B8_SHAPES)}")
+        raise ValueError(unknown("8B shape", shape, B8_SHAPES))
     if not np.isfinite(total) or total < 0:
         raise ValueError(f"8B flux {total!r} cm^-2 s^-1 must be finite and not negative")
     table = datasets.read_table(B8_SHAPES[shape])

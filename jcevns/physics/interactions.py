@@ -19,6 +19,7 @@ from jcevns.physics.cross_sections import AbstractInverseEnergyInteraction, Stan
 from jcevns.physics.nuclei import Nucleus
 from jcevns.physics.spin_structure import longitudinal_s00, transverse_s00
 from jcevns.precision import as_float_array
+from jcevns.spelling import unknown
 
 __all__ = [
     "INTERACTIONS",
@@ -310,10 +311,6 @@ def interaction(name: str, mass: Any = 10.0, coupling: Any = 0.0, **options: Any
         12.27
     """
     if name not in INTERACTIONS:
-        import difflib
-
-        near = difflib.get_close_matches(name, INTERACTIONS, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise ValueError(f"unknown interaction {name!r}{hint}: choose from {', '.join(INTERACTIONS)}")
+        raise ValueError(unknown("interaction", name, INTERACTIONS))
     kind, settings = INTERACTIONS[name]
     return kind(mass=mass, coupling=coupling, **{**settings, **options})

@@ -17,6 +17,7 @@ from jcevns.precision import require_x64
 from jcevns.report import html, tables
 from jcevns.report.run import Run
 from jcevns.report.steps import STEPS
+from jcevns.spelling import unknown
 
 __all__ = ["find_steps", "reproduce", "versions"]
 
@@ -39,9 +40,9 @@ def find_steps(only: Sequence[str] = (), full: bool = False) -> list[str]:
     Raises:
         ValueError: unknown name.
     """
-    unknown = [name for name in only if name not in STEPS]
-    if unknown:
-        raise ValueError(f"unknown step {unknown[0]!r}: choose from {', '.join(STEPS)}")
+    wrong = [name for name in only if name not in STEPS]
+    if wrong:
+        raise ValueError(unknown("step", wrong[0], STEPS))
     return [name for name, step in STEPS.items() if (name in only if only else full or not step.long)]
 
 

@@ -1,0 +1,25 @@
+"""One message for a name that is not known: the nearest one that is, and all the others."""
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["unknown"]
+
+
+def unknown(what: str, name: str, known: Iterable[str], remedy: str = "choose from") -> str:
+    """Message for an unknown name.
+
+    Args:
+        what: what it should name, such as `interaction`; after a colon the place may come first.
+        name: as given.
+        known: the names there are.
+        remedy: words before their list.
+
+    >>> unknown("interaction", "sclar", ["scalar", "vector"])
+    "unknown interaction 'sclar' (did you mean scalar?): choose from scalar, vector"
+    """
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    place, separator, noun = what.rpartition(": ")
+    return f"{place}{separator}unknown {noun} {name!r}{hint}: {remedy} {', '.join(names)}"
