@@ -1,7 +1,7 @@
 """Run the benchmarks, print a table, merge into benchmarks/results/latest.json.
 
-`python -m benchmarks [foundation] [scan] [official]`, all by default; `--only-engine` times the scan engine alone, on
-the default device, where the other fitters are not installed.
+`python -m benchmarks [foundation] [scan] [official] [posterior]`, all by default; `--only-engine` times the scan
+engine alone, on the default device, where the other fitters are not installed.
 """
 
 import argparse
@@ -16,7 +16,7 @@ jax.config.update("jax_enable_x64", True)
 
 from benchmarks import foundation, machine  # noqa: E402
 
-GROUPS = ("foundation", "scan", "official")
+GROUPS = ("foundation", "scan", "official", "posterior")
 _COMPARE = {"<": operator.lt, "<=": operator.le, ">=": operator.ge}
 
 
@@ -26,6 +26,10 @@ def _run(group: str) -> tuple[dict[str, Any], dict[str, tuple[str, float]]]:
         return foundation.run(), {key: ("<=", value) for key, value in foundation.TARGETS.items()}
     from benchmarks import official, scan
 
+    if group == "posterior":
+        from benchmarks import posterior
+
+        return posterior.run(), posterior.TARGETS
     if group == "official":
         return official.run(), official.TARGETS
     if group == "scan":

@@ -17,8 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from jcevns.spelling import unknown
-
 __all__ = [
     "Card",
     "Column",
@@ -143,6 +141,8 @@ def card(name: str) -> Card:
     folder = data_dir()
     known = _known(folder)
     if name not in known:
+        from jcevns.spelling import unknown  # this file is also run by itself
+
         raise DataError(unknown(f"{folder}: table", name, known))
     return _load_card(folder / f"{name}.toml")
 

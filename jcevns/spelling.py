@@ -15,8 +15,10 @@ def unknown(what: str, name: str, known: Iterable[str], remedy: str = "choose fr
         known: the names there are.
         remedy: words before their list.
 
-    >>> unknown("interaction", "sclar", ["scalar", "vector"])
-    "unknown interaction 'sclar' (did you mean scalar?): choose from scalar, vector"
+    Example:
+        >>> from jcevns.spelling import unknown
+        >>> unknown("interaction", "sclar", ["scalar", "vector"])
+        "unknown interaction 'sclar' (did you mean scalar?): choose from scalar, vector"
     """
     names = list(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)

@@ -125,7 +125,7 @@ BAD = [
     (("fit", "flux", "--experiments", "xenonnt"), "did you mean xenonnt-202"),
     (("fit", "flux", "--experiments", ","), "--experiments is empty"),
     (("fit", "flux", "--experiments", "pandax4t-us2,pandax4t-us2"), "given twice"),
-    (("fit", "flux", "--experiments", "pandax4t-us2:tabel=T3"), "known are table, shape, field"),
+    (("fit", "flux", "--experiments", "pandax4t-us2:tabel=T3"), "choose from table, shape, field"),
     (("fit", "flux", "--experiments", "pandax4t-us2:table"), "NAME:option=value"),
     (("fit", "flux", "--experiments", "pandax4t-us2:table=T9"), "choose from T0"),
     (("fit", "flux", "--experiments", "pandax4t-us2:table=none.csv"), "none.csv"),
@@ -280,3 +280,49 @@ def test_toys_and_projection(tmp_path):
     assert significance[1]["asimov"] > significance[0]["asimov"]
     assert all(row["bands"] == sorted(row["bands"]) for row in grown)
     assert (tmp_path / "figure.png").stat().st_size > 10_000
+
+
+def test_without_arguments_a_newcomer_gets_commands_that_run(capsys):
+    code, out, _ = call(capsys)
+    assert code == 0
+    shown = [line.split("   ")[0].split()[1:] for line in out.splitlines() if line.startswith("  jcevns ")]
+    assert len(shown) >= 3
+    assert shown[0][0] == "fit"
+    assert call(capsys, *shown[0])[0] == 0
+    for command in shown:
+        assert call(capsys, command[0], "--help")[0] == 0
+
+
+def test_version_names_packages_and_devices(capsys):
+    code, out, _ = call(capsys, "--version")
+    assert code == 0
+    assert out.startswith("jcevns 0.")
+    assert "jax 0." in out
+    assert "numpyro" in out
+    assert "devices: " in out
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_script(capsys, shell):
+    code, out, _ = call(capsys, "completion", shell)
+    assert code == 0
+    assert "_JCEVNS_COMPLETE" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("jcevns repr", "reproduce"),
+        ("jcevns fit s", "sin2w"),
+        ("jcevns limit ten", "tensor"),
+        ("jcevns fit flux --experiments pan", "pandax4t-us2"),
+        ("jcevns fit flux --experiments xenonnt-2024-s2,pan", "xenonnt-2024-s2,pandax4t-us2"),
+        ("jcevns toys cov", "coverage"),
+    ],
+)
+def test_completion(words, completed):
+    from click.shell_completion import ShellComplete
+
+    *before, incomplete = words.split()[1:]
+    found = ShellComplete(cli.cli, {}, "jcevns", "_JCEVNS_COMPLETE").get_completions(before, incomplete)
+    assert completed in [item.value for item in found]

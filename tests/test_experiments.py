@@ -455,6 +455,8 @@ BAD_TOML = {
     "negative sigma": ("sigma = 0.1", "sigma = -0.1", "sigma"),
     "unknown key of a nuisance": (NUISANCE, NUISANCE + "\nshare = true", "share"),
     "shared not a boolean": (NUISANCE, NUISANCE + '\nshared = "yes"', "shared"),
+    "one bound": (NUISANCE, NUISANCE + "\nbounds = [0.5]", "bounds"),
+    "bounds without 1": (NUISANCE, NUISANCE + "\nbounds = [1.5, 2.0]", "bounds"),
     "few edges": ("[4.0, 6.0, 8.0]", "[4.0, 8.0]", "bin_edges"),
     "falling edges": ("[4.0, 6.0, 8.0]", "[8.0, 6.0, 4.0]", "edges"),
     "NaN edge": ("[4.0, 6.0, 8.0]", "[4.0, 6.0, nan]", "edges"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import cache
 
 import jax.numpy as jnp
@@ -25,6 +26,7 @@ from jcevns import (
     signal,
 )
 from jcevns.datasets import read_table
+from jcevns.inference import intervals
 from jcevns.inference.parameters import PARAMETERS, find_parameter
 from jcevns.physics.nuclei import mirror_sin2w
 from tests import reference
@@ -344,3 +346,30 @@ def test_single_precision_is_refused() -> None:
     assert done.returncode == 1
     assert "RuntimeError: a confidence interval needs double precision" in done.stderr
     assert 'jax.config.update("jax_enable_x64", True)' in done.stderr
+
+
+def test_line_of_text_in_other_units(likelihoods) -> None:
+    flux = find_parameter("flux")
+
+    def theory(value):
+        return flux.theory(value * 1e11)
+
+    moment = Parameter("moment", "1e-9 mu_B", theory, lower=0.0, scale=2e-4)
+    text = str(estimate(Likelihood(likelihoods["xenonnt"].experiments, flux_pull=False), moment))
+    assert text.startswith("moment = 5.696e-05 +3.188e-05 -2.835e-05 1e-9 mu_B (68%")
+
+
+def test_variants_of_an_experiment_share_compiled_code(pandax) -> None:
+    """Names, notes and options of an experiment are no part of what is compiled."""
+    measure("flux", pandax)
+    before = intervals._signals._cache_size()
+    other = dataclasses.replace(pandax, name="other", notes=("a note",), observable="N", observed=pandax.observed + 1)
+    assert measure("flux", other).valid
+    assert intervals._signals._cache_size() == before
+
+
+def test_curve_takes_a_name(likelihoods) -> None:
+    by_name, _, _ = profile_curve(likelihoods["xenonnt"], "sin2w", [0.2, 0.3])
+    np.testing.assert_array_equal(
+        by_name, profile_curve(likelihoods["xenonnt"], find_parameter("sin2w"), [0.2, 0.3])[0]
+    )

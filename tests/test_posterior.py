@@ -1,18 +1,24 @@
 """Posteriors against direct integration; diagnostics that are not silent."""
 
+import dataclasses
 import itertools
 import sys
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.stats import truncnorm
+from scipy.stats import loguniform, norm, truncnorm, uniform
 
 from jcevns import Likelihood, StandardModel, Theory, signal
+from jcevns.inference import laplace
 from jcevns.inference.laplace import laplace_grid
 from jcevns.inference.posterior import sample
-from jcevns.inference.priors import Prior, default_prior, parse_prior
+from jcevns.inference.priors import Prior, default_prior, parse_prior, truncated_normal
+from jcevns.likelihood.joint import as_morphing
 from jcevns.physics.flux import B8_FLUX
-from tests.problems import XENONNT, built, joint
+from jcevns.report import posterior as report
+from jcevns.report.posterior import write_posterior
+from tests.problems import BOTH, XENONNT, built, joint
 
 FLUXES = np.linspace(0.0, 30e6, 301)
 PRIOR = Prior("uniform", 0.0, 40e6)
@@ -156,3 +162,59 @@ def test_missing_package_says_what_to_install(likelihood, monkeypatch, package) 
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ImportError, match=r"pip install 'jcevns\[bayes\]'"):
         sample(likelihood, "flux")
+
+
+@pytest.mark.parametrize(("package", "names"), [("corner", ("flux", "other")), ("h5netcdf", ("flux",))])
+def test_missing_package_of_the_files(likelihood, posterior, monkeypatch, tmp_path, package, names) -> None:
+    parameters = dict.fromkeys(names, posterior.parameters["flux"])
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr(report, "plot_marginal", lambda *arguments: None)
+    with pytest.raises(ImportError, match=rf"{package}: pip install 'jcevns\[bayes\]'"):
+        write_posterior(dataclasses.replace(posterior, parameters=parameters), likelihood, tmp_path)
+
+
+EXACT = {
+    "uniform:-1:3": uniform(-1, 4),
+    "log-uniform:0.001:10": loguniform(1e-3, 10),
+    "normal:2:0.5": norm(2, 0.5),
+    "truncated:1:1:0:inf": truncnorm(-1, np.inf, 1, 1),
+    "truncated:1:0.25:0.5:1.5": truncnorm(-2, 2, 1, 0.25),
+    "truncated:0:1:3:4": truncnorm(3, 4, 0, 1),
+}
+
+
+@pytest.mark.parametrize("text", EXACT)
+def test_prior_is_the_image_of_a_normal(text) -> None:
+    score = np.linspace(-6, 6, 49)
+    found = np.asarray(parse_prior(text).from_normal(jnp.asarray(score)))
+    # Near an end either the probability below or that above loses its digits: take the smaller one.
+    exact = np.where(score < 0, EXACT[text].ppf(norm.cdf(score)), EXACT[text].isf(norm.sf(score)))
+    np.testing.assert_allclose(found, exact, rtol=1e-9)
+
+
+@pytest.mark.parametrize("text", EXACT)
+def test_prior_density(text) -> None:
+    x = EXACT[text].ppf(np.linspace(0.01, 0.99, 21))
+    outside = np.array([EXACT[text].support()[1] + 1]) if np.isfinite(EXACT[text].support()[1]) else np.empty(0)
+    np.testing.assert_allclose(parse_prior(text).log_density(x), EXACT[text].logpdf(x), rtol=1e-12, atol=1e-12)
+    assert np.all(np.isneginf(parse_prior(text).log_density(outside)))
+
+
+def test_truncated_normal_does_not_leave_its_bounds() -> None:
+    score = jnp.linspace(-30.0, 30.0, 61)
+    found = np.asarray(truncated_normal(score, jnp.asarray(-2.0), jnp.asarray(2.0)))
+    assert np.all(np.isfinite(found))
+    assert np.all(np.abs(found) <= 2.0)
+    assert np.all(np.diff(found) >= 0)
+
+
+def test_laplace_paths_agree() -> None:
+    """Log-factors with the batched fit, and the general model: the same integral."""
+    both = joint(BOTH)
+    units = np.linspace(0.0, 0.6, 13)
+    counts = np.stack([np.asarray(signal(both, StandardModel(u))) for u in jnp.asarray(units)])
+    fast, valid = laplace._integrals(both, counts)
+    slow, also = laplace._shapes(as_morphing(both), jnp.asarray(counts))
+    assert valid.all()
+    assert np.asarray(also).all()
+    np.testing.assert_allclose(fast, np.asarray(slow), atol=1e-7)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import cache
 
 import equinox as eqx
@@ -12,9 +13,11 @@ import pytest
 from scipy.stats import kstest
 
 import jcevns as jc
+from jcevns.constants import SIN2_THETA_W
 from jcevns.inference import toy_runs
 from jcevns.inference.fit import profile_signal
 from jcevns.inference.hypothesis import Hypothesis, coupling_hypothesis, hypothesis
+from jcevns.inference.parameters import find_parameter
 from jcevns.inference.toy_runs import throw
 from jcevns.inference.toys import BLOCK, Toys, fit_curves, fit_intervals, fit_toys, simulate
 from tests import problems
@@ -338,3 +341,17 @@ def test_only_polynomials() -> None:
     steep = jc.Parameter("steep", "", lambda v: jc.Theory(b8_flux=1e6 * jnp.exp(v)), lower=0.0, scale=1.0)
     with pytest.raises(ValueError, match="not a polynomial of degree two in 'steep'"):
         hypothesis(likelihood("counting"), steep)
+
+
+@pytest.mark.parametrize("name", ["flux", "sin2w"])
+def test_expected_error_is_half_the_interval_of_asimov_data(name) -> None:
+    """Many values at once against roots of the profile of an experiment with Asimov data."""
+    grown = jc.scaled(jc.experiment(problems.XENONNT), 35.0)
+    parameter = find_parameter(name)
+    truth = FLUX if name == "flux" else SIN2_THETA_W
+    expected = jc.Likelihood(grown, parameter.flux_pull)
+    found = jc.expected_error(hypothesis(expected, name), truth, toys=50)
+    counts = hypothesis(expected, name).expected(truth, np.zeros(len(expected.nuisances)))
+    data = jc.Likelihood(dataclasses.replace(grown, observed=counts), parameter.flux_pull)
+    exact = jc.interval(data, name, 0.6826894921370859)
+    assert found.asimov == pytest.approx((exact.upper - exact.lower) / 2, rel=1e-6)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from jcevns.cli.app import chosen_from, cli, emit_json, experiments_option, names, numbers, say, start_jax
+from jcevns.cli.app import chosen_from, cli, emit_json, experiments_option, load, names, numbers, say, start_jax
 from jcevns.spelling import unknown
 
 FITTED = "{flux,sin2w,strength}"
@@ -25,8 +25,8 @@ def reproduce(out: Path, only: list[str], full: bool) -> None:
     Writes summary.json, report.html (self-contained), figures (PNG, PDF) and tables (CSV) to the folder.
 
     \b
-    Steps: flux, sin2w, rates, fig1, fig2, fig4, limits, systematics, official;
-    with --full also official-limits, official-toys, projections, systematics-grid.
+    Steps: flux, sin2w, rates, fig1, fig2, fig4, limits, systematics, posteriors, official;
+    with --full also sampled-posteriors, official-limits, official-toys, projections, systematics-grid.
     """  # noqa: D301
     start_jax()
     from jcevns.report.reproduce import reproduce as run

@@ -1,19 +1,22 @@
 """Posterior on a grid with the nuisances integrated by Laplace's method: an instant look, and a check of samplers."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from jcevns.inference.batch import profile_signals
 from jcevns.inference.fit import fit_shapes, tolerances
 from jcevns.inference.newton_step import restricted
 from jcevns.inference.posterior import check_names, signal_function
 from jcevns.inference.priors import Prior, default_prior
+from jcevns.likelihood import poisson
 from jcevns.likelihood.joint import FLUX_PULL, Likelihood, as_morphing
 from jcevns.likelihood.morphing import MorphingModel
+from jcevns.likelihood.poisson import TemplateModel
 from jcevns.precision import require_x64
 
 __all__ = ["GridPosterior", "laplace_grid"]
@@ -73,8 +76,38 @@ def _log_integral(model: MorphingModel, signal: Array) -> tuple[Array, Array]:
 
 
 @jax.jit
-def _integrals(model: MorphingModel, signals: Array) -> tuple[Array, Array]:
+def _shapes(model: MorphingModel, signals: Array) -> tuple[Array, Array]:
     return jax.vmap(_log_integral, (None, 0))(model, signals)
+
+
+@jax.jit
+def _widths(model: TemplateModel, signals: Array, factors: Array) -> Array:
+    """Log of the determinant of the curvature in the factors, halved, at the minima."""
+
+    def one(signal: Array, factor: Array) -> Array:
+        _, _, hessian = poisson.chi2_derivatives(model, signal, jnp.log(factor))
+        return jnp.linalg.slogdet(hessian / (2 * factor[:, None] * factor[None, :]))[1] / 2
+
+    return jax.vmap(one)(signals, factors)
+
+
+def _integrals(likelihood: Likelihood, counts: Float[np.ndarray, "point signal"]) -> tuple[np.ndarray, np.ndarray]:
+    """Log of the integral over the nuisances at every point, and its validity."""
+    if isinstance(likelihood.model, TemplateModel):
+        fit = profile_signals(likelihood, counts.T)
+        width = _widths(likelihood.model, jnp.asarray(counts), jnp.asarray(1 + fit.pulls.T))
+        return -fit.chi2 / 2 - np.asarray(width), fit.valid
+    model, parts = as_morphing(likelihood), []
+    for rows in _batches(len(counts)):
+        parts.append([np.asarray(x) for x in _shapes(model, jnp.asarray(counts[rows]))])
+    log, valid = (np.concatenate(x)[: len(counts)] for x in zip(*parts, strict=True))
+    return log, valid
+
+
+def _batches(total: int) -> Iterator[np.ndarray]:
+    """Indices in batches of one size, the last repeated to fill it, so that one compilation serves all."""
+    for first in range(0, total, _BATCH):
+        yield np.minimum(np.arange(first, first + _BATCH), total - 1)
 
 
 def laplace_grid(
@@ -115,19 +148,13 @@ def laplace_grid(
     mesh = np.meshgrid(*values.values(), indexing="ij")
     points = {name: column.ravel() for name, column in zip(names, mesh, strict=True)}
     signal = jax.jit(jax.vmap(signal_function(likelihood, names, interaction, mass)))
-    model = as_morphing(likelihood)
-    logs, valid = [], []
     total = mesh[0].size
-    for first in range(0, total, _BATCH):
-        rows = np.minimum(np.arange(first, first + _BATCH), total - 1)
-        found = _integrals(model, signal({k: jnp.asarray(v[rows]) for k, v in points.items()}))
-        for store, part in zip((logs, valid), found, strict=True):
-            store.append(np.asarray(part)[: total - first])
-    height = np.concatenate(logs)
+    counts = [np.asarray(signal({k: jnp.asarray(v[rows]) for k, v in points.items()})) for rows in _batches(total)]
+    height, valid = _integrals(likelihood, np.concatenate(counts)[:total])
     for name, prior in chosen.items():
         height = height + prior.log_density(points[name])
     density = np.exp(height - np.nanmax(height)).reshape(mesh[0].shape)
     norm = density
     for i in range(len(names) - 1, -1, -1):
         norm = np.trapezoid(norm, values[names[i]], axis=i)
-    return GridPosterior(values, density / norm, np.concatenate(valid).reshape(mesh[0].shape))
+    return GridPosterior(values, density / norm, valid.reshape(mesh[0].shape))

@@ -30,7 +30,7 @@ from jcevns.physics.recoil import Theory
 from jcevns.precision import require_x64
 from jcevns.spelling import unknown
 
-__all__ = ["PARAMETERS", "Posterior", "Sampled", "check_names", "sample", "signal_function"]
+__all__ = ["PARAMETERS", "Posterior", "Sampled", "check_names", "numpyro_model", "sample", "signal_function"]
 
 PARAMETERS = ("flux", "sin2w", "mass", "coupling")
 """What can be sampled."""
@@ -174,10 +174,20 @@ def check_names(names: Sequence[str], name: str | None, mass: float | None) -> N
         raise ValueError(f"mediator mass {mass!r} MeV must be finite and not negative")
 
 
-def _model(
+def numpyro_model(
     likelihood: Likelihood, signal: Callable[[Mapping[str, Any]], Array], priors: Mapping[str, Prior]
-) -> Callable[[], None]:
-    """The NumPyro model: standard normal scores of all priors, and Poisson counts on the bins that hold events."""
+) -> Callable[..., None]:
+    """The NumPyro model: standard normal scores of all priors, and Poisson counts; without shapes for other data too.
+
+    Args:
+        likelihood: the experiments.
+        signal: from `signal_function`.
+        priors: of the parameters of interest.
+
+    Returns:
+        A model whose argument `observed` is the data by default. Sites: `scores`, the parameters and `nuisances`
+        (deterministic), `counts`.
+    """
     import numpyro
     from numpyro import distributions as dist
 
@@ -207,7 +217,7 @@ def _model(
         factors = mean + full.sigma * truncated_normal(scores[len(priors) :], *edges)
         return {**values, _NUISANCES: factors}, expected(signal(values), factors)
 
-    def run() -> None:
+    def run(observed: Array = observed) -> None:
         # One vector, not a site for each: the sampler's time goes by the number of operations, not by their size.
         size = len(priors) + full.sigma.size
         scores = numpyro.sample("scores", dist.Normal(0.0, 1.0).expand([size]).to_event(1))
@@ -232,7 +242,7 @@ def sample(
     samples: int = 2000,
     warmup: int = 1000,
     seed: int = 1,
-    target_accept: float = 0.9,
+    target_accept: float | None = None,
     progress: bool = False,
 ) -> Posterior:
     """Sample a posterior with NUTS (dense mass matrix, chains vectorised on one device).
@@ -247,7 +257,8 @@ def sample(
         samples: per chain, after warm-up.
         warmup: steps of adaptation per chain, discarded.
         seed: of everything random.
-        target_accept: acceptance probability to aim at; raise it against divergences.
+        target_accept: acceptance probability to aim at; raise it against divergences. By default 0.9, with a
+            coupling 0.99: its likelihood ends in a wall, the signal grows with the fourth power.
         progress: a progress bar.
 
     Returns:
@@ -274,13 +285,14 @@ def sample(
     extra = set(priors or {}) - set(names)
     if extra:
         raise ValueError(f"prior for {sorted(extra)[0]!r}, which is not sampled")
+    accept = (0.99 if "coupling" in names else 0.9) if target_accept is None else target_accept
     chosen = {n: (priors or {}).get(n) or default_prior(n, joint=len(names) > 1) for n in names}
     signal = signal_function(likelihood, names, interaction, mass)
     started = time.perf_counter()
     kernel = numpyro.infer.NUTS(
-        _model(likelihood, signal, chosen),
+        numpyro_model(likelihood, signal, chosen),
         dense_mass=True,
-        target_accept_prob=target_accept,
+        target_accept_prob=accept,
         init_strategy=numpyro.infer.init_to_uniform(radius=1.0),
     )
     method = "vectorized" if jax.local_device_count() < chains else "parallel"
@@ -306,7 +318,7 @@ def sample(
         "samples": samples,
         "warmup": warmup,
         "seed": seed,
-        "target_accept": target_accept,
+        "target_accept": accept,
         "interaction": interaction,
         "mass_MeV": mass,
         "priors": {n: str(p) for n, p in chosen.items()},

@@ -46,8 +46,8 @@ def to_pyhf(likelihood: Likelihood, theory: Theory | AbstractInteraction | None 
     for experiment in likelihood.experiments:
         if experiment.shapes:
             raise ValueError(
-                f"{experiment.name} has shape nuisances ({', '.join(s.name for s in experiment.shapes)}) that bend at "
-                "their anchors: HistFactory has no such interpolation, and the likelihood cannot be exported"
+                f"{experiment.name} has shape nuisances ({', '.join(s.name for s in experiment.shapes)}) that bend "
+                "at their anchors: HistFactory has no such interpolation, and the likelihood cannot be exported"
             )
     counts = np.asarray(joint.signal(likelihood, StandardModel() if theory is None else theory), float)
     model, layout, labels = likelihood.model, likelihood.layout, likelihood.nuisances

@@ -1,6 +1,7 @@
 """Figures and files of a posterior: corner plot with priors, posterior predictive, comparison with the profile."""
 
 import dataclasses
+import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,8 +68,8 @@ def plot_marginal(result: Posterior, name: str, ax: Axes, grid: GridPosterior | 
         ax.set_xscale("log")
     ax.set_xlabel(label)
     ax.set_ylabel("density" if not log else "density per ln")
-    ax.set_ylim(bottom=0)
-    ax.legend(fontsize=8)
+    ax.set_ylim(0, 1.45 * float(height.max()))
+    ax.legend(fontsize=8, loc="upper right")
 
 
 def plot_comparison(result: Posterior, likelihood: Likelihood, name: str, ax: Axes) -> None:
@@ -111,16 +112,21 @@ def plot_predictive(result: Posterior, first: int, stop: int, ax: Axes, title: s
     ax.stairs(middle, edges, color="#2F6F3E", label="median")
     ax.plot(np.arange(data.size) + 1, data, "o", color="black", ms=4, label="data")
     ax.set_ylabel("events")
-    ax.set_ylim(bottom=0)
+    ax.set_ylim(0, 1.35 * max(float(high2.max()), float(data.max())))
     ax.set_title(title)
     ax.legend(fontsize=8, ncols=2)
 
 
-def _corner(result: Posterior, path: Path) -> list[Path]:
+def _optional(package: str, what: str) -> Any:
+    """A package that not everybody has."""
     try:
-        import corner
+        return importlib.import_module(package)
     except ImportError:
-        raise ImportError("a corner plot needs corner: pip install 'jcevns[bayes]'") from None
+        raise ImportError(f"{what} needs {package}: pip install 'jcevns[bayes]'") from None
+
+
+def _corner(result: Posterior, path: Path) -> list[Path]:
+    corner = _optional("corner", "a corner plot")
     names = list(result.parameters)
     logs = [_log_scaled(result.parameters[n].prior) for n in names]
     columns = [
@@ -145,6 +151,7 @@ def write_posterior(
         out: folder, made if missing.
         grids: Laplace posteriors to draw on the marginals, by parameter.
     """
+    _optional("h5netcdf", "a netCDF file of samples")
     out.mkdir(parents=True, exist_ok=True)
     partial = out / ".samples.nc.partial"
     result.data.to_netcdf(str(partial), engine="h5netcdf")

@@ -19,7 +19,7 @@ from jcevns.physics.flux import B8_FLUX, B8_RELATIVE_ERROR, B8_SHAPES, b8
 from jcevns.physics.interactions import INTERACTIONS
 from jcevns.physics.nuclei import xenon
 from jcevns.physics.recoil import Theory, counts_above
-from jcevns.report import exclusion, official, plots, style, tables
+from jcevns.report import bayesian, exclusion, official, plots, style, tables
 from jcevns.report.run import DATASETS, Run, Step, file_rows
 
 __all__ = ["STEPS"]
@@ -272,7 +272,9 @@ STEPS = {
     "fig4": Step("Fig. 4: exclusion of five interactions", _figure_4),
     "limits": Step("limits at a few masses, both responses", _limits),
     "systematics": Step("effect of each choice of input", _systematics),
+    "posteriors": Step("posteriors beside eqs. 18-23", bayesian.looks),
     "official": Step("XENONnT's own likelihood", official.fits),
+    "sampled-posteriors": Step("posteriors by NUTS", bayesian.samples, long=True),
     "official-limits": Step("exclusion with XENONnT's own likelihood", official.exclusions, long=True),
     "official-toys": Step("coverage and intervals by toys", official.toys, long=True),
     "projections": Step("expected sensitivity, 10 to 200 tonne-year", official.projections, long=True),

@@ -1,0 +1,189 @@
+"""Steps of `jcevns reproduce` with posteriors: the Laplace grid at once, NUTS with `--full`."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from jcevns.inference.intervals import profile_curve
+from jcevns.inference.laplace import GridPosterior, laplace_grid
+from jcevns.inference.posterior import Posterior, sample
+from jcevns.inference.priors import Prior, default_prior, parse_prior
+from jcevns.likelihood.joint import Likelihood
+from jcevns.report import style, tables
+from jcevns.report.plots import LABELS as DATASET_LABELS
+from jcevns.report.posterior import LABELS
+from jcevns.report.run import DATASETS, Run, file_rows
+
+__all__ = ["looks", "samples"]
+
+NODES = 400
+GRIDS = {"flux": np.linspace(0.0, 40e6, NODES), "sin2w": np.linspace(default_prior("sin2w").low, 1.2386, NODES)}
+SHOWN = {"flux": (0.0, 26e6), "sin2w": (-0.11, 0.8)}
+COUPLING = ("scalar", 10.0)  # interaction and mass in MeV of the example
+COUPLING_PRIORS = ("log-uniform:1e-7:1e-3", "log-uniform:1e-9:1e-3", "uniform:0:1e-3")
+COUPLING_GRID = np.concatenate([[0.0], np.geomspace(1e-9, 1e-3, 1200)])
+CHAINS, SAMPLES, WARMUP, SEED = 16, 1500, 1000, 20241118
+_KEYS = {"pandax4t": "pandax4t-us2", "xenonnt": "xenonnt-2024-s2", "combined": "combined"}
+_CENTRAL = (0.1586552539, 0.5, 0.8413447461)
+
+
+def _inside(axis: np.ndarray, prior: Prior) -> np.ndarray:
+    """Grid within the support of a prior, its edges included."""
+    low, high = max(prior.low, axis[0]), min(prior.high, axis[-1])
+    return np.unique(np.concatenate([[low], axis[(axis > low) & (axis < high)], [high]]))
+
+
+def _row(run: Run, name: str, dataset: str, median: float, ends: tuple[float, float], prior: str) -> dict[str, Any]:
+    """A posterior beside the paper's line and our profile."""
+    paper = {
+        (str(q), str(d)): (f"{e:.0f}", float(v), float(up), float(down))
+        for q, d, e, v, up, down in zip(*_paper_columns(), strict=True)
+    }
+    equation, value, up, down = paper[name, dataset]
+    profile = run.estimate(name, dataset)
+    return {
+        "equation": equation,
+        "quantity": name,
+        "dataset": dataset,
+        "prior": prior,
+        "median": median,
+        "lower_68": ends[0],
+        "upper_68": ends[1],
+        "paper": value,
+        "paper_up": up,
+        "paper_down": down,
+        "profile": profile.best_fit,
+        "profile_lower_68": profile.interval_68.lower,
+        "profile_upper_68": profile.interval_68.upper,
+    }
+
+
+def _paper_columns() -> list[Any]:
+    from jcevns.datasets import read_table
+
+    table = read_table("paper_results")
+    return [table[k] for k in ("quantity", "dataset", "equation", "value", "error_up", "error_down")]
+
+
+def _draw(ax: Axes, run: Run, name: str, found: dict[str, GridPosterior]) -> None:
+    """Densities of the three data sets, and the profile likelihood of their combination."""
+    label, scale = LABELS[name]
+    dashes = {"pandax4t": "-.", "xenonnt": "--", "combined": "-"}
+    top = 0.0
+    for dataset, grid in found.items():
+        x, density = grid.axes[name], grid.marginal(name) * scale
+        key = _KEYS[dataset]
+        ax.plot(x / scale, density, dashes[dataset], color=style.COLOURS[key], label=DATASET_LABELS.get(key, key))
+        top = max(top, float(density.max()))
+        if dataset == "combined":
+            low, _, high = (grid.quantile(name, p) for p in _CENTRAL)
+            inside = (x >= low) & (x <= high)
+            ax.fill_between(x[inside] / scale, density[inside], color="#DDDDDD", lw=0, label="combined, central 68%")
+    x = np.linspace(*SHOWN[name], 161)
+    x = x[x >= found["combined"].axes[name][0]]
+    likelihood = run.likelihood("combined", name == "sin2w")
+    chi2, _, _ = profile_curve(likelihood, name, x)
+    curve = np.exp(-(chi2 - np.nanmin(chi2)) / 2)
+    shown = curve * top / np.nanmax(curve)
+    ax.plot(x / scale, shown, color="#009E73", lw=1.2, ls=(0, (4, 3)), label="combined, profile (scaled)")
+    ax.set_xlim(*(v / scale for v in SHOWN[name]))
+    ax.set_ylim(0, 1.45 * top)
+    ax.set_xlabel(label)
+    ax.set_ylabel("posterior density")
+
+
+def looks(run: Run) -> None:
+    """Posteriors of flux and sin2w by Laplace's method beside eqs. 18-23, and what the prior of a coupling does."""
+    rows, grids = [], {}
+    for name, axis in GRIDS.items():
+        prior = default_prior(name)
+        for dataset in DATASETS:
+            grid = laplace_grid(run.likelihood(dataset, name == "sin2w"), {name: axis})
+            low, median, high = (grid.quantile(name, p) for p in _CENTRAL)
+            grids.setdefault(name, {})[dataset] = grid
+            rows.append(_row(run, name, dataset, median, (low, high), str(prior)))
+    interaction, mass = COUPLING
+    likelihood, sensitivity, couplings = run.likelihood("combined", True), [], {}
+    for text in COUPLING_PRIORS:
+        prior = parse_prior(text)
+        grid = laplace_grid(likelihood, {"coupling": _inside(COUPLING_GRID, prior)}, {"coupling": prior},
+                            interaction, mass)  # fmt: skip
+        couplings[text] = grid
+        sensitivity.append({"interaction": interaction, "mass_MeV": mass, "dataset": "combined", "prior": text,
+                            "upper_90": grid.quantile("coupling", 0.90)})  # fmt: skip
+    with style.style():
+        fig, axes = style.figure(columns=3, width=3.4, height=3.2)
+        for ax, name in zip(axes, GRIDS, strict=False):
+            _draw(ax, run, name, grids[name])
+        _draw_coupling(axes[2], couplings)
+        handles, labels = axes[0].get_legend_handles_labels()
+        fig.legend(handles, labels, loc="outside upper center", ncols=5, fontsize=8)
+        paths = style.save(fig, run.out / "posteriors")
+    file_rows(run, "posteriors", rows)
+    tables.write_csv(
+        run.out / "coupling_priors.csv", list(sensitivity[0]), [list(row.values()) for row in sensitivity]
+    )
+    run.results["coupling-priors"] = sensitivity
+    caption = (
+        "Posteriors with uniform priors (flux from 0 to 4e7 cm^-2 s^-1 without the 12% pull; sin^2(theta_W) from the "
+        "mirror point, with it), nuisances integrated by Laplace's method; green: profile likelihood of the "
+        "combination, scaled to the same height. "
+        f"Right: a {interaction} coupling at {mass:g} MeV under three priors, with its 90% upper ends (dotted): a "
+        "logarithmic prior has no lower end of its own, and the limit follows the one it is given."
+    )
+    run.figures.append((paths[0], caption))
+
+
+def _draw_coupling(ax: Axes, found: dict[str, GridPosterior]) -> None:
+    """Densities per decade of a coupling, one line per prior, with the 90% upper end."""
+    colours = ("#0072B2", "#D55E00", "#000000")
+    top = 0.0
+    for colour, (text, grid) in zip(colours, found.items(), strict=True):
+        x = grid.axes["coupling"]
+        shown = x >= 1e-7
+        density = grid.marginal("coupling")[shown] * x[shown] * np.log(10)
+        ax.plot(x[shown], density, color=colour, label=text.replace(":", " ", 1).replace(":", "–"))
+        end = grid.quantile("coupling", 0.90)
+        ax.vlines(end, 0, float(np.interp(end, x[shown], density)), color=colour, lw=0.9, ls=":")
+        top = max(top, float(density.max()))
+    ax.set_xscale("log")
+    ax.set_xlim(1e-7, 2e-5)
+    ax.set_ylim(0, 1.45 * top)
+    ax.set_xlabel(rf"{COUPLING[0]} coupling at {COUPLING[1]:g} MeV")
+    ax.set_ylabel("posterior density per decade")
+    ax.legend(fontsize=8, loc="upper right")
+
+
+def samples(run: Run) -> None:
+    """NUTS for the three data sets: flux alone, sin2w alone, both with the 12% prior of the solar model."""
+    rows = []
+    for names in (["flux"], ["sin2w"], ["flux", "sin2w"]):
+        for dataset in DATASETS:
+            likelihood = run.likelihood(dataset, "flux" not in names)
+            found = _quick(likelihood, names)
+            for name, marginal in found.parameters.items():
+                rows.append(
+                    {
+                        "dataset": dataset,
+                        "sampled": "+".join(names),
+                        "quantity": name,
+                        "prior": marginal.prior,
+                        "median": marginal.median,
+                        "lower_68": marginal.quantiles_68[0],
+                        "upper_68": marginal.quantiles_68[1],
+                        "mean": marginal.mean,
+                        "sd": marginal.sd,
+                        "r_hat": marginal.r_hat,
+                        "ess_bulk": marginal.ess_bulk,
+                        "ess_tail": marginal.ess_tail,
+                        "divergences": found.divergences,
+                        "seconds": found.seconds,
+                        "problems": "; ".join(found.problems),
+                    }
+                )
+    file_rows(run, "sampled-posteriors", rows)
+
+
+def _quick(likelihood: Likelihood, names: list[str]) -> Posterior:
+    return sample(likelihood, names, chains=CHAINS, samples=SAMPLES, warmup=WARMUP, seed=SEED)
