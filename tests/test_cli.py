@@ -127,7 +127,7 @@ BAD = [
     (("fit", "flux", "--experiments", "pandax4t-us2,pandax4t-us2"), "given twice"),
     (("fit", "flux", "--experiments", "pandax4t-us2:tabel=T3"), "choose from table, shape, field"),
     (("fit", "flux", "--experiments", "pandax4t-us2:table"), "NAME:option=value"),
-    (("fit", "flux", "--experiments", "pandax4t-us2:table=T9"), "choose from T0"),
+    (("fit", "flux", "--experiments", "pandax4t-us2:table=T9"), "one of T0"),
     (("fit", "flux", "--experiments", "pandax4t-us2:table=none.csv"), "none.csv"),
     (("fit", "flux", "--experiments", "none.toml"), "none.toml"),
     (("fit", "mass", "--experiments", "pandax4t-us2"), "choose from flux, sin2w"),

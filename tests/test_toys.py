@@ -346,7 +346,7 @@ def test_only_polynomials() -> None:
 @pytest.mark.parametrize("name", ["flux", "sin2w"])
 def test_expected_error_is_half_the_interval_of_asimov_data(name) -> None:
     """Many values at once against roots of the profile of an experiment with Asimov data."""
-    grown = jc.scaled(jc.experiment(problems.XENONNT), 35.0)
+    grown = jc.scaled(problems.built(problems.XENONNT), 35.0)
     parameter = find_parameter(name)
     truth = FLUX if name == "flux" else SIN2_THETA_W
     expected = jc.Likelihood(grown, parameter.flux_pull)

@@ -92,9 +92,9 @@ class Prior:
 
 
 def truncated_normal(
-    score: Float[Array, "*point"], low: Float[Array, "*point"], high: Float[Array, "*point"]
+    score: Float[Array, "*#point"], low: Float[Array, "*#point"], high: Float[Array, "*#point"]
 ) -> Float[Array, "*point"]:
-    """Standard normal score to a standard normal truncated to [low, high]; precise in both tails."""
+    """Standard normal score to a standard normal truncated to [low, high], precise in both tails."""
     flip = score > 0
     below, above = jnp.where(flip, -high, low), jnp.where(flip, -low, high)
     first = ndtr(below)

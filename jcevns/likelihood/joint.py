@@ -179,7 +179,9 @@ class Likelihood(eqx.Module):
         blank: dict[str, Any] = {"nuisances": (), "observable": "", "bin_edges": (), "exposure": 0.0}
         blank |= {"status": "user", "notes": (), "tables": ()}
         bare = tuple(dataclasses.replace(e, name=str(i), **blank) for i, e in enumerate(self.experiments))
-        return eqx.tree_at(lambda likelihood: likelihood.experiments, self, bare)
+        copy = eqx.tree_at(lambda likelihood: likelihood.experiments, self, bare)
+        object.__setattr__(copy, "nuisances", ())  # static: no part of the tree
+        return copy
 
     @property
     def names(self) -> tuple[str, ...]:
