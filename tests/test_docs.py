@@ -179,3 +179,17 @@ def test_every_module_is_in_the_reference():
 def _has_names(module: str) -> bool:
     tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
     return any(isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__" for node in tree.body)
+
+
+def test_sampler_check_page_shows_what_was_run():
+    stored = json.loads((ROOT / "benchmarks" / "results" / "sampler_check.json").read_text(encoding="utf-8"))
+    assert stored["settings"]["data_sets"] >= 200
+    page = (DOCS / "sampler_check.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([\w, ]+) \| (\w+) \| .* \| ([\d.]+) \| ([\d.]+) \|$", page, flags=re.M)
+    shown = {(sampled.replace(", ", " and "), name): (chi2, p) for sampled, name, chi2, p in rows}
+    assert len(shown) == len(stored["ranks"]) == 3
+    for row in stored["ranks"]:
+        label = row["sampled"].removesuffix(" alone")
+        assert shown[label, row["parameter"]] == (f"{row['chi2']:.2f}", f"{row['p_value']:.2f}")
+        assert sum(row["counts"]) == stored["settings"]["data_sets"]
+        assert row["p_value"] > 0.01
