@@ -18,7 +18,7 @@ from jcevns.likelihood.joint import as_morphing
 from jcevns.physics.flux import B8_FLUX
 from jcevns.report import posterior as report
 from jcevns.report.posterior import write_posterior
-from tests.problems import BOTH, XENONNT, built, joint
+from tests.problems import BOTH, XENONNT, built, counting, joint
 
 FLUXES = np.linspace(0.0, 30e6, 301)
 PRIOR = Prior("uniform", 0.0, 40e6)
@@ -113,6 +113,30 @@ def test_joint_posterior_has_the_solar_model_prior(likelihood) -> None:
     assert both.parameters["sin2w"].quantiles_68[0] > -0.108
     # More flux needs less weak charge: the two pull against each other.
     assert np.corrcoef(both.samples("flux"), both.samples("sin2w"))[0, 1] < 0
+
+
+def test_two_parameters_agree_with_quadrature() -> None:
+    """Flux and sin2w of a counting experiment without nuisances: the plane integrated by the trapezoidal rule."""
+    toy = Likelihood(counting("toy", [20, 14], [12.0, 8.0], {"flat": [6.0, 4.0]}, ()), flux_pull=False)
+    found = sample(toy, ["flux", "sin2w"], chains=8, samples=1000, warmup=500, seed=4)
+    found.check()
+    flux, sin2w = np.linspace(1e5, 11e6, 220), np.linspace(default_prior("sin2w").low, 1.2385, 260)
+    shape = np.stack([np.asarray(signal(toy, StandardModel(s))) for s in jnp.asarray(sin2w)]) / B8_FLUX
+    expected = flux[:, None, None] * shape + np.array([6.0, 4.0])
+    log = np.sum(np.array([20, 14]) * np.log(expected) - expected, axis=-1)
+    width = 0.12 * B8_FLUX
+    density = np.exp(log - log.max()) * truncnorm.pdf(flux, -B8_FLUX / width, np.inf, B8_FLUX, width)[:, None]
+    total = np.trapezoid(np.trapezoid(density, sin2w), flux)
+    for name, axis, marginal in (
+        ("flux", flux, np.trapezoid(density, sin2w, axis=1) / total),
+        ("sin2w", sin2w, np.trapezoid(density, flux, axis=0) / total),
+    ):
+        mean = np.trapezoid(axis * marginal, axis)
+        sd = np.sqrt(np.trapezoid((axis - mean) ** 2 * marginal, axis))
+        mine = found.parameters[name]
+        assert mine.mean == pytest.approx(mean, abs=4 * sd / np.sqrt(mine.ess_bulk)), name
+        # The error of a standard deviation, for tails as heavy as those here.
+        assert mine.sd == pytest.approx(sd, rel=4 / np.sqrt(mine.ess_tail)), name
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def _priors(context: click.Context, option: click.Parameter, texts: tuple[str, .
 @click.option("--samples", default=2000, show_default=True, type=click.IntRange(100), help="Samples per chain.")
 @click.option("--warmup", default=1000, show_default=True, type=click.IntRange(100), help="Warm-up steps per chain.")
 @click.option("--seed", default=1, show_default=True, help="The same seed gives the same samples.")
-@click.option("--target-accept", type=float, help="Against divergences.  [default: 0.9, with a coupling 0.99]")
+@click.option("--target-accept", type=float, help="Against divergences.  [default: 0.95, with a coupling 0.99]")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for samples.nc, summary.json and figures.")
 @click.option("--json", "as_json", is_flag=True, help="JSON alone on standard output.")
 def posterior(

@@ -257,7 +257,7 @@ def sample(
         samples: per chain, after warm-up.
         warmup: steps of adaptation per chain, discarded.
         seed: of everything random.
-        target_accept: acceptance probability to aim at; raise it against divergences. By default 0.9, with a
+        target_accept: acceptance probability to aim at; raise it against divergences. By default 0.95, with a
             coupling 0.99: its likelihood ends in a wall, the signal grows with the fourth power.
         progress: a progress bar.
 
@@ -285,7 +285,7 @@ def sample(
     extra = set(priors or {}) - set(names)
     if extra:
         raise ValueError(f"prior for {sorted(extra)[0]!r}, which is not sampled")
-    accept = (0.99 if "coupling" in names else 0.9) if target_accept is None else target_accept
+    accept = (0.99 if "coupling" in names else 0.95) if target_accept is None else target_accept
     chosen = {n: (priors or {}).get(n) or default_prior(n, joint=len(names) > 1) for n in names}
     signal = signal_function(likelihood, names, interaction, mass)
     started = time.perf_counter()
@@ -344,7 +344,7 @@ def summarise(
     )
     problems = []
     if divergences > _DIVERGENT:
-        problems.append(f"{divergences} divergent transitions: raise target_accept (0.95, 0.99)")
+        problems.append(f"{divergences} divergent transitions: raise target_accept (0.99, 0.999)")
     least = _ESS_PER_CHAIN * settings["chains"]
     for name in r_hat:
         if not r_hat[name] < _R_HAT:
