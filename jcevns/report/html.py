@@ -143,19 +143,20 @@ def _official(results: dict[str, Any]) -> str:
     cells = []
     for row in results["official"]:
         z = "" if row["significance"] is None else f"{row['significance']:.2f}"
-        by_toys = "" if row["significance_toys"] is None else f"{row['significance_toys']:.2f}"
         value = _value(row["parameter"], row["best_fit"], row["error_up"], row["error_down"])
-        cells.append([escape(row["analysis"]), row["parameter"], value, z, by_toys])
-    head = ["analysis", "parameter", "value, 68%", "significance, asymptotic", "by toys"]
-    parts = [_table(head, cells, numeric=(3, 4))]
-    if "official-discovery" in results:
-        d = results["official-discovery"]
+        cells.append([escape(row["analysis"]), row["parameter"], value, z])
+    parts = [_table(["analysis", "parameter", "value, 68%", "significance, asymptotic"], cells, numeric=(3,))]
+    parts.append(
+        '<p class="small">Flux in 10<sup>6</sup> cm<sup>-2</sup> s<sup>-1</sup>. 2026: the release has no statistical model; '
+        "SR2's accidental width (5%) and the efficiency (25%) are our assumption. The alea numbers are those of "
+        "benchmarks/alea_peer.py, not of this run. The significance by toys needs <code>jcevns reproduce --full</code>.</p>"
+    )
+    if "official-toys" in results:
+        d = results["official-toys"]["discovery"]
         p = "none beyond" if d["p_value"] is None else f"p = {d['p_value']:.5f} &plusmn; {d['p_error']:.5f}"
         parts.append(
             f'<p class="small">Toys without signal, auxiliary measurements fluctuated: {d["beyond"]} of {d["toys"]} have '
-            f"at least the observed Delta chi2 = {d['q0']:.2f}; {p}. Flux in 10<sup>6</sup> cm<sup>-2</sup> s<sup>-1</sup>. "
-            "2026: the release has no statistical model; SR2's accidental width (5%) and the efficiency (25%) are our "
-            "assumption. The alea numbers are those of benchmarks/alea_peer.py, not of this run.</p>"
+            f"at least the observed Delta chi2 = {d['q0']:.2f}; {p}.</p>"
         )
     return "".join(parts)
 
