@@ -28,14 +28,14 @@ from jcevns.inference.hypothesis import Hypothesis, coupling_hypothesis, hypothe
 from jcevns.inference.intervals import Estimate, Interval, estimate, interval, measure, profile_curve
 from jcevns.inference.laplace import GridPosterior, laplace_grid
 from jcevns.inference.limits import Limit, limits
-from jcevns.inference.parameters import Parameter, signal_strength
+from jcevns.inference.parameters import Parameter, find_parameter, signal_strength
 from jcevns.inference.posterior import Posterior, sample
 from jcevns.inference.priors import Prior, parse_prior
 from jcevns.inference.projections import asimov, expected_error, expected_limit, expected_significance, scaled
 from jcevns.inference.scan import Contours, contours, open_scan, scan
 from jcevns.inference.toy_runs import throw
 from jcevns.inference.toys import Toys, simulate
-from jcevns.likelihood.joint import Likelihood, signal
+from jcevns.likelihood.joint import Likelihood, component_counts, signal
 from jcevns.likelihood.pyhf_model import to_pyhf
 from jcevns.physics.cross_sections import (
     AbstractInteraction,
@@ -106,6 +106,7 @@ __all__ = [
     "b8_as_background",
     "charge_response",
     "chi2_threshold",
+    "component_counts",
     "contours",
     "correction_factors",
     "counts_above",
@@ -118,6 +119,7 @@ __all__ = [
     "expected_limit",
     "expected_significance",
     "experiment",
+    "find_parameter",
     "fit_quality",
     "grid",
     "grid_signals",

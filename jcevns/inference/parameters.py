@@ -92,7 +92,13 @@ PARAMETERS: dict[str, Callable[[], Parameter]] = {"flux": _flux, "sin2w": _sin2w
 
 
 def find_parameter(name: str) -> Parameter:
-    """Parameter called `name`; ValueError listing the known ones otherwise."""
+    """Parameter called `name`; ValueError listing the known ones otherwise.
+
+    Example:
+        >>> import jcevns as jc
+        >>> jc.find_parameter("flux").unit
+        'cm^-2 s^-1'
+    """
     if name not in PARAMETERS:
         raise ValueError(unknown("parameter", name, PARAMETERS))
     return PARAMETERS[name]()

@@ -299,7 +299,8 @@ def sample(
     mcmc = numpyro.infer.MCMC(
         kernel, num_warmup=warmup, num_samples=samples, num_chains=chains, chain_method=method, progress_bar=progress
     )
-    with jax.numpy_dtype_promotion("standard"):  # NumPyro adds integers to floats
+    with jax.numpy_dtype_promotion("standard"), warnings.catch_warnings():  # NumPyro adds integers to floats
+        warnings.filterwarnings("ignore", message="IProgress not found")  # its bar in a notebook, even if off
         mcmc.run(jax.random.key(seed), extra_fields=("diverging",))
     drawn = {k: np.asarray(v) for k, v in mcmc.get_samples(group_by_chain=True).items()}
     draws = {name: drawn[name] for name in names}

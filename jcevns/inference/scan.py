@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import logging
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -120,6 +121,11 @@ def scan(
     index, total = _parse_shard(shard)
     units = list(range(-(-shape[0] // rows)))
     mine = [unit for unit in units if unit % total == index - 1]
+    if not mine:
+        logging.getLogger(__name__).warning(
+            "shard %d/%d has nothing to do: this grid makes %d units of work, ask for as many shards at most",
+            index, total, len(units),
+        )  # fmt: skip
     results: dict[int, dict[str, np.ndarray]] = {}
     if store is None:
         if total > 1:

@@ -251,6 +251,14 @@ def component_counts(
 
     Returns:
         Experiment to component to counts per bin; the signal is called `signal`.
+
+    Example:
+        >>> import jcevns as jc
+        >>> likelihood, theory = jc.Likelihood(jc.experiment("xenonnt-2024-s2")), jc.StandardModel()
+        >>> fit = jc.profile(likelihood, theory)
+        >>> parts = jc.component_counts(likelihood, jc.signal(likelihood, theory), fit.pulls)["xenonnt-2024-s2"]
+        >>> [f"{name} {counts.sum():.1f}" for name, counts in sorted(parts.items())]  # fitted events
+        ['accidental 25.2', 'electronic 0.5', 'neutron 0.5', 'signal 11.2']
     """
     model = likelihood.model
     if isinstance(model, MorphingModel):

@@ -45,15 +45,15 @@ class NeutrinoFlux(eqx.Module):
     Example:
         >>> import jax.numpy as jnp
         >>> import jcevns as jc
-        >>> flat = jc.NeutrinoFlux(jnp.array([0.0, 10.0]), jnp.array([0.1, 0.1]), jnp.asarray(1e6), "flat")
+        >>> flat = jc.NeutrinoFlux([0.0, 10.0], [0.1, 0.1], 1e6, "flat")
         >>> events = jc.counts_above(jc.StandardModel(), flat, jc.xenon(), jnp.array([0.5]))
         >>> round(float(events[0]), 2)  # events per tonne-year above 0.5 keV
         25.99
     """
 
-    energy: Float[Array, " energy"]
-    shape: Float[Array, " energy"]
-    total: Float[Array, ""]
+    energy: Float[Array, " energy"] = eqx.field(converter=as_float_array)
+    shape: Float[Array, " energy"] = eqx.field(converter=as_float_array)
+    total: Float[Array, ""] = eqx.field(converter=as_float_array)
     name: str = eqx.field(static=True)
 
     def __check_init__(self):

@@ -43,19 +43,16 @@ class Nucleus(eqx.Module):
         multipoles: of the spin responses.
 
     Example:
-        >>> import jax.numpy as jnp
         >>> import jcevns as jc
-        >>> xe132 = jc.Nucleus(
-        ...     Z=jnp.asarray(54.0), A=jnp.asarray(132.0), mass=jnp.asarray(122840.3), spin=jnp.asarray(0.0)
-        ... )
+        >>> xe132 = jc.Nucleus(Z=54, A=132, mass=122840.3, spin=0)
         >>> float(xe132.N)
         78.0
     """
 
-    Z: Float[Array, "*isotope"]
-    A: Float[Array, "*isotope"]
-    mass: Float[Array, "*isotope"]
-    spin: Float[Array, "*isotope"]
+    Z: Float[Array, "*isotope"] = eqx.field(converter=as_float_array)
+    A: Float[Array, "*isotope"] = eqx.field(converter=as_float_array)
+    mass: Float[Array, "*isotope"] = eqx.field(converter=as_float_array)
+    spin: Float[Array, "*isotope"] = eqx.field(converter=as_float_array)
     multipoles: SpinMultipoles = eqx.field(default_factory=_no_spin)
 
     @property

@@ -130,7 +130,8 @@ def looks(run: Run) -> None:
         "mirror point, with it), nuisances integrated by Laplace's method; green: profile likelihood of the "
         "combination, scaled to the same height. "
         f"Right: a {interaction} coupling at {mass:g} MeV under three priors, with its 90% upper ends (dotted): a "
-        "logarithmic prior has no lower end of its own, and the limit follows the one it is given."
+        "logarithmic prior has no lower end of its own, and the limit follows the one it is given. PandaX-4T: "
+        "reconstructed bins."
     )
     run.figures.append((paths[0], caption))
 
