@@ -23,7 +23,7 @@ SHOWN = {"flux": (0.0, 26e6), "sin2w": (-0.11, 0.8)}
 COUPLING = ("scalar", 10.0)  # interaction and mass in MeV of the example
 COUPLING_PRIORS = ("log-uniform:1e-7:1e-3", "log-uniform:1e-9:1e-3", "uniform:0:1e-3")
 COUPLING_GRID = np.concatenate([[0.0], np.geomspace(1e-9, 1e-3, 1200)])
-CHAINS, SAMPLES, WARMUP, SEED = 16, 1500, 1000, 20241118
+CHAINS, SAMPLES, WARMUP, SEED = 16, 2000, 1000, 20241118
 _KEYS = {"pandax4t": "pandax4t-us2", "xenonnt": "xenonnt-2024-s2", "combined": "combined"}
 _CENTRAL = (0.1586552539, 0.5, 0.8413447461)
 
