@@ -21,7 +21,8 @@ def unknown(what: str, name: str, known: Iterable[str], remedy: str = "choose fr
         "unknown interaction 'sclar' (did you mean scalar?): choose from scalar, vector"
     """
     names = list(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f" (did you mean {near[0]}?)" if near else ""
+    lower = {known.lower(): known for known in names}
+    near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
+    hint = f" (did you mean {lower[near[0]]}?)" if near else ""
     place, separator, noun = what.rpartition(": ")
     return f"{place}{separator}unknown {noun} {name!r}{hint}: {remedy} {', '.join(names)}"

@@ -326,3 +326,19 @@ def test_completion(words, completed):
     *before, incomplete = words.split()[1:]
     found = ShellComplete(cli.cli, {}, "jcevns", "_JCEVNS_COMPLETE").get_completions(before, incomplete)
     assert completed in [item.value for item in found]
+
+
+def test_flux_in_other_units_is_refused(capsys):
+    code, _, err = call(capsys, "toys", "coverage", "--values", "5", "--experiments", "xenonnt-2024-s2")
+    assert code == 2
+    assert "cm^-2 s^-1, as in 5e6" in err
+
+
+def test_limit_from_either_minimum(capsys):
+    options = ("vector", "--mass", "1,10", "--experiments", "xenonnt-2024-s2")
+    for choice, words in (("each", "at each mass"), ("all", "over all masses")):
+        code, out, _ = call(capsys, "limit", *options, "--minimum", choice)
+        assert code == 0
+        assert words in out
+        assert "xenonnt-2024-s2: data PUBLISHED" in out
+    assert call(capsys, "limit", *options, "--minimum", "lowest")[0] == 2

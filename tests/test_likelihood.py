@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jcevns as jc
 from jcevns import Likelihood, Nuisance, Theory, signal
 from jcevns.likelihood import poisson
 from tests import reference
@@ -154,3 +155,8 @@ def test_shared_widths_must_agree() -> None:
     changed = counting("wider", [1, 2], [1.0, 1.0], {"flat": [1.0, 1.0]}, (wider,))
     with pytest.raises(ValueError, match=r"shared nuisance 'b8_flux' has width 0\.12 .* 0\.2 in 'wider'"):
         Likelihood([built("zero-bin"), changed])
+
+
+def test_the_same_events_are_not_counted_twice() -> None:
+    with pytest.raises(ValueError, match=r"xenonnt-2024-s2 and xenonnt-2026 hold the same events \(XENONnT SR0, "):
+        Likelihood([jc.experiment("xenonnt-2024-s2"), jc.experiment("xenonnt-2026")])

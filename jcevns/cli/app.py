@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from jcevns.spelling import unknown
 __all__ = [
     "chosen_from",
     "cli",
+    "echo_status",
     "emit_json",
     "experiments_option",
     "guarded",
@@ -27,7 +28,7 @@ __all__ = [
 ]
 
 WELCOME = """\
-jcevns: likelihoods for solar 8B CEvNS in xenon detectors. A first result, in a few seconds:
+jcevns: likelihoods for solar 8B CEvNS in xenon detectors. First steps:
 
   jcevns fit flux --experiments xenonnt-2024-s2                      the 8B flux from XENONnT
   jcevns limit scalar --mass 10 --experiments xenonnt-2024-s2        a limit on a light mediator
@@ -71,6 +72,12 @@ def start_jax() -> None:
 def say(line: str) -> None:
     """Progress and errors: standard error, so that standard output holds results alone."""
     click.echo(line, err=True)
+
+
+def echo_status(experiments: Iterable[Any]) -> None:
+    """Status of the data a result rests on."""
+    for experiment in experiments:
+        click.echo(f"{experiment.name}: data {experiment.status.upper()}")
 
 
 def emit_json(content: Any) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from jcevns.cli.app import cli, emit_json, experiments_option, load, names, say, start_jax
+from jcevns.cli.app import cli, echo_status, emit_json, experiments_option, load, names, say, start_jax
 
 
 def _priors(context: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
@@ -24,7 +24,7 @@ def _priors(context: click.Context, option: click.Parameter, texts: tuple[str, .
 @click.option("--interaction", help="scalar, vector, b-l, axial or tensor, for a coupling.")
 @click.option("--mass", type=float, help="Mediator mass in MeV, if it is not sampled.")
 @click.option(
-    "--prior", "priors", multiple=True, callback=_priors, metavar="NAME=PRIOR", help="See below; repeatable."
+    "--prior", "priors", multiple=True, callback=_priors, metavar="NAME=PRIOR", help="See above; repeatable."
 )
 @click.option("--chains", default=4, show_default=True, type=click.IntRange(2), help="Chains.")
 @click.option("--samples", default=2000, show_default=True, type=click.IntRange(100), help="Samples per chain.")
@@ -88,8 +88,10 @@ def posterior(
         for name, found in result.parameters.items():
             click.echo(f"  {name} {f'[{found.unit}]' if found.unit else ''}  prior {found.prior}")
             click.echo(f"    median {found.median:.4g}   mean {found.mean:.4g} +- {found.sd:.3g}")
-            for label, pair in (("68% HDI", found.hdi_68), ("90% HDI", found.hdi_90)):
+            intervals = {"68% central": found.quantiles_68, "68% HDI": found.hdi_68, "90% HDI": found.hdi_90}
+            for label, pair in intervals.items():
                 click.echo(f"    {label} [{pair[0]:.4g}, {pair[1]:.4g}]")
             click.echo(f"    R-hat {found.r_hat:.4f}   ESS bulk {found.ess_bulk:.0f}, tail {found.ess_tail:.0f}")
         click.echo(f"  divergences {result.divergences}")
+        echo_status(likelihood.experiments)
     result.check()

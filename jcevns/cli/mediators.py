@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from jcevns.cli.app import chosen_from, cli, emit_json, experiments_option, load, say, start_jax, values
+from jcevns.cli.app import chosen_from, cli, echo_status, emit_json, experiments_option, load, say, start_jax, values
 
 INTERACTION = "{scalar,vector,b-l,axial,tensor}"
 LIMITED = "{scalar,vector,b-l,axial,tensor,strength}"
@@ -27,6 +27,7 @@ def _number(value: float | None) -> str:
 @experiments_option
 @click.option("--cl", default=0.90, show_default=True, help="Confidence level.")
 @click.option("--dof", default=1, show_default=True, help="Parameters of interest for the threshold.")
+@click.option("--minimum", default="each", show_default=True, help="Count from the minimum at each mass, or of all.")
 @click.option("--spectrum", type=click.Path(path_type=Path), help="CSV of your own dR/dT, for strength (see fit).")
 @click.option("--b8", default="background", show_default=True, help="8B neutrinos beside it: background or none.")
 @click.option("--json", "as_json", is_flag=True, help="JSON alone on standard output.")
@@ -36,6 +37,7 @@ def limit(
     experiments: list[str],
     cl: float,
     dof: int,
+    minimum: str,
     spectrum: Path | None,
     b8: str,
     as_json: bool,
@@ -43,7 +45,8 @@ def limit(
     """Excluded couplings of a mediator at given masses, or strengths of a signal of your own.
 
     All excluded intervals are found: the universal vector has an island, an allowed band and a region.
-    Delta chi2 is counted from the minimum over the coupling at each mass.
+    Delta chi2 is counted from the minimum over the coupling at each mass; with --minimum all from the lowest of
+    all masses given, as in a contour in the plane (Fig. 4 of the paper).
 
     \b
     JSON: a list of {mass_MeV, excluded: [[lo, hi], ...] (hi null: to the largest coupling searched),
@@ -60,7 +63,7 @@ def limit(
 
     check(interaction)
     likelihood = _likelihood(experiments)
-    results = limits(likelihood, interaction, mass, cl, dof)
+    results = limits(likelihood, interaction, mass, cl, dof, minimum)
     if as_json:
         emit_json(
             [
@@ -76,13 +79,13 @@ def limit(
         )
     else:
         click.echo(f"{interaction}, {' + '.join(likelihood.names)}: excluded couplings")
-        click.echo(f"{cl:.0%} CL, {dof} dof: Delta chi2 = {results[0].threshold:.3f} from the minimum at each mass")
+        where = "at each mass" if minimum == "each" else "over all masses"
+        click.echo(f"{cl:.0%} CL, {dof} dof: Delta chi2 = {results[0].threshold:.3f} from the minimum {where}")
         click.echo(f"{'mass [MeV]':>12}   excluded")
         for r in results:
             text = "  ".join(f"[{_number(low)}, {_number(high)}]" for low, high in r.excluded) or "none"
             click.echo(f"{r.mass:12.4g}   {text}{'' if r.valid else '   NOT VALID'}")
-        for name, status in likelihood.data_status().items():
-            click.echo(f"{name}: data {status['status'].upper()}")
+        echo_status(likelihood.experiments)
     if not all(r.valid for r in results):
         raise RuntimeError("some limits rest on a fit that is not valid: do not use them")
 
@@ -101,6 +104,7 @@ def _limit_strength(experiments: list[str], spectrum: Path | None, b8: str, cl: 
     click.echo(f"strength of {spectrum}, {' + '.join(likelihood.names)}, 8B {b8}")
     text = "  ".join(f"[{_number(low)}, {_number(high)}]" for low, high in excluded) or "none"
     click.echo(f"excluded at {cl:.0%} CL (Delta chi2 = {found.threshold:.3f} from the minimum): {text}")
+    echo_status(likelihood.experiments)
 
 
 def _shard(context: click.Context, option: click.Parameter, text: str | None) -> tuple[int, int] | None:
@@ -140,7 +144,8 @@ def scan(
     from jcevns.inference.scan import scan as run
 
     theories = grid(interaction, mass=mass, coupling=coupling)
-    result = run(_likelihood(experiments), theories, out, shard)
+    likelihood = _likelihood(experiments)
+    result = run(likelihood, theories, out, shard)
     there = int(result.edm.notnull().sum())
     valid = int(result.valid.sum())
     click.echo(f"{out}: {there} of {result.chi2.size} points, {there - valid} not valid")
@@ -148,6 +153,7 @@ def scan(
         lowest = result.chi2.where(result.chi2 == result.chi2.min(), drop=True)
         at = ", ".join(f"{name} = {float(lowest[name][0]):.4g}" for name in lowest.dims)
         click.echo(f"minimum chi2 = {float(result.chi2.min()):.4f} at {at}")
+    echo_status(likelihood.experiments)
 
 
 @cli.command()

@@ -13,11 +13,11 @@ FITTED = "{flux,sin2w,strength}"
 FLUX_UNIT = "1e6 cm^-2 s^-1"
 
 
-@cli.command()
+@cli.command(short_help="Reproduce the paper's numbers and figures.")
 @click.option(
     "--out", default="reproduced", show_default=True, type=click.Path(path_type=Path), help="Result folder."
 )
-@click.option("--only", callback=names, metavar="NAME,...", help="Run only these steps (see below).")
+@click.option("--only", callback=names, metavar="NAME,...", help="Run only these steps (see above).")
 @click.option("--full", is_flag=True, help="Also the long steps; their results are kept between runs.")
 def reproduce(out: Path, only: list[str], full: bool) -> None:
     """Reproduce the paper: eqs. 18-23, Figs. 1, 2 and 4, rates, limits, systematics.
@@ -61,7 +61,7 @@ def _comparison_table(rows: Sequence[dict[str, Any]]) -> str:
 @experiments_option
 @click.option("--shape", default=None, help="8B shape for all experiments: bahcall1996 (default) or winter2006.")
 @click.option("--flux-pull/--no-flux-pull", default=None, help="12% pull on the 8B flux (off for flux, else on).")
-@click.option("--spectrum", type=click.Path(path_type=Path), help="CSV of your own dR/dT, for strength (see below).")
+@click.option("--spectrum", type=click.Path(path_type=Path), help="CSV of your own dR/dT, for strength (see above).")
 @click.option("--b8", default="background", show_default=True, help="8B neutrinos beside it: background or none.")
 @click.option("--json", "as_json", is_flag=True, help="JSON alone on standard output.")
 def fit(
@@ -84,14 +84,14 @@ def fit(
     """  # noqa: D301
     start_jax()
     from jcevns.inference.intervals import estimate, measure
-    from jcevns.inference.parameters import find_parameter
     from jcevns.report.tables import estimate_json
 
     options = {} if shape is None else {"shape": shape}
     if parameter == "strength":
         result = estimate(*strength(experiments, spectrum, b8, **options))
     else:
-        find_parameter(parameter)
+        if parameter not in ("flux", "sin2w"):
+            raise ValueError(unknown("parameter", parameter, FITTED.strip("{}").split(",")))
         if spectrum is not None:
             raise ValueError("--spectrum belongs to `fit strength`")
         result = measure(parameter, load(experiments, **options), flux_pull)

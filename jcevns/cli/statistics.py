@@ -7,10 +7,13 @@ from typing import Any
 
 import click
 
-from jcevns.cli.app import chosen_from, cli, emit_json, experiments_option, load, start_jax, values
+from jcevns.cli.app import chosen_from, cli, echo_status, emit_json, experiments_option, load, start_jax, values
 from jcevns.spelling import unknown
 
 TASKS = "{significance,interval,coverage,fit-quality}"
+
+
+SMALLEST_FLUX = 1e3  # cm^-2 s^-1: a number below was meant in other units
 
 
 @contextmanager
@@ -87,7 +90,10 @@ def toys(
         raise ValueError(unknown("task", task, tasks))
     if task in ("interval", "coverage") and not values:
         raise ValueError(f"toys {task} needs --values, as in --values 2e6,4e6,6e6")
-    chosen = _hypothesis(parameter, load(experiments), interaction, mass)
+    if parameter == "flux" and any(0 < value < SMALLEST_FLUX for value in values):
+        raise ValueError(f"--values {min(v for v in values if v > 0):g}: a flux is in cm^-2 s^-1, as in 5e6")
+    built = load(experiments)
+    chosen = _hypothesis(parameter, built, interaction, mass)
     total = toys * (len(values) if task in ("interval", "coverage") else 1)
     with _bar(total, task) as progress:
         if task == "significance":
@@ -107,6 +113,7 @@ def toys(
         for key, value in row.items():
             text = ", ".join(f"{v:.4g}" for v in value) if isinstance(value, list) else _text(value)
             click.echo(f"  {key:12} {text}")
+    echo_status(built)
 
 
 def _text(value: Any) -> str:
@@ -165,4 +172,8 @@ def project(
     )
     for row in rows:
         numbers = " ".join(f"{v:10.4g}" for v in row["bands"])
-        click.echo(f"{row['exposure']:14g}  {numbers}  {row['asimov']:10.4g}  {row['quantity']}")
+        expected = f"{row['asimov']:.4g}"
+        if row["quantity"].startswith("best fit"):  # half the interval of Delta chi2 = 1
+            expected = f"+-{expected}"
+        click.echo(f"{row['exposure']:14g}  {numbers}  {expected:>10}  {row['quantity']}, truth {row['truth']:.4g}")
+    echo_status(built)

@@ -119,6 +119,7 @@ class Experiment(eqx.Module):
         status: `published`, `computed`, `reconstructed` or `user`: the weakest of its inputs.
         notes: caveats, printed wherever the experiment is used.
         tables: cards of the data tables it is built from.
+        runs: data-taking runs; experiments that share one hold the same events and cannot be combined.
 
     Example:
         >>> import jcevns as jc
@@ -149,6 +150,7 @@ class Experiment(eqx.Module):
     status: str = eqx.field(static=True, default="user")
     notes: tuple[str, ...] = eqx.field(static=True, default=())
     tables: tuple[str, ...] = eqx.field(static=True, default=())
+    runs: tuple[str, ...] = eqx.field(static=True, default=())
     shapes: tuple[ShapeNuisance, ...] = eqx.field(static=True, converter=tuple, default=())
 
     def __check_init__(self):

@@ -78,6 +78,7 @@ def pandax4t_us2(table: str | Path = "T1", shape: str = "bahcall1996", field: fl
         bin_edges=tuple(map(float, edges)),
         exposure=EXPOSURE,
         status="reconstructed" if shipped else "user",
+        runs=("PandaX-4T US2",),
         notes=(source, "c_i frozen at the SM point so that the signal is the table's"),
         tables=("pandax4t_us2_bins",) if shipped else (),
     )

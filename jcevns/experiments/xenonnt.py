@@ -117,6 +117,7 @@ def xenonnt_2024_s2(
         bin_edges=(*map(float, edges), 500.0),
         exposure=3.516991,
         status="published",
+        runs=("XENONnT SR0", "XENONnT SR1"),
         notes=tuple(notes),
         tables=("xenonnt_2024_s2_bins", "xenonnt_2024_templates")
         + (("xenonnt_2024_efficiency",) if response == "unsmeared" else ()),

@@ -73,6 +73,7 @@ def _experiment(
         observable="bin of (cS2, S2pre/dt, S1 BDT, S2 BDT), run by run",
         exposure=float(exposure.sum()),
         tables=(card,),
+        runs=tuple(f"XENONnT {run.upper()}" for run in runs),
         **labels,
     )
 

@@ -323,6 +323,7 @@ def sample(
         "interaction": interaction,
         "mass_MeV": mass,
         "priors": {n: str(p) for n, p in chosen.items()},
+        "data_status": {e.name: e.status for e in likelihood.experiments},
         "nuisances": "factors: truncated normals in their bounds; shapes: unit normals within their anchors",
     }
     data.attrs.update({k: str(v) for k, v in settings.items()} | {"experiments": ",".join(likelihood.names)})

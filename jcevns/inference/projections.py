@@ -79,6 +79,7 @@ def scaled(experiment: Experiment, exposure: float, background: float = 1.0, sig
         nuisances=tuple(nuisances),
         exposure=float(exposure),
         status="user",
+        runs=(),  # not data: it may stand beside what it was scaled from
         notes=(*experiment.notes, f"PROJECTION: {experiment.name} scaled to {exposure:g} tonne-year"),
     )
 

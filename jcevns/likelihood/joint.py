@@ -130,7 +130,7 @@ class Likelihood(eqx.Module):
         layout: structure of the model.
 
     Raises:
-        ValueError: no experiment, an experiment twice, or shared nuisances that disagree.
+        ValueError: no experiment, an experiment or a run twice, or shared nuisances that disagree.
 
     Example:
         >>> import jcevns as jc
@@ -155,6 +155,14 @@ class Likelihood(eqx.Module):
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
             raise ValueError(f"experiment {twice[0]!r} is given twice: it would be counted twice")
+        for i, one in enumerate(experiments):
+            for other in experiments[:i]:
+                common = [run for run in one.runs if run in other.runs]
+                if common:
+                    raise ValueError(
+                        f"{other.name} and {one.name} hold the same events ({', '.join(common)}): they would be "
+                        "counted twice, take one of them"
+                    )
         every = nuisances.collect(experiments)
         widths = nuisances.collect(experiments, drop=() if flux_pull or FLUX_PULL not in every else (FLUX_PULL,))
         self.experiments = experiments
@@ -177,7 +185,7 @@ class Likelihood(eqx.Module):
     def unlabelled(self) -> "Likelihood":
         """The same numbers without names and notes: what compiled functions take, so that variants share them."""
         blank: dict[str, Any] = {"nuisances": (), "observable": "", "bin_edges": (), "exposure": 0.0}
-        blank |= {"status": "user", "notes": (), "tables": ()}
+        blank |= {"status": "user", "notes": (), "tables": (), "runs": ()}
         bare = tuple(dataclasses.replace(e, name=str(i), **blank) for i, e in enumerate(self.experiments))
         copy = eqx.tree_at(lambda likelihood: likelihood.experiments, self, bare)
         object.__setattr__(copy, "nuisances", ())  # static: no part of the tree

@@ -80,7 +80,7 @@ def plot_scan(result: "xarray.Dataset", ax: Axes | None = None, cl: float = 0.90
     name = str(settings.get("theory", ""))
     label = INTERACTION_STYLE[name][2] if name in INTERACTION_STYLE else name
     hatched = "; hatched: not valid" if invalid.any() else ""
-    ax.set_title(rf"{label}, {cl:.0%} CL: $\Delta\chi^2$ = {threshold:.2f}{hatched}")
+    ax.set_title(rf"{label}, {cl:.0%} CL: $\Delta\chi^2$ = {threshold:.2f} from the lowest point{hatched}")
     return ExclusionPlot(ax, {name: line}, mesh)
 
 

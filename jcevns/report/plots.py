@@ -23,7 +23,7 @@ LABELS = {
     "accidental": "accidental coincidence",
     "electronic": "electron recoil",
     "neutron": "neutron",
-    "pandax4t-us2": "PandaX-4T (US2)",
+    "pandax4t-us2": "PandaX-4T US2 (reconstructed)",
     "xenonnt-2024-s2": "XENONnT",
     "combined": "combined",
     "cS2 [PE]": "cS2 [PE]",
@@ -103,9 +103,9 @@ def plot_spectrum(
     ax.set_ylim(0, 1.6 * float((observed + poisson_errors(observed)[1]).max()))
     ax.set_xlabel(LABELS.get(experiment.observable, experiment.observable))
     ax.set_ylabel("events per bin")
-    if experiment.status == "reconstructed":
-        title = f"{title or LABELS.get(experiment.name, experiment.name)} (reconstructed)"
-    ax.set_title(title or LABELS.get(experiment.name, experiment.name))
+    title = title or LABELS.get(experiment.name, experiment.name)
+    reconstructed = experiment.status == "reconstructed" and "reconstructed" not in title
+    ax.set_title(f"{title} (reconstructed)" if reconstructed else title)
     handles, labels = ax.get_legend_handles_labels()
     ax.legend(handles[::-1], labels[::-1], loc="upper right", fontsize=8, ncols=2, columnspacing=1.0)
     return SpectrumPlot(ax, stack, data)

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from jcevns.inference.intervals import profile_curve
+from jcevns.constants import ONE_SIGMA
+from jcevns.inference.intervals import interval, profile_curve
 from jcevns.inference.laplace import GridPosterior
 from jcevns.inference.parameters import find_parameter
 from jcevns.inference.posterior import Posterior
@@ -86,9 +87,10 @@ def plot_comparison(result: Posterior, likelihood: Likelihood, name: str, ax: Ax
     )
     for end in result.parameters[name].quantiles_68:
         ax.axvline(end / scale, color="#0072B2", lw=0.8, ls=":")
-    inside = x[chi2 - np.nanmin(chi2) <= 1.0]
-    for end in (inside[0], inside[-1]):
-        ax.axvline(end / scale, color="#D55E00", lw=0.8, ls=":")
+    profiled = interval(likelihood, name, ONE_SIGMA)
+    for end in (profiled.lower, profiled.upper):
+        if end is not None:
+            ax.axvline(end / scale, color="#D55E00", lw=0.8, ls=":")
     ax.set_xlabel(label)
     ax.set_ylabel("scaled to one")
     ax.set_ylim(0, 1.25)

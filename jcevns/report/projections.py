@@ -52,7 +52,9 @@ def plot_projection(rows: Sequence[Mapping[str, Any]], ax: Axes) -> None:
     ax.fill_between(x, bands[0] / scale, bands[4] / scale, color="#FFE08A", lw=0, label=r"$\pm2\sigma$")
     ax.fill_between(x, bands[1] / scale, bands[3] / scale, color="#8FCB9B", lw=0, label=r"$\pm1\sigma$")
     ax.plot(x, bands[2] / scale, color="black", label="median of toys")
-    if not quantity.startswith("best fit"):
+    if quantity.startswith("best fit"):
+        ax.axhline(rows[0]["truth"] / scale, color="#888888", lw=0.8)
+    else:
         ax.plot(x, [r["asimov"] / scale for r in rows], color="black", ls=":", label="Asimov")
     ax.set_xscale("log")
     if "limit" in quantity:
