@@ -59,7 +59,7 @@ def test_a_disagreement_is_called_one(run):
 def test_report_is_self_contained_and_says_what_is_inferred(run):
     out, _, _ = run
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert page.count("data:image/png;base64,") == 3
+    assert page.count("data:image/png;base64,") == 4  # Figs. 1, 2, 4 and the posteriors
     assert not re.search(r'(src|href)="(?!data:|https://arxiv)', page)
     for word in ("reconstruction", "inferred", "by construction", "mirror point", "differs in upper error", "sha256"):
         assert word in page
