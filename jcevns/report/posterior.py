@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from jcevns.constants import ONE_SIGMA
 from jcevns.inference.intervals import interval, profile_curve
@@ -63,8 +64,8 @@ def plot_marginal(result: Posterior, name: str, ax: Axes, grid: GridPosterior | 
     if grid is not None:
         x = grid.axes[name]
         ax.plot(x / scale, grid.marginal(name) * (x if log else scale), color="#D55E00", lw=1.2, label="Laplace grid")
-    for end in marginal.quantiles_68:
-        ax.axvline(end / scale, color="black", lw=0.8, ls=":")
+    for end, text in zip(marginal.quantiles_68, ("central 68%", None), strict=True):
+        ax.axvline(end / scale, color="black", lw=0.8, ls=":", label=text)
     if log:
         ax.set_xscale("log")
     ax.set_xlabel(label)
@@ -85,15 +86,17 @@ def plot_comparison(result: Posterior, likelihood: Likelihood, name: str, ax: Ax
     ax.plot(
         x / scale, np.exp(-(chi2 - np.nanmin(chi2)) / 2), color="#D55E00", label=r"$e^{-\Delta\chi^2/2}$, profiled"
     )
-    for end in result.parameters[name].quantiles_68:
-        ax.axvline(end / scale, color="#0072B2", lw=0.8, ls=":")
+    for end, text in zip(result.parameters[name].quantiles_68, ("central 68%", None), strict=True):
+        ax.axvline(end / scale, color="#0072B2", lw=0.8, ls=":", label=text)
     profiled = interval(likelihood, name, ONE_SIGMA)
+    text = r"$\Delta\chi^2 = 1$"
     for end in (profiled.lower, profiled.upper):
         if end is not None:
-            ax.axvline(end / scale, color="#D55E00", lw=0.8, ls=":")
+            ax.axvline(end / scale, color="#D55E00", lw=0.8, ls=":", label=text)
+            text = None
     ax.set_xlabel(label)
     ax.set_ylabel("scaled to one")
-    ax.set_ylim(0, 1.25)
+    ax.set_ylim(0, 1.45)
     ax.legend(fontsize=8, loc="upper right")
 
 
@@ -109,11 +112,13 @@ def plot_predictive(result: Posterior, first: int, stop: int, ax: Axes, title: s
         ax.set_xlabel("bin")
     edges = np.arange(data.size + 1) + 0.5
     low2, low, middle, high, high2 = np.quantile(drawn, [0.02275, 0.158655, 0.5, 0.841345, 0.97725], axis=0)
-    ax.stairs(high2, edges, baseline=low2, fill=True, color="#FFE08A", label="95%")
-    ax.stairs(high, edges, baseline=low, fill=True, color="#8FCB9B", label="68%")
+    ax.stairs(high2, edges, baseline=low2, fill=True, color="#FFE08A", label="95.45%")
+    ax.stairs(high, edges, baseline=low, fill=True, color="#8FCB9B", label="68.27%")
     ax.stairs(middle, edges, color="#2F6F3E", label="median")
     ax.plot(np.arange(data.size) + 1, data, "o", color="black", ms=4, label="data")
     ax.set_ylabel("events")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.xaxis.set_minor_locator(NullLocator())
     ax.set_ylim(0, 1.35 * max(float(high2.max()), float(data.max())))
     ax.set_title(title)
     ax.legend(fontsize=8, ncols=2)
