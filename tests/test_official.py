@@ -305,5 +305,11 @@ def test_unknown_template() -> None:
 
 
 def test_both_releases_together_are_refused() -> None:
-    with pytest.raises(ValueError, match="xenonnt-2024 and xenonnt-2026 both have shape nuisances"):
+    with pytest.raises(ValueError, match="xenonnt-2024 and xenonnt-2026 hold the same events"):
         jc.Likelihood([built("xenonnt-2024"), built("xenonnt-2026")])
+
+
+def test_two_experiments_with_shape_nuisances_are_refused() -> None:
+    later = dataclasses.replace(built("xenonnt-2026"), runs=("XENONnT SR2",))
+    with pytest.raises(ValueError, match="xenonnt-2024 and xenonnt-2026 both have shape nuisances"):
+        jc.Likelihood([built("xenonnt-2024"), later])
