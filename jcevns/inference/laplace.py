@@ -12,7 +12,7 @@ from jcevns.inference.batch import profile_signals
 from jcevns.inference.fit import fit_shapes, tolerances
 from jcevns.inference.newton_step import restricted
 from jcevns.inference.posterior import check_names, signal_function
-from jcevns.inference.priors import Prior, default_prior
+from jcevns.inference.priors import Prior, choose_priors
 from jcevns.likelihood import poisson
 from jcevns.likelihood.joint import FLUX_PULL, Likelihood, as_morphing
 from jcevns.likelihood.morphing import MorphingModel
@@ -144,7 +144,7 @@ def laplace_grid(
     values = {name: np.asarray(v, float) for name, v in axes.items()}
     if any(v.ndim != 1 or v.size < 2 or np.any(np.diff(v) <= 0) for v in values.values()):
         raise ValueError("axes must increase and hold at least two values each")
-    chosen = {n: (priors or {}).get(n) or default_prior(n, joint=len(names) > 1) for n in names}
+    chosen = choose_priors(names, priors)
     mesh = np.meshgrid(*values.values(), indexing="ij")
     points = {name: column.ravel() for name, column in zip(names, mesh, strict=True)}
     signal = jax.jit(jax.vmap(signal_function(likelihood, names, interaction, mass)))
@@ -155,6 +155,6 @@ def laplace_grid(
         height = height + prior.log_density(points[name])
     density = np.exp(height - np.nanmax(height)).reshape(mesh[0].shape)
     norm = density
-    for i in range(len(names) - 1, -1, -1):
-        norm = np.trapezoid(norm, values[names[i]], axis=i)
+    for axis in reversed(values.values()):
+        norm = np.trapezoid(norm, axis)
     return GridPosterior(values, density / norm, valid.reshape(mesh[0].shape))

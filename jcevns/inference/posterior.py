@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jcevns.constants import SIN2_THETA_W
-from jcevns.inference.priors import Prior, default_prior, truncated_normal
+from jcevns.inference.priors import Prior, choose_priors, truncated_normal
 from jcevns.likelihood import joint, morphing, poisson
 from jcevns.likelihood.joint import FLUX_PULL, Likelihood, as_morphing
 from jcevns.likelihood.merging import merge
@@ -286,7 +286,7 @@ def sample(
     if extra:
         raise ValueError(f"prior for {sorted(extra)[0]!r}, which is not sampled")
     accept = (0.99 if "coupling" in names else 0.95) if target_accept is None else target_accept
-    chosen = {n: (priors or {}).get(n) or default_prior(n, joint=len(names) > 1) for n in names}
+    chosen = choose_priors(names, priors)
     signal = signal_function(likelihood, names, interaction, mass)
     started = time.perf_counter()
     kernel = numpyro.infer.NUTS(

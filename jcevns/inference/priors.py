@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +14,7 @@ from jcevns.physics.flux import B8_FLUX, B8_RELATIVE_ERROR
 from jcevns.physics.nuclei import mirror_sin2w
 from jcevns.spelling import unknown
 
-__all__ = ["PRIORS", "Prior", "default_prior", "parse_prior", "truncated_normal"]
+__all__ = ["PRIORS", "Prior", "choose_priors", "default_prior", "parse_prior", "truncated_normal"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,6 +128,11 @@ def parse_prior(text: str) -> Prior:
         names = PRIORS[kind].__code__.co_varnames
         raise ValueError(f"prior {text!r}: write {kind}:{':'.join(names)}, all numbers") from None
     return Prior(kind, **settings)
+
+
+def choose_priors(names: Sequence[str], priors: Mapping[str, Prior] | None) -> dict[str, Prior]:
+    """Prior of every parameter: the one given, else its default."""
+    return {n: (priors or {}).get(n) or default_prior(n, joint=len(names) > 1) for n in names}
 
 
 def default_prior(name: str, joint: bool = False) -> Prior:

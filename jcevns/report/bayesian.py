@@ -7,13 +7,12 @@ from matplotlib.axes import Axes
 
 from jcevns.inference.intervals import profile_curve
 from jcevns.inference.laplace import GridPosterior, laplace_grid
-from jcevns.inference.posterior import Posterior, sample
+from jcevns.inference.posterior import sample
 from jcevns.inference.priors import Prior, default_prior, parse_prior
-from jcevns.likelihood.joint import Likelihood
 from jcevns.report import style, tables
 from jcevns.report.plots import LABELS as DATASET_LABELS
 from jcevns.report.posterior import LABELS
-from jcevns.report.run import DATASETS, Run, file_rows
+from jcevns.report.run import DATASETS, STYLE_KEYS, Run, file_rows
 
 __all__ = ["looks", "samples"]
 
@@ -24,7 +23,6 @@ COUPLING = ("scalar", 10.0)  # interaction and mass in MeV of the example
 COUPLING_PRIORS = ("log-uniform:1e-7:1e-3", "log-uniform:1e-9:1e-3", "uniform:0:1e-3")
 COUPLING_GRID = np.concatenate([[0.0], np.geomspace(1e-9, 1e-3, 1200)])
 CHAINS, SAMPLES, WARMUP, SEED = 16, 2000, 1000, 20241118
-_KEYS = {"pandax4t": "pandax4t-us2", "xenonnt": "xenonnt-2024-s2", "combined": "combined"}
 _CENTRAL = (0.1586552539, 0.5, 0.8413447461)
 
 
@@ -34,36 +32,25 @@ def _inside(axis: np.ndarray, prior: Prior) -> np.ndarray:
     return np.unique(np.concatenate([[low], axis[(axis > low) & (axis < high)], [high]]))
 
 
-def _row(run: Run, name: str, dataset: str, median: float, ends: tuple[float, float], prior: str) -> dict[str, Any]:
+def _row(run: Run, paper: tables.Comparison, grid: GridPosterior, prior: Prior) -> dict[str, Any]:
     """A posterior beside the paper's line and our profile."""
-    paper = {
-        (str(q), str(d)): (f"{e:.0f}", float(v), float(up), float(down))
-        for q, d, e, v, up, down in zip(*_paper_columns(), strict=True)
-    }
-    equation, value, up, down = paper[name, dataset]
-    profile = run.estimate(name, dataset)
+    profile = run.estimate(paper.quantity, paper.dataset)
+    low, median, high = (grid.quantile(paper.quantity, p) for p in _CENTRAL)
     return {
-        "equation": equation,
-        "quantity": name,
-        "dataset": dataset,
-        "prior": prior,
+        "equation": paper.equation,
+        "quantity": paper.quantity,
+        "dataset": paper.dataset,
+        "prior": str(prior),
         "median": median,
-        "lower_68": ends[0],
-        "upper_68": ends[1],
-        "paper": value,
-        "paper_up": up,
-        "paper_down": down,
+        "lower_68": low,
+        "upper_68": high,
+        "paper": paper.paper[0],
+        "paper_up": paper.paper[1],
+        "paper_down": paper.paper[2],
         "profile": profile.best_fit,
         "profile_lower_68": profile.interval_68.lower,
         "profile_upper_68": profile.interval_68.upper,
     }
-
-
-def _paper_columns() -> list[Any]:
-    from jcevns.datasets import read_table
-
-    table = read_table("paper_results")
-    return [table[k] for k in ("quantity", "dataset", "equation", "value", "error_up", "error_down")]
 
 
 def _draw(ax: Axes, run: Run, name: str, found: dict[str, GridPosterior]) -> None:
@@ -73,7 +60,7 @@ def _draw(ax: Axes, run: Run, name: str, found: dict[str, GridPosterior]) -> Non
     top = 0.0
     for dataset, grid in found.items():
         x, density = grid.axes[name], grid.marginal(name) * scale
-        key = _KEYS[dataset]
+        key = STYLE_KEYS[dataset]
         ax.plot(x / scale, density, dashes[dataset], color=style.COLOURS[key], label=DATASET_LABELS.get(key, key))
         top = max(top, float(density.max()))
         if dataset == "combined":
@@ -97,12 +84,10 @@ def looks(run: Run) -> None:
     """Posteriors of flux and sin2w by Laplace's method beside eqs. 18-23, and what the prior of a coupling does."""
     rows, grids = [], {}
     for name, axis in GRIDS.items():
-        prior = default_prior(name)
-        for dataset in DATASETS:
-            grid = laplace_grid(run.likelihood(dataset, name == "sin2w"), {name: axis})
-            low, median, high = (grid.quantile(name, p) for p in _CENTRAL)
-            grids.setdefault(name, {})[dataset] = grid
-            rows.append(_row(run, name, dataset, median, (low, high), str(prior)))
+        for paper in tables.compare({(name, dataset): run.estimate(name, dataset) for dataset in DATASETS}):
+            grid = laplace_grid(run.likelihood(paper.dataset, name == "sin2w"), {name: axis})
+            grids.setdefault(name, {})[paper.dataset] = grid
+            rows.append(_row(run, paper, grid, default_prior(name)))
     interaction, mass = COUPLING
     likelihood, sensitivity, couplings = run.likelihood("combined", True), [], {}
     for text in COUPLING_PRIORS:
@@ -162,7 +147,7 @@ def samples(run: Run) -> None:
     for names in (["flux"], ["sin2w"], ["flux", "sin2w"]):
         for dataset in DATASETS:
             likelihood = run.likelihood(dataset, "flux" not in names)
-            found = _quick(likelihood, names)
+            found = sample(likelihood, names, chains=CHAINS, samples=SAMPLES, warmup=WARMUP, seed=SEED)
             for name, marginal in found.parameters.items():
                 rows.append(
                     {
@@ -184,7 +169,3 @@ def samples(run: Run) -> None:
                     }
                 )
     file_rows(run, "sampled-posteriors", rows)
-
-
-def _quick(likelihood: Likelihood, names: list[str]) -> Posterior:
-    return sample(likelihood, names, chains=CHAINS, samples=SAMPLES, warmup=WARMUP, seed=SEED)

@@ -15,7 +15,6 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from jcevns.constants import ONE_SIGMA
 from jcevns.inference.intervals import interval, profile_curve
 from jcevns.inference.laplace import GridPosterior
-from jcevns.inference.parameters import find_parameter
 from jcevns.inference.posterior import Posterior
 from jcevns.inference.priors import parse_prior
 from jcevns.likelihood.joint import Likelihood
@@ -82,7 +81,7 @@ def plot_comparison(result: Posterior, likelihood: Likelihood, name: str, ax: Ax
     height, _ = np.histogram(draws, edges)
     ax.stairs(height / height.max(), edges / scale, fill=True, color="#9FC5E8", label="posterior")
     x = np.linspace(edges[0], edges[-1], 80)
-    chi2, _, _ = profile_curve(likelihood, find_parameter(name), x)
+    chi2, _, _ = profile_curve(likelihood, name, x)
     ax.plot(
         x / scale, np.exp(-(chi2 - np.nanmin(chi2)) / 2), color="#D55E00", label=r"$e^{-\Delta\chi^2/2}$, profiled"
     )

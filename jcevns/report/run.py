@@ -13,7 +13,7 @@ from jcevns.inference.parameters import find_parameter
 from jcevns.likelihood.joint import Likelihood
 from jcevns.report import tables
 
-__all__ = ["DATASETS", "Run", "Step", "file_rows"]
+__all__ = ["DATASETS", "STYLE_KEYS", "Run", "Step", "file_rows"]
 
 DATASETS = {
     "pandax4t": ("pandax4t-us2",),
@@ -21,6 +21,9 @@ DATASETS = {
     "combined": ("xenonnt-2024-s2", "pandax4t-us2"),
 }
 """Data sets of the paper, by the experiments they hold."""
+
+STYLE_KEYS = {name: held[0] if len(held) == 1 else "combined" for name, held in DATASETS.items()}
+"""Under which name each data set has its colour and label."""
 
 
 @dataclasses.dataclass

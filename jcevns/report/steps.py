@@ -20,7 +20,7 @@ from jcevns.physics.interactions import INTERACTIONS
 from jcevns.physics.nuclei import xenon
 from jcevns.physics.recoil import Theory, counts_above
 from jcevns.report import bayesian, exclusion, official, plots, style, tables
-from jcevns.report.run import DATASETS, Run, Step, file_rows
+from jcevns.report.run import DATASETS, STYLE_KEYS, Run, Step, file_rows
 
 __all__ = ["STEPS"]
 
@@ -101,7 +101,6 @@ def _figure_1(run: Run) -> None:
 def _figure_2(run: Run) -> None:
     """Profiles of flux and sin2w for the three data sets."""
     ranges = {"flux": np.linspace(0.0, 26e6, 161), "sin2w": np.linspace(find_parameter("sin2w").lower, 0.80, 161)}
-    names = {"pandax4t": "pandax4t-us2", "xenonnt": "xenonnt-2024-s2", "combined": "combined"}
     rows = []
     with style.style():
         fig, axes = style.figure(columns=2, width=3.7, height=3.2)
@@ -116,7 +115,7 @@ def _figure_2(run: Run) -> None:
         for ax, (name, values) in zip(axes, ranges.items(), strict=True):
             parameter, curves = find_parameter(name), {}
             label, scale, reference = labels[name]
-            for dataset, key in names.items():
+            for dataset, key in STYLE_KEYS.items():
                 best = run.estimate(name, dataset)
                 chi2, _, _ = profile_curve(run.likelihood(dataset, parameter.flux_pull), parameter, values)
                 curves[key] = (values / scale, chi2 - best.chi2_min)
