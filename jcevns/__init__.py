@@ -37,29 +37,33 @@ from jcevns.inference.toy_runs import throw
 from jcevns.inference.toys import Toys, simulate
 from jcevns.likelihood.joint import Likelihood, component_counts, signal
 from jcevns.likelihood.pyhf_model import to_pyhf
+from jcevns.physics.couplings import AbstractMediator
 from jcevns.physics.cross_sections import (
     AbstractInteraction,
     AbstractInverseEnergyInteraction,
     StandardModel,
 )
-from jcevns.physics.flux import NeutrinoFlux, b8, hep
+from jcevns.physics.electrons import ElectronTarget, electrons_of, xenon_electrons
+from jcevns.physics.flux import FLAVOURS, NeutrinoFlux, b8, combine, hep
 from jcevns.physics.form_factors import AbstractFormFactor, Helm, KleinNystrand, SymmetrisedFermi
 from jcevns.physics.interactions import (
     INTERACTIONS,
-    AbstractMediator,
     AxialVectorMediator,
     ScalarMediator,
     TensorMediator,
     VectorMediator,
     interaction,
 )
-from jcevns.physics.nuclei import Nucleus, Target, xenon
+from jcevns.physics.magnetic_moment import MagneticMoment
+from jcevns.physics.nuclei import Nucleus, Target, argon, cesium_iodide, xenon
 from jcevns.physics.recoil import TabulatedSpectrum, Theory, counts_above, load_spectrum, recoil_spectrum
+from jcevns.physics.sources import reactor, solar, spallation
 
 __version__ = _version("jcevns")
 
 __all__ = [
     "EXPERIMENTS",
+    "FLAVOURS",
     "INTERACTIONS",
     "AbstractChargeYield",
     "AbstractFormFactor",
@@ -69,6 +73,7 @@ __all__ = [
     "AxialVectorMediator",
     "Contours",
     "DataError",
+    "ElectronTarget",
     "Estimate",
     "Experiment",
     "Fit",
@@ -80,6 +85,7 @@ __all__ = [
     "KleinNystrand",
     "Likelihood",
     "Limit",
+    "MagneticMoment",
     "NestChargeYield",
     "NeutrinoFlux",
     "Nucleus",
@@ -101,11 +107,14 @@ __all__ = [
     "Toys",
     "VectorMediator",
     "__version__",
+    "argon",
     "asimov",
     "b8",
     "b8_as_background",
+    "cesium_iodide",
     "charge_response",
     "chi2_threshold",
+    "combine",
     "component_counts",
     "contours",
     "correction_factors",
@@ -114,6 +123,7 @@ __all__ = [
     "coupling_terms",
     "coverage",
     "discovery",
+    "electrons_of",
     "estimate",
     "expected_error",
     "expected_limit",
@@ -137,6 +147,7 @@ __all__ = [
     "parse_prior",
     "profile",
     "profile_curve",
+    "reactor",
     "recoil_spectrum",
     "sample",
     "scaled",
@@ -145,8 +156,11 @@ __all__ = [
     "signal_counts",
     "signal_strength",
     "simulate",
+    "solar",
+    "spallation",
     "throw",
     "to_pyhf",
     "toy_interval",
     "xenon",
+    "xenon_electrons",
 ]

@@ -5,12 +5,16 @@ import math
 __all__ = [
     "AVOGADRO",
     "CM2_PER_INVERSE_MEV2",
+    "ELECTRON_MASS",
     "FERMI_CONSTANT",
+    "FINE_STRUCTURE",
     "HBAR_C",
     "KEV",
+    "MUON_MASS",
     "NEUTRON_MASS",
     "ONE_SIGMA",
     "PER_MEV_TO_PER_KEV",
+    "PION_MASS",
     "PROTON_MASS",
     "SECONDS_PER_YEAR",
     "SIN2_THETA_W",
@@ -31,6 +35,18 @@ PROTON_MASS = 938.27208943
 
 NEUTRON_MASS = 939.56542194
 """MeV (CODATA 2022)."""
+
+ELECTRON_MASS = 0.51099895069
+"""MeV (CODATA 2022)."""
+
+MUON_MASS = 105.6583755
+"""MeV (CODATA 2022)."""
+
+PION_MASS = 139.57039
+"""MeV, charged (PDG 2024)."""
+
+FINE_STRUCTURE = 7.2973525643e-3
+"""alpha (CODATA 2022)."""
 
 KEV = 1e-3
 """1 keV in MeV."""

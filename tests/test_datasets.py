@@ -19,20 +19,48 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 REMEDY = "reinstall jcevns, or restore the file with git checkout -- data"
 NAMES = (
+    "argon_isotopes",
     "b8_spectrum_bahcall1996",
     "b8_spectrum_winter2006",
+    "cesium_iodide_isotopes",
+    "coherent_csi_2021_counts",
+    "coherent_csi_2021_response",
+    "coherent_lar_2020_bins",
+    "coherent_lar_2020_efficiency",
+    "existing_limits",
     "hep_spectrum",
+    "lz_er_ws2022_bins",
+    "lz_er_ws2022_efficiency",
+    "lz_er_ws2024_bins",
+    "lz_er_ws2024_efficiency",
     "pandax4t_charge_yield",
+    "pandax4t_er_run0_bins",
+    "pandax4t_er_run1_bins",
+    "pandax4t_er_run1_efficiency",
     "pandax4t_us2_bins",
     "pandax4t_us2_totals",
     "paper_results",
+    "reactor_spectra",
     "solar_fluxes_b16",
+    "solar_lines",
+    "solar_spectra",
+    "solar_survival",
+    "spin_multipoles",
+    "texono_2010",
+    "weak_mixing_angle",
+    "weak_mixing_running",
     "xenon_isotopes",
+    "xenon_rrpa_ratio",
+    "xenon_shells",
     "xenonnt_2024_efficiency",
     "xenonnt_2024_s2_bins",
     "xenonnt_2024_templates",
     "xenonnt_2024_yields",
     "xenonnt_2026_templates",
+    "xenonnt_er_2022_background",
+    "xenonnt_er_2022_bins",
+    "xenonnt_er_2022_efficiency",
+    "xenonnt_er_2022_events",
 )
 
 
@@ -216,6 +244,241 @@ def test_paper_results() -> None:
     assert (table["error_down"] > 0).all()
     row = (table["quantity"] == "flux") & (table["dataset"] == "combined")
     assert table["value"][row].item() == 6.1e6
+
+
+def test_cesium_iodide_and_argon_isotopes() -> None:
+    for name, isotopes in {
+        "cesium_iodide_isotopes": ["133Cs", "127I"],
+        "argon_isotopes": ["36Ar", "38Ar", "40Ar"],
+    }.items():
+        table = read_table(name)
+        assert list(table) == list(read_table("xenon_isotopes"))
+        assert table["isotope"].tolist() == isotopes
+        assert table["abundance"].sum() == pytest.approx(1.0, abs=1e-9)
+        nuclear = table["atomic_mass_u"] * 931.49410242 - table["Z"] * 0.51099895
+        np.testing.assert_allclose(table["nuclear_mass_MeV"], nuclear, rtol=0, atol=1e-3)
+    argon = read_table("argon_isotopes")
+    assert argon["abundance"] @ argon["atomic_mass_u"] == pytest.approx(39.948, abs=2e-3)
+
+
+@pytest.mark.parametrize(("isotope", "spin", "expectation"), [("127I", 2.5, 0.373), ("133Cs", 3.5, -0.343)])
+def test_spin_multipoles_of_caesium_iodide_start_at_the_spin_expectations(
+    isotope: str, spin: float, expectation: float
+) -> None:
+    table = read_table("spin_multipoles")
+    first = (table["isotope"] == isotope) & (table["L"] == 1)
+    scale = np.sqrt((2 * spin + 1) * (spin + 1) / (6 * np.pi * spin))
+    for response, factor in {"transverse": 1.0, "longitudinal": 2**-0.5}.items():
+        value = table["c0"][first & (table["response"] == response)].sum()
+        assert value == pytest.approx(scale * expectation * factor, rel=3e-3)
+    assert "unverified" in datasets.card("spin_multipoles").description
+
+
+def test_coherent_csi_counts() -> None:
+    table = read_table("coherent_csi_2021_counts")
+    pe = [0, 8, 12, 16, 20, 24, 32, 40, 50, 60]
+    time = [*(k / 8 for k in range(9)), 2, 4, 6]
+    np.testing.assert_array_equal(table["pe_lo"].reshape(9, 11)[:, 0], pe[:-1])
+    np.testing.assert_array_equal(table["pe_hi"].reshape(9, 11)[:, -1], pe[1:])
+    np.testing.assert_array_equal(table["time_lo_us"].reshape(9, 11)[0], time[:-1])
+    np.testing.assert_array_equal(table["time_hi_us"].reshape(9, 11)[-1], time[1:])
+    assert (table["observed"].sum(), table["anticoincidence"].sum()) == (1578, 1295)
+    for name, events in (("brn", 18.4), ("nin", 5.6)):
+        assert table[name].sum() == pytest.approx(events, abs=1e-5)
+        grid = table[name].reshape(9, 11)
+        product = np.outer(grid.sum(axis=1), grid.sum(axis=0)) / events
+        np.testing.assert_allclose(grid, product, atol=1e-7)  # energy and time are independent
+
+
+def test_coherent_csi_response() -> None:
+    table = read_table("coherent_csi_2021_response")
+    key = list(zip(table["curve"], table["variation"], strict=True))
+    curves = {k: [table[c][i] for c in "abcd"] for i, k in enumerate(key)}
+    assert len(curves) == 8
+
+    def efficiency(variation: str) -> float:
+        a, b, c, d = curves["efficiency", variation]
+        return a / (1 + np.exp(-b * (20 - c))) + d
+
+    assert efficiency("minus") < efficiency("nominal") < efficiency("plus")
+    for mode in ("mode0", "mode1"):
+        middle = np.add(curves["scintillation", f"{mode}_plus"], curves["scintillation", f"{mode}_minus"]) / 2
+        np.testing.assert_allclose(middle, curves["scintillation", "nominal"], rtol=5e-4)
+
+
+def test_coherent_lar_bins() -> None:
+    table = read_table("coherent_lar_2020_bins")
+    shape = (12, 8, 10)
+    for axis, (name, first, step) in enumerate(
+        [("energy_keVee", 5, 10), ("f90", 0.525, 0.05), ("time_us", 0.15, 0.5)]
+    ):
+        centres = first + step * np.arange(shape[axis])
+        expected = np.broadcast_to(np.expand_dims(centres, [k for k in range(3) if k != axis]), shape)
+        np.testing.assert_allclose(table[name].reshape(shape), expected, rtol=1e-12)
+    sums = {"observed": 3752, "steady_state": 3152, "prompt_brn": 497, "delayed_brn": 33, "cevns": 128}
+    nominal = {name: sums["cevns"] for name in table if name.startswith("cevns_")}
+    nominal |= {name: sums["prompt_brn"] for name in table if name.startswith("brn_")}
+    assert len(nominal) == 8
+    nominal["brn_time_plus"] = 523.671  # as released
+    for name, total in {**sums, **nominal}.items():
+        assert table[name].sum() == pytest.approx(total, rel=1e-5)
+
+
+def test_coherent_lar_efficiency() -> None:
+    table = read_table("coherent_lar_2020_efficiency")
+    recoil = table["recoil_keV"]
+    np.testing.assert_allclose(recoil * (0.246 + 0.00078 * recoil), table["energy_keVee"], rtol=2e-3)
+    assert len(recoil) == 80
+    assert (table["efficiency"] <= 1).all()
+
+
+def test_solar_spectra_lines_and_survival() -> None:
+    table, lines = read_table("solar_spectra"), read_table("solar_lines")
+    endpoints = {}
+    for source in ("pp", "n13", "o15", "f17"):
+        pick = table["source"] == source
+        assert pick.sum() == 241
+        assert np.trapezoid(table["density_per_MeV"][pick], table["energy_MeV"][pick]) == pytest.approx(1, abs=2e-4)
+        endpoints[source] = table["energy_MeV"][pick].max()
+    fluxes = read_table("solar_fluxes_b16")
+    known = dict(zip(fluxes["source"], fluxes["endpoint_MeV"], strict=True))
+    for source, label in {"pp": "pp", "n13": "13N", "o15": "15O", "f17": "17F"}.items():
+        assert endpoints[source] == pytest.approx(known[label], rel=0.02)
+    for source in ("be7", "pep"):
+        assert lines["branching"][lines["source"] == source].sum() == pytest.approx(1.0)
+    survival = read_table("solar_survival")
+    assert (np.diff(survival["energy_MeV"]) > 0).all()
+    for source in ("pp", "be7", "b8", "hep"):
+        assert survival[source].max() == pytest.approx(0.549, abs=2e-3)
+    at_10 = np.interp(10.0, survival["energy_MeV"], survival["b8"])
+    assert 0.295 < at_10 < 0.36  # between sin^2 theta12 times c13^4 and the transition
+
+
+def test_xenon_shells_hold_54_electrons() -> None:
+    table = read_table("xenon_shells")
+    assert table["electrons"].sum() == 54
+    assert (np.diff(table["binding_eV"]) > 0).all()
+    assert table["electrons"][table["binding_eV"] < 4800].sum() == 44  # all but 2p, 2s and 1s
+    ratio = read_table("xenon_rrpa_ratio")
+    assert (np.diff(ratio["recoil_keV"]) > 0).all()
+    assert (np.abs(ratio["ratio"] - 1) < 0.35).all()
+
+
+def test_xenonnt_electron_recoils_agree_with_each_other() -> None:
+    table, events = read_table("xenonnt_er_2022_bins"), read_table("xenonnt_er_2022_events")["energy_keV"]
+    edges = np.append(table["energy_lo_keV"], table["energy_hi_keV"][-1])
+    np.testing.assert_array_equal(np.histogram(events, edges)[0], table["observed"])
+    assert len(events) == 433
+    rate = read_table("xenonnt_er_2022_background")
+    counts = 1.16 * np.trapezoid(rate["rate_per_tonne_year_keV"], rate["energy_keV"])
+    assert table["background"].sum() == pytest.approx(counts, rel=3e-3)
+    efficiency = read_table("xenonnt_er_2022_efficiency")
+    assert len(efficiency["energy_keV"]) <= 400
+    assert (np.diff(efficiency["energy_keV"]) > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        ("lz_er_ws2022_bins", 471),
+        ("lz_er_ws2024_bins", 1787),
+        ("pandax4t_er_run0_bins", 1058),
+        ("pandax4t_er_run1_bins", 1431),
+        ("xenonnt_er_2022_bins", 433),
+    ],
+)
+def test_electron_recoil_bins(name: str, counts: int) -> None:
+    table = read_table(name)
+    np.testing.assert_array_equal(table["energy_hi_keV"] - table["energy_lo_keV"], 1)
+    np.testing.assert_array_equal(table["energy_lo_keV"], np.arange(len(table["observed"])))
+    assert table["observed"].sum() == counts
+    if "background" in table:
+        assert table["background"].sum() == pytest.approx(counts, abs=2 * np.sqrt(counts))
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if re.search(r"_er_.*_efficiency", n)])
+def test_electron_recoil_efficiencies_are_probabilities_and_pass_half_at_low_energy(name: str) -> None:
+    table = read_table(name)
+    assert (np.diff(table["energy_keV"]) > 0).all()
+    assert table["efficiency"].min() >= 0
+    assert table["efficiency"].max() < 1
+    rise = table["energy_keV"][np.argmax(table["efficiency"] > 0.5)]
+    assert 1 < rise < 3
+
+
+def test_digitised_columns_are_named_on_the_cards() -> None:
+    for name in ("lz_er_ws2022_bins", "lz_er_ws2024_bins", "pandax4t_er_run1_bins", "xenon_rrpa_ratio"):
+        assert "digitised from the figure" in datasets.card(name).description
+    for name in ("pandax4t_er_run1_bins", "pandax4t_er_run1_efficiency"):
+        assert "exposure of Run1 is not published" in datasets.card(name).description
+
+
+def test_texono_and_reactor_spectra() -> None:
+    table = read_table("texono_2010")
+    values = dict(zip(table["quantity"], table["value"], strict=True))
+    status = dict(zip(table["quantity"], table["status"], strict=True))
+    assert (values["ratio"], values["ratio_statistical_error"], values["ratio_systematic_error"]) == (
+        1.08,
+        0.21,
+        0.16,
+    )
+    assert (values["recoil_min"], values["recoil_max"], values["flux"], values["mass"]) == (3, 8, 6.4e12, 187)
+    assert [name for name in status if status[name] == "inferred"] == ["antineutrinos_per_fission"]
+    spectra = read_table("reactor_spectra")
+    shares = {name: values[f"fission_fraction_{name}"] for name in spectra["isotope"]}
+    assert sum(shares.values()) == pytest.approx(1.0)
+    energy = np.linspace(1.806, 8, 2001)
+    exponent = sum(spectra[f"c{k}"][:, None] * energy**k for k in range(6))
+    number = np.trapezoid(np.exp(exponent), energy)
+    yields = dict(zip(spectra["isotope"], number, strict=True))  # above the threshold of inverse beta decay
+    assert yields["U238"] == pytest.approx(2.4, rel=0.07)
+    for isotope, known in {"U235": 1.92, "Pu239": 1.45, "Pu241": 1.83}.items():
+        assert yields[isotope] == pytest.approx(known, rel=0.03)
+
+
+def test_existing_limits() -> None:
+    table = read_table("existing_limits")
+    names = list(zip(table["interaction"], table["key"], strict=True))
+    assert {name: len({key for i, key in names if i == name}) for name in ("b-l", "vector", "axial")} == {
+        "b-l": 30, "vector": 30, "axial": 23,
+    }  # fmt: skip
+    assert (table["coupling_lo"] <= table["coupling_hi"]).all()
+    assert (table["coupling_lo"] > 0).all()
+    assert 0.01 <= table["mass_MeV"].min() <= table["mass_MeV"].max() <= 1e5
+    nothing = table["coupling_lo"] == 1e5
+    np.testing.assert_array_equal(table["coupling_hi"][nothing], 1e5)
+    assert set(table["limit"][nothing]) == {"BaBar 2014", "LHCb 2017", "LHCb 2019"}
+    assert table["coupling_lo"][~nothing].max() < 1
+    for name in set(names):
+        pick = np.array([n == name for n in names])
+        assert (np.diff(table["mass_MeV"][pick]) > 0).all()
+        assert pick.sum() <= 65
+    # Heavy mediators: only g/m counts, so the reach of an electron-scattering limit is a power law.
+    texono = (table["interaction"] == "b-l") & (table["limit"] == "TEXONO")
+    mass, coupling = table["mass_MeV"][texono], table["coupling_lo"][texono]
+    heavy = np.interp(np.log([100, 1e5]), np.log(mass), np.log(coupling))
+    assert heavy[1] - heavy[0] == pytest.approx(np.log(1e3), rel=0.02)
+    folder = datasets.data_dir()
+    assert (folder / "existing_limits.csv").stat().st_size < 250_000
+
+
+def test_weak_mixing_angle_runs_between_its_anchors() -> None:
+    table = read_table("weak_mixing_running")
+    scale, angle = table["scale_MeV"], table["sin2w"]
+    assert (np.diff(scale) > 0).all()
+    assert angle[0] == 0.23857
+    assert np.interp(10.0, scale, angle) == pytest.approx(0.23857, abs=1e-4)
+    assert angle[scale == 91187.6].item() == pytest.approx(0.23122, abs=1e-6)
+    lowest = int(np.argmin(angle))
+    assert scale[lowest] == 80377.0
+    assert (np.diff(angle[: lowest + 1]) <= 0).all()
+    assert (np.diff(angle[lowest:]) > 0).all()
+    points = read_table("weak_mixing_angle")
+    curve = np.interp(np.log(points["scale_MeV"]), np.log(scale), angle)
+    pull = (points["value"] - curve) / points["error"]
+    assert (np.abs(pull) < 3.5).all()
+    assert (points["error"] > 0).all()
+    assert points["label"].tolist()[:3] == ["APV (Cs)", "Qweak", "E158"]
 
 
 def test_module_does_not_import_jax() -> None:

@@ -137,7 +137,7 @@ def test_expected_counts_are_those_of_scipys_interpolation(name) -> None:
         place = np.array([rng.uniform(a[0], a[-1]) for a in anchors])
         pull[-2:] = place
         factor = dict(zip((n.removeprefix(f"{name}.") for n in here.nuisances), 1 + pull, strict=True))
-        expected = {"signal": interpolated(np.asarray(signal).reshape(*model.grid, -1), anchors, place)}
+        expected = {"signal": interpolated(np.asarray(signal).reshape(*model.groups[0].sizes, -1), anchors, place)}
         for component, counts in source.backgrounds.items():
             table = np.asarray(counts)
             expected[component] = interpolated(table, anchors, place) if table.ndim > 1 else table

@@ -309,7 +309,21 @@ def test_both_releases_together_are_refused() -> None:
         jc.Likelihood([built("xenonnt-2024"), built("xenonnt-2026")])
 
 
-def test_two_experiments_with_shape_nuisances_are_refused() -> None:
-    later = dataclasses.replace(built("xenonnt-2026"), runs=("XENONnT SR2",))
-    with pytest.raises(ValueError, match="xenonnt-2024 and xenonnt-2026 both have shape nuisances"):
-        jc.Likelihood([built("xenonnt-2024"), later])
+def test_two_experiments_with_shape_nuisances_together() -> None:
+    """With nothing in common, chi2 of both is the sum, and the pulls are those of each."""
+    apart = [
+        dataclasses.replace(
+            e, runs=(e.name,), nuisances=tuple(dataclasses.replace(n, shared=False) for n in e.nuisances)
+        )
+        for e in (built("xenonnt-2024"), built("xenonnt-2026"))
+    ]
+    theory = jc.Theory(jc.StandardModel(0.3))
+    both = jc.profile(jc.Likelihood(apart), theory)
+    single = [jc.profile(jc.Likelihood(e), theory) for e in apart]
+    assert both.valid
+    assert float(both.chi2) == pytest.approx(sum(float(f.chi2) for f in single), rel=1e-9)
+    names = [n for e in apart for n in jc.Likelihood(e).nuisances]
+    pulls = dict(zip(names, np.concatenate([f.pulls for f in single]), strict=True))
+    found = dict(zip(jc.Likelihood(apart).nuisances, both.pulls, strict=True))
+    for name, pull in pulls.items():
+        assert float(found[name]) == pytest.approx(pull, abs=1e-5), name

@@ -17,31 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cards import CARDS, CardText
+from cards import CARDS
+from complementary import COMPLEMENTARY
+from limits import LIMITS
+from tables import Table, column, read_rows, require_close
+from text import CardText
 
-Rows = list[dict[str, str]]
-Table = Mapping[str, Sequence[object]]
 YIELD_STEPS = {-3: "m3", -2: "m2", -1: "m1", 0: "0", 1: "p1", 2: "p2", 3: "p3"}
 NOMINAL = 3  # index of t = 0 on the (t_ly, t_qy) grid
 BIN_SHAPE = (3, 3, 3, 3)
-
-
-def read_rows(path: Path) -> Rows:
-    """Reads a raw CSV file whose header may be preceded by '#' lines."""
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
-    return list(csv.DictReader(lines))
-
-
-def column(rows: Rows, name: str) -> list[float]:
-    """Returns one numeric column."""
-    return [float(row[name]) for row in rows]
-
-
-def require_close(what: str, left: Any, right: Any, rtol: float, atol: float = 0.0) -> None:
-    """Stops the build when two quantities that describe the same thing differ."""
-    a, b = np.asarray(left, dtype=float), np.asarray(right, dtype=float)
-    if a.shape != b.shape or not np.allclose(a, b, rtol=rtol, atol=atol):
-        raise SystemExit(f"{what}: the inputs disagree\n  {a}\n  {b}")
 
 
 def load_pack(inputs: Path, year: int) -> dict[str, np.ndarray]:
@@ -77,30 +61,43 @@ def solar_fluxes(inputs: Path) -> Table:
     }
 
 
-def xenon_isotopes(inputs: Path) -> Table:
-    """Masses, abundances and spins of natural xenon."""
-    rows = [row for row in read_rows(inputs / "nuclear" / "isotopes.csv") if row["Z"] == "54"]
-    require_close("xenon abundances", sum(column(rows, "abundance")), 1.0, rtol=1e-5)
-    atomic = np.array(column(rows, "atomic_mass_u"))
-    require_close(
-        "xenon nuclear masses", column(rows, "nuclear_mass_MeV"),
-        atomic * 931.49410242 - 54 * 0.51099895, rtol=0.0, atol=1e-3,
-    )  # fmt: skip
-    return {
-        "isotope": [row["isotope"] for row in rows],
-        "Z": [int(row["Z"]) for row in rows],
-        "A": [int(row["A"]) for row in rows],
-        "atomic_mass_u": column(rows, "atomic_mass_u"),
-        "abundance": column(rows, "abundance"),
-        "spin": column(rows, "J"),
-        "nuclear_mass_MeV": column(rows, "nuclear_mass_MeV"),
-    }
+def isotopes(names: Sequence[str], label: str, abundance: float | None = None) -> Callable[[Path], Table]:
+    """Makes a builder for the masses, abundances and spins of some isotopes; one abundance may serve for all."""
+
+    def build(inputs: Path) -> Table:
+        rows = [
+            row
+            for row in read_rows(inputs / "nuclear" / "isotopes.csv")
+            if row["isotope"].strip("0123456789") in names
+        ]
+        rows.sort(key=lambda row: (names.index(row["isotope"].strip("0123456789")), int(row["A"])))
+        charge, atomic = np.array(column(rows, "Z")), np.array(column(rows, "atomic_mass_u"))
+        fractions = column(rows, "abundance") if abundance is None else [abundance] * len(rows)
+        require_close(f"{label} abundances", sum(fractions), 1.0, rtol=1e-5)
+        require_close(
+            f"{label} nuclear masses", column(rows, "nuclear_mass_MeV"),
+            atomic * 931.49410242 - charge * 0.51099895, rtol=0.0, atol=1e-3,
+        )  # fmt: skip
+        return {
+            "isotope": [row["isotope"] for row in rows],
+            "Z": [int(row["Z"]) for row in rows],
+            "A": [int(row["A"]) for row in rows],
+            "atomic_mass_u": column(rows, "atomic_mass_u"),
+            "abundance": fractions,
+            "spin": column(rows, "J"),
+            "nuclear_mass_MeV": column(rows, "nuclear_mass_MeV"),
+        }
+
+    return build
 
 
 SPIN_SOURCES = {
     "129Xe": "dmscatter:Xe/xe129gcn.dres rescaled to Klos S00(0)",
     "131Xe": "dmscatter:Xe/xe131gcn.dres",
+    "127I": "dmscatter:I/i127gcn.dres rescaled to Klos S00(0)",
+    "133Cs": "single-particle 0g7/2 proton rescaled to <Sp>=-0.343",
 }
+S00_AT_ZERO = {"129Xe": 0.0365, "131Xe": 0.0279, "127I": 0.0619, "133Cs": 8 * 4.5 / (6 * np.pi * 3.5) * 0.343**2}
 
 
 def spin_multipoles(inputs: Path) -> Table:
@@ -108,7 +105,7 @@ def spin_multipoles(inputs: Path) -> Table:
     rows = read_rows(inputs / "nuclear" / "spin_multipoles.csv")
     rows = [row for row in rows if SPIN_SOURCES.get(row["isotope"]) == row["source"]]
     responses = {"Sigma'": "transverse", "Sigma''": "longitudinal"}
-    for isotope, expected in (("129Xe", 0.0365), ("131Xe", 0.0279)):
+    for isotope, expected in S00_AT_ZERO.items():
         first = [
             float(r["c0"]) for r in rows if r["isotope"] == isotope and r["L"] == "1" and r["response"] == "Sigma'"
         ]
@@ -333,7 +330,9 @@ BUILDERS: dict[str, Callable[[Path], Any]] = {
     "b8_spectrum_winter2006": spectrum("b8_winter2006.csv", {"sigma_per_MeV": "shift_per_MeV"}),
     "hep_spectrum": spectrum("spectra/hep.csv"),
     "solar_fluxes_b16": solar_fluxes,
-    "xenon_isotopes": xenon_isotopes,
+    "xenon_isotopes": isotopes(["Xe"], "xenon"),
+    "cesium_iodide_isotopes": isotopes(["Cs", "I"], "caesium iodide", 0.5),
+    "argon_isotopes": isotopes(["Ar"], "argon"),
     "spin_multipoles": spin_multipoles,
     "xenonnt_2024_templates": xenonnt_templates(2024),
     "xenonnt_2026_templates": xenonnt_templates(2026),
@@ -344,6 +343,8 @@ BUILDERS: dict[str, Callable[[Path], Any]] = {
     "pandax4t_us2_totals": pandax_us2_totals,
     "pandax4t_charge_yield": pandax_charge_yield,
     "paper_results": paper_results,
+    **COMPLEMENTARY,
+    **LIMITS,
 }
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from complementary_cards import COMPLEMENTARY_CARDS
+from text import FACTS, OWN, CardText
 
-FACTS = "facts from the cited publication; see the source for its licence"
-OWN = "computed for this package; same licence as the package"
 ENERGY: tuple[str, str] = ("MeV", "neutrino energy")
 DENSITY: tuple[str, str] = ("1/MeV", "probability density, about unit area")
 RECOIL: tuple[str, str] = ("keV", "nuclear recoil energy")
@@ -18,20 +17,6 @@ PAPER = (
     "V. De Romeri, D. K. Papoulias, C. A. Ternes, Bounds on new neutrino interactions from the first CEvNS "
     "data at direct detection experiments"
 )
-
-
-@dataclass(frozen=True)
-class CardText:
-    """The hand-written part of a card; columns map a name to (unit, description)."""
-
-    title: str
-    status: str
-    description: str
-    reference: str
-    arxiv: str
-    doi: str
-    licence: str
-    columns: dict[str, tuple[str, str]]
 
 
 def _templates(year: int) -> CardText:
@@ -140,10 +125,12 @@ CARDS: dict[str, CardText] = {
         },
     ),
     "spin_multipoles": CardText(
-        "Spin multipoles of the xenon isotopes with spin", "computed",
+        "Spin multipoles of the isotopes with spin in xenon and caesium iodide", "computed",
         "F_L(u) = exp(-u/2) sum_k c_k u^k, u = (q b)^2/2, of the transverse (Sigma') and longitudinal (Sigma'') spin "
         "responses, from one-body densities of the shell model (GCN5082 interaction). 129Xe is scaled to S00(0) of "
-        "arXiv:1304.7684; 131Xe needs no scaling. Normalised as in arXiv:2007.08529: S00 = sum_L (F_p + F_n)^2.",
+        "arXiv:1304.7684, and so is 127I; 131Xe needs no scaling. 133Cs is a stand-in: a single-particle 0g7/2 "
+        "proton rescaled to <S_p> = -0.343 as recalled from the literature, unverified; its neutron part is zero. "
+        "Normalised as in arXiv:2007.08529: S00 = sum_L (F_p + F_n)^2.",
         "Densities: dmscatter (github.com/ogorton/dmscatter); Klos, Menendez, Gazit, Schwenk, PRD 88, 083516; "
         "Hoferichter, Menendez, Schwenk, PRD 102, 074018",
         "1304.7684", "10.1103/PhysRevD.88.083516", FACTS,
@@ -252,4 +239,5 @@ CARDS: dict[str, CardText] = {
             "unit": ("text", "unit of the three numbers"),
         },
     ),
+    **COMPLEMENTARY_CARDS,
 }  # fmt: skip

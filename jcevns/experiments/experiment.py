@@ -6,14 +6,23 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from jcevns.detectors.response import Response
 from jcevns.physics.flux import NeutrinoFlux
-from jcevns.physics.nuclei import Target
-from jcevns.physics.recoil import AnyTheory, Theory, by_blocks, flux_moments, recoil_spectrum
+from jcevns.physics.recoil import (
+    AnyTarget,
+    AnyTheory,
+    TabulatedSpectrum,
+    Theory,
+    as_theory,
+    by_blocks,
+    flux_moments,
+    recoil_spectrum,
+)
 from jcevns.precision import as_float_array
 
 __all__ = [
@@ -104,14 +113,17 @@ class Experiment(eqx.Module):
 
     Attributes:
         name: label used in fits, tables and on the command line.
-        flux: the neutrino flux.
-        target: the nuclei.
-        response: dR/dT to counts.
+        flux: the neutrino flux; or several, where the detector tells them apart (by their time of arrival).
+        target: the nuclei, or the electrons.
+        response: dR/dT to counts. With several fluxes its energies are those of the first flux, then as many of
+            the second, and so on.
         observed: counts per bin.
         backgrounds: expected counts per bin of each component, at nominal normalisation; at every anchor of the
             shape nuisances (these axes first) where a component depends on them.
         nuisances: normalisation uncertainties.
         shapes: shape uncertainties; the response then has one leading axis for each, along its anchors.
+        morphing: `grid` if templates are known at every combination of anchors, an axis for each shape; `sum` if each
+            shape is known alone and the changes add up: then one axis runs over the anchors of all shapes in turn.
         correction: the factors c_i of eq. 12 of arXiv:2411.11749, frozen at the Standard Model; one if absent.
         observable: what the bins are in, with unit.
         bin_edges: for plots, in that unit.
@@ -137,8 +149,8 @@ class Experiment(eqx.Module):
     """
 
     name: str = eqx.field(static=True)
-    flux: NeutrinoFlux
-    target: Target
+    flux: NeutrinoFlux | tuple[NeutrinoFlux, ...]
+    target: AnyTarget
     response: Response
     observed: Float[Array, " bin"] = eqx.field(converter=as_float_array)
     backgrounds: dict[str, Float[Array, "*anchor bin"]] = eqx.field(converter=_arrays)
@@ -152,13 +164,18 @@ class Experiment(eqx.Module):
     tables: tuple[str, ...] = eqx.field(static=True, default=())
     runs: tuple[str, ...] = eqx.field(static=True, default=())
     shapes: tuple[ShapeNuisance, ...] = eqx.field(static=True, converter=tuple, default=())
+    morphing: str = eqx.field(static=True, default="grid")
 
     def __check_init__(self):
         here = f"experiment {self.name!r}"
         if self.status not in STATUSES:
             raise ValueError(f"{here}: status {self.status!r} is not one of {', '.join(STATUSES)}")
         bins = self.response.matrix.shape[-2]
+        if self.morphing not in ("grid", "sum"):
+            raise ValueError(f"{here}: morphing {self.morphing!r} must be 'grid' or 'sum'")
         anchors = tuple(len(s.anchors) for s in self.shapes)
+        if self.morphing == "sum" and anchors:
+            anchors = (sum(anchors),)
         if self.response.matrix.shape[:-2] != anchors:
             raise ValueError(
                 f"{here}: the response has anchors {self.response.matrix.shape[:-2]}, its shape nuisances {anchors}"
@@ -176,6 +193,11 @@ class Experiment(eqx.Module):
             np.isfinite(correction) & (np.asarray(correction) >= 0)
         ):
             raise ValueError(f"{here}: correction must be {bins} factors, finite and not negative")
+        if not self.fluxes or self.response.recoil_keV.size % len(self.fluxes):
+            raise ValueError(
+                f"{here}: {self.response.recoil_keV.size} energies of the response for {len(self.fluxes)} fluxes: "
+                "as many for each are needed"
+            )
         names = [n.name for n in (*self.nuisances, *self.shapes)]
         if len(set(names)) != len(names):
             raise ValueError(f"{here}: two nuisances share a name among {', '.join(names)}")
@@ -186,6 +208,21 @@ class Experiment(eqx.Module):
                     f"{here}: nuisance {nuisance.name!r} acts on unknown {', '.join(sorted(unknown))}; "
                     f"components are {', '.join(sorted(known))}"
                 )
+
+    @property
+    def fluxes(self) -> tuple[NeutrinoFlux, ...]:
+        """The fluxes, one or several."""
+        return (self.flux,) if isinstance(self.flux, NeutrinoFlux) else self.flux
+
+    @property
+    def sources(self) -> tuple[tuple[NeutrinoFlux, Float[Array, " recoil"]], ...]:
+        """Each flux with the energies of the response at which its dR/dT is needed."""
+        rows = self.response.recoil_keV.reshape(len(self.fluxes), -1)
+        return tuple(zip(self.fluxes, rows, strict=True))
+
+    def moments(self) -> tuple[Float[Array, "flavour particle 3 recoil"], ...]:
+        """`flux_moments` of each source: all that folding a theory needs of the fluxes."""
+        return tuple(flux_moments(flux, self.target, recoil) for flux, recoil in self.sources)
 
 
 def _check_counts(label: str, counts: Array, shape: tuple[int, ...]) -> None:
@@ -203,14 +240,17 @@ def _check_counts(label: str, counts: Array, shape: tuple[int, ...]) -> None:
 def signal_counts(
     experiment: Experiment,
     theory: AnyTheory,
-    moments: Float[Array, "isotope 3 recoil"] | None = None,
+    moments: tuple[Float[Array, "flavour particle 3 recoil"], ...] | None = None,
 ) -> Float[Array, "*anchor bin"]:
     """Expected signal per bin (eq. 12 of arXiv:2411.11749), before nuisances; at every anchor of shape nuisances.
 
     Args:
         experiment: the experiment.
         theory: a theory, or an interaction at the nominal 8B flux.
-        moments: `flux_moments` at the response's energies, if at hand.
+        moments: those of the experiment, if at hand.
+
+    Raises:
+        ValueError: a tabulated spectrum where the detector tells several fluxes apart.
 
     Example:
         >>> import jcevns as jc
@@ -218,13 +258,22 @@ def signal_counts(
         >>> [round(n, 2) for n in counts.tolist()]  # events per bin
         [3.22, 5.15, 2.76]
     """
-    response = experiment.response
-    rate = recoil_spectrum(theory, experiment.flux, experiment.target, response.recoil_keV, moments)
-    return experiment.correction * response(rate)
+    theory, sources = as_theory(theory), experiment.sources
+    if isinstance(theory, TabulatedSpectrum) and len(sources) > 1:
+        raise ValueError(
+            f"experiment {experiment.name!r} tells {len(sources)} fluxes apart: a recoil spectrum does not say "
+            "which of them it belongs to"
+        )
+    known = moments or (None,) * len(sources)
+    rates = [
+        recoil_spectrum(theory, flux, experiment.target, recoil, own)
+        for (flux, recoil), own in zip(sources, known, strict=True)
+    ]
+    return experiment.correction * experiment.response(jnp.concatenate(rates))
 
 
 def correction_factors(
-    expected: np.ndarray, flux: NeutrinoFlux, target: Target, response: Response
+    expected: np.ndarray, flux: NeutrinoFlux, target: AnyTarget, response: Response
 ) -> Float[Array, " bin"]:
     """Factors c_i that bring the Standard Model signal to `expected` (eq. 12 of arXiv:2411.11749).
 
@@ -262,12 +311,17 @@ def b8_as_background(experiment: Experiment) -> Experiment:
     Args:
         experiment: one whose flux is 8B.
 
+    Raises:
+        ValueError: another flux.
+
     Example:
         >>> import jcevns as jc
         >>> xenonnt = jc.b8_as_background(jc.experiment("xenonnt-2024-s2"))
         >>> [round(n, 2) for n in xenonnt.backgrounds["b8"].tolist()]  # events per bin
         [3.22, 5.15, 2.76]
     """
+    if any(flux.name != B8_BACKGROUND for flux in experiment.fluxes):
+        raise ValueError(f"experiment {experiment.name!r} does not see 8B neutrinos: there is no such background")
 
     def acting(nuisance: Nuisance) -> Nuisance:
         if SIGNAL not in nuisance.components:

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 from functools import cached_property, lru_cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -16,11 +16,11 @@ from jcevns.inference.batch import expand
 from jcevns.likelihood import joint
 from jcevns.likelihood.joint import Likelihood, join_signals
 from jcevns.likelihood.morphing import Mixture
-from jcevns.physics.cross_sections import AbstractInteraction, AbstractInverseEnergyInteraction
+from jcevns.physics.couplings import AbstractCoupled, AbstractMediator, CouplingTerms
+from jcevns.physics.cross_sections import AbstractInteraction
 from jcevns.physics.flux import NeutrinoFlux
-from jcevns.physics.interactions import AbstractMediator, interaction
-from jcevns.physics.nuclei import Target
-from jcevns.physics.recoil import BLOCK, Theory, as_theory, recoil_spectrum
+from jcevns.physics.interactions import interaction
+from jcevns.physics.recoil import BLOCK, AnyTarget, Theory, as_theory, recoil_spectrum
 
 __all__ = [
     "Grid",
@@ -124,22 +124,6 @@ def grid(theory: str | Callable[..., Theory | AbstractInteraction], **axes: Any)
     return Grid(make, arrays, label)
 
 
-class _Term(AbstractInverseEnergyInteraction):
-    """One power of g^2 of a mediator, as an interaction of its own; not a cross section by itself."""
-
-    mediator: AbstractMediator
-    power: int = eqx.field(static=True)
-
-    def energy_coefficients(self, recoil, nucleus):
-        """The term's coefficients."""
-        parts = (
-            self.mediator.standard_model.energy_coefficients,
-            self.mediator.interference,
-            self.mediator.quadratic,
-        )
-        return parts[self.power](recoil, nucleus)
-
-
 def coupling_terms(likelihood: Likelihood, theory: Theory | AbstractInteraction) -> Float[Array, "3 bin"]:
     """Signals (S_0, S_2, S_4) of a mediator theory: the signal is S_0 + g^2 S_2 + g^4 S_4 for any coupling g.
 
@@ -168,15 +152,15 @@ def natural_coupling(terms: Float[np.ndarray, "3 anchor_bin *point"]) -> Float[n
 def _split(theory: Theory | AbstractInteraction) -> list[Theory]:
     """The theory's terms in g^0, g^2, g^4 as theories."""
     whole = as_theory(theory)
-    if not (isinstance(whole, Theory) and isinstance(whole.interaction, AbstractMediator)):
+    if not (isinstance(whole, Theory) and isinstance(whole.interaction, AbstractCoupled)):
         name = type(getattr(whole, "interaction", whole)).__name__
         raise TypeError(f"{name} is not a mediator: its coupling is not factored out")
-    return [Theory(_Term(whole.interaction, power), whole.b8_flux) for power in range(3)]
+    return [Theory(CouplingTerms(whole.interaction, power=power), whole.b8_flux) for power in range(3)]
 
 
 @partial(jax.jit, static_argnums=4)
 def _spectra(
-    flux: NeutrinoFlux, target: Target, recoil: Array, moments: Array, make: Callable, values: dict[str, Array]
+    flux: NeutrinoFlux, target: AnyTarget, recoil: Array, moments: Array, make: Callable, values: dict[str, Array]
 ) -> Float[Array, "3 recoil point"]:
     """Recoil spectra of a mediator's terms."""
 
@@ -187,23 +171,33 @@ def _spectra(
     return jax.vmap(one, out_axes=-1)(values)
 
 
-def _alike(likelihood: Likelihood) -> list[list[int]]:
-    """Experiments grouped by flux and target: one call serves each group, whatever the detectors."""
+class _Source(NamedTuple):
+    """One flux of one experiment, with what folding it takes."""
+
+    flux: NeutrinoFlux
+    target: AnyTarget
+    recoil: np.ndarray
+    moments: np.ndarray
+    place: tuple[int, int]  # experiment, and which of its fluxes
+
+
+def _alike(likelihood: Likelihood) -> list[list[_Source]]:
+    """Sources grouped by flux and target: one call serves each group, whatever the detectors."""
 
     def same(a: object, b: object) -> bool:
         (x, structure), (y, other) = jax.tree.flatten(a), jax.tree.flatten(b)
         return structure == other and all(map(np.array_equal, x, y))
 
-    groups: list[list[int]] = []
-    for i, experiment in enumerate(likelihood.experiments):
-        source = (experiment.flux, experiment.target)
-        for group in groups:
-            first = likelihood.experiments[group[0]]
-            if same(source, (first.flux, first.target)):
-                group.append(i)
-                break
-        else:
-            groups.append([i])
+    groups: list[list[_Source]] = []
+    for i, (experiment, moments) in enumerate(zip(likelihood.experiments, likelihood.moments, strict=True)):
+        for k, ((flux, recoil), own) in enumerate(zip(experiment.sources, moments, strict=True)):
+            source = _Source(flux, experiment.target, np.asarray(recoil), np.asarray(own), (i, k))
+            for group in groups:
+                if same((flux, experiment.target), (group[0].flux, group[0].target)):
+                    group.append(source)
+                    break
+            else:
+                groups.append([source])
     return groups
 
 
@@ -219,20 +213,23 @@ def mediator_terms(
     """
     points = len(next(iter(columns.values())))
     columns = {**columns, "coupling": np.zeros(points)}  # a mediator needs one; the terms do not depend on it
-    parts: dict[int, np.ndarray] = {}
+    spectra: dict[tuple[int, int], np.ndarray] = {}
     for group in _alike(likelihood):
-        members = [likelihood.experiments[i] for i in group]
-        recoil = np.concatenate([e.response.recoil_keV for e in members])
-        moments = np.concatenate([likelihood.moments[i] for i in group], axis=-1)
-        ends = np.cumsum([e.response.recoil_keV.size for e in members])
+        recoil = np.concatenate([source.recoil for source in group])
+        moments = np.concatenate([source.moments for source in group], axis=-1)
+        ends = np.cumsum([source.recoil.size for source in group])
         padding = -recoil.size % BLOCK
-        recoil, moments = np.pad(recoil, (0, padding)), np.pad(moments, ((0, 0), (0, 0), (0, padding)))
-        source = (members[0].flux, members[0].target, recoil, moments, make)
-        spectra = _in_batches(partial(_spectra, *source), columns, _MASSES)
-        for i, e, own in zip(group, members, np.split(spectra, ends, axis=1)[:-1], strict=True):
-            operator = np.asarray(e.correction)[..., None] * np.asarray(e.response.matrix)
-            parts[i] = np.tensordot(operator, own, axes=(-1, 1))  # (*anchor, bin, 3, point)
-    return np.moveaxis(join_signals(likelihood, [parts[i] for i in sorted(parts)], trailing=2), 1, 0)
+        widths = [(0, 0)] * (moments.ndim - 1) + [(0, padding)]
+        recoil, moments = np.pad(recoil, (0, padding), mode="edge"), np.pad(moments, widths)
+        fold = partial(_spectra, group[0].flux, group[0].target, recoil, moments, make)
+        found = np.split(_in_batches(fold, columns, _MASSES), ends, axis=1)[:-1]
+        spectra.update({source.place: own for source, own in zip(group, found, strict=True)})
+    parts = []
+    for i, e in enumerate(likelihood.experiments):
+        own = np.concatenate([spectra[i, k] for k in range(len(e.fluxes))], axis=1)
+        operator = np.asarray(e.correction)[..., None] * np.asarray(e.response.matrix)
+        parts.append(np.tensordot(operator, own, axes=(-1, 1)))  # (*anchor, bin, 3, point)
+    return np.moveaxis(join_signals(likelihood, parts, trailing=2), 1, 0)
 
 
 @partial(jax.jit, static_argnums=1)
@@ -249,7 +246,7 @@ def coupling_is_axis(make: Callable, others: Mapping[str, float]) -> bool:
         nonlocal mediator
         theory = as_theory(make(**others, coupling=value))
         found: Any = getattr(theory, "interaction", None)
-        mediator = isinstance(found, AbstractMediator)
+        mediator = isinstance(found, AbstractCoupled)
         if not mediator:
             return value, []
         rest = eqx.tree_at(lambda t: t.interaction.coupling, theory, None)

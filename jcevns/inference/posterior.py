@@ -205,11 +205,12 @@ def numpyro_model(
     else:
         merged = merge(full)
         observed = merged.model.observed
-        grid = (*full.grid, merged.place.size)
 
         def expected(counts: Array, factors: Array) -> Array:
             x = jnp.where(full.is_log, jnp.log(jnp.where(full.is_log, factors, 1.0)), factors)
-            return morphing.expected_counts(merged.model, (counts.reshape(grid) @ merged.sums).ravel(), x)
+            return morphing.expected_counts(
+                merged.model, (counts.reshape(-1, merged.place.size) @ merged.sums).ravel(), x
+            )
 
     @jax.jit  # NumPyro looks at a model several times outside a compiled function
     def forward(scores: Array) -> tuple[dict[str, Array], Array]:

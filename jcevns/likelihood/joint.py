@@ -13,10 +13,11 @@ from jaxtyping import Array, Float
 
 from jcevns.experiments.experiment import SIGNAL, Experiment, ShapeNuisance, signal_counts
 from jcevns.likelihood import morphing, nuisances
+from jcevns.likelihood.anchors import groups_of, nominal_row, rows_of, spread
 from jcevns.likelihood.layout import Layout, layout_of
 from jcevns.likelihood.morphing import MorphingModel
 from jcevns.likelihood.poisson import TemplateModel
-from jcevns.physics.recoil import AnyTheory, as_theory, flux_moments
+from jcevns.physics.recoil import AnyTheory, as_theory
 from jcevns.precision import as_float_array
 
 __all__ = ["FLUX_PULL", "Likelihood", "as_morphing", "component_counts", "join_signals", "signal"]
@@ -47,9 +48,8 @@ def _template_model(experiments: tuple[Experiment, ...], widths: Mapping[str, fl
     backgrounds = []
     for i, experiment in enumerate(experiments):
         owner[i, edges[i] : edges[i + 1]] = 1.0
-        nominal = tuple(s.anchors.index(0.0) for s in experiment.shapes)
         for counts in experiment.backgrounds.values():
-            still = counts[nominal] if counts.ndim > 1 else counts
+            still = counts.reshape(-1, counts.shape[-1])[nominal_row(experiment)] if counts.ndim > 1 else counts
             backgrounds.append(_pad(still, int(edges[i]), int(edges[-1] - edges[i + 1])))
     signal_loading, background_loading = nuisances.loading_matrix(experiments, tuple(widths))
     return TemplateModel(
@@ -64,13 +64,7 @@ def _template_model(experiments: tuple[Experiment, ...], widths: Mapping[str, fl
 
 def _shapes(experiments: tuple[Experiment, ...]) -> dict[str, ShapeNuisance]:
     """Shape nuisances by label."""
-    having = [e for e in experiments if e.shapes]
-    if len(having) > 1:
-        raise ValueError(
-            f"{having[0].name} and {having[1].name} both have shape nuisances: "
-            "only one experiment of a likelihood may, combine it with ones that have none"
-        )
-    return {f"{e.name}.{s.name}": s for e in having for s in e.shapes}
+    return {f"{e.name}.{s.name}": s for e in experiments for s in e.shapes}
 
 
 def _morphing_model(
@@ -81,15 +75,16 @@ def _morphing_model(
 ) -> MorphingModel:
     """The general model, from the templates at their nominal place."""
     moves, moving, row = [], [], 0
-    for experiment, (first, stop) in zip(likelihood.experiments, likelihood.layout.bins, strict=True):
+    groups = groups_of(likelihood.experiments)
+    for i, (experiment, (first, stop)) in enumerate(zip(likelihood.experiments, likelihood.layout.bins, strict=True)):
         for counts in experiment.backgrounds.values():
             if counts.ndim > 1:
-                widths = [(0, 0)] * (counts.ndim - 1) + [(first, templates.observed.size - stop)]
-                moving.append(np.pad(np.asarray(counts), widths))
+                rows = spread(groups, i, np.asarray(counts).reshape(-1, stop - first), np)
+                moving.append(np.pad(rows, [(0, 0), (first, templates.observed.size - stop)]))
                 moves.append(row)
             row += 1
     anchors = tuple(as_float_array(np.array(s.anchors)) for s in shapes.values())
-    grid = tuple(a.size for a in anchors)
+    nothing = np.zeros((0, rows_of(groups), templates.observed.size))
     # A factor is a parameter itself where it multiplies backgrounds of its own alone; else its logarithm is.
     loading = np.concatenate([np.asarray(templates.signal_loading), np.asarray(templates.background_loading)])
     alone = np.sum(loading, axis=1) == 1
@@ -103,7 +98,7 @@ def _morphing_model(
         observed=templates.observed,
         owner=templates.owner,
         background=templates.background,
-        moving=as_float_array(np.stack(moving) if moving else np.zeros((0, *grid, templates.observed.size))),
+        moving=as_float_array(np.stack(moving) if moving else nothing),
         linear=as_float_array(loading * by_factor),
         logarithmic=as_float_array(loading * ~by_factor),
         sigma=as_float_array(np.concatenate([np.asarray(templates.sigma), np.ones(len(anchors))])),
@@ -112,6 +107,7 @@ def _morphing_model(
         upper=as_float_array(np.concatenate([high, ends[:, 1]])),
         anchors=anchors,
         moves=tuple(moves),
+        groups=groups,
     )
 
 
@@ -142,7 +138,7 @@ class Likelihood(eqx.Module):
     """
 
     experiments: tuple[Experiment, ...]
-    moments: tuple[Float[Array, "..."], ...]
+    moments: tuple[tuple[Float[Array, "flavour particle 3 recoil"], ...], ...]
     model: TemplateModel | MorphingModel
     nuisances: tuple[str, ...] = eqx.field(static=True)
     layout: Layout = eqx.field(static=True)
@@ -166,7 +162,7 @@ class Likelihood(eqx.Module):
         every = nuisances.collect(experiments)
         widths = nuisances.collect(experiments, drop=() if flux_pull or FLUX_PULL not in every else (FLUX_PULL,))
         self.experiments = experiments
-        self.moments = tuple(flux_moments(e.flux, e.target, e.response.recoil_keV) for e in experiments)
+        self.moments = tuple(e.moments() for e in experiments)
         self.layout = layout_of(experiments, tuple(widths))
         shapes = _shapes(experiments)
         self.nuisances = (*widths, *shapes)
@@ -178,8 +174,7 @@ class Likelihood(eqx.Module):
     @property
     def signal_size(self) -> int:
         """Numbers in a signal: one per bin, and per anchor of the shape nuisances."""
-        grid = self.model.grid if isinstance(self.model, MorphingModel) else ()
-        return int(np.prod(grid, dtype=int)) * self.model.observed.size
+        return rows_of(groups_of(self.experiments)) * self.model.observed.size
 
     @cached_property
     def unlabelled(self) -> "Likelihood":
@@ -240,11 +235,11 @@ def join_signals(likelihood: Likelihood, parts: Sequence[Any], trailing: int = 0
         trailing: number of axes after the bins, the same in all parts.
     """
     library = np if all(isinstance(p, np.ndarray) for p in parts) else jnp
-    grid = likelihood.model.grid if isinstance(likelihood.model, MorphingModel) else ()
+    groups = groups_of(likelihood.experiments)
     axis = -1 - trailing
-    rows = [library.broadcast_to(p, (*grid, *p.shape[axis:])) for p in parts]
+    rows = [spread(groups, i, p.reshape(-1, *p.shape[axis:]), library) for i, p in enumerate(parts)]
     joined = library.concatenate(rows, axis=axis)
-    return joined.reshape(-1, *joined.shape[joined.ndim + axis + 1 :])
+    return joined.reshape(-1, *joined.shape[2:])
 
 
 def component_counts(

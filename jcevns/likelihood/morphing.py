@@ -1,17 +1,22 @@
 """Poisson chi2 of templates that also change shape: multilinear between anchors, as blueice does, with kinks there.
 
+The changes that different groups of shapes make to a template add up.
+
 Its parameters are the normalisations, then one position per shape nuisance. Where `TemplateModel` holds log-factors,
 a factor is here the parameter itself if it multiplies its components alone: it may then reach zero in a step.
 """
 
-from itertools import combinations
+import itertools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from jcevns.likelihood.anchors import Group
 from jcevns.likelihood.poisson import poisson_chi2
 
 __all__ = [
@@ -37,7 +42,7 @@ class MorphingModel(eqx.Module):
         observed: counts.
         owner: 1 where a bin belongs to an experiment, else 0.
         background: templates, zero outside their experiment's bins; unused where a moving one takes their place.
-        moving: templates at the anchors, of the backgrounds that change shape.
+        moving: templates at the anchors (see `groups`), of the backgrounds that change shape.
         linear: 1 where a nuisance (column) acts on a component (row: signals, then backgrounds) by its factor.
         logarithmic: the same where it acts by the logarithm of its factor.
         sigma: widths of all nuisances, infinite for a free one; relative for normalisations.
@@ -46,12 +51,13 @@ class MorphingModel(eqx.Module):
         upper: limits of the parameters.
         anchors: positions of the anchors of each shape nuisance.
         moves: which backgrounds move.
+        groups: the shapes in groups, whose rows of templates follow each other.
     """
 
     observed: Float[Array, " bin"]
     owner: Float[Array, "experiment bin"]
     background: Float[Array, "background bin"]
-    moving: Float[Array, "moving *anchor bin"]
+    moving: Float[Array, "moving row bin"]
     linear: Float[Array, "component normalisation"]
     logarithmic: Float[Array, "component normalisation"]
     sigma: Float[Array, " nuisance"]
@@ -60,11 +66,7 @@ class MorphingModel(eqx.Module):
     upper: Float[Array, " nuisance"]
     anchors: tuple[Float[Array, "_"], ...]
     moves: tuple[int, ...] = eqx.field(static=True)
-
-    @property
-    def grid(self) -> tuple[int, ...]:
-        """Number of anchors along each shape."""
-        return tuple(a.size for a in self.anchors)
+    groups: tuple[Group, ...] = eqx.field(static=True)
 
     @property
     def is_linear(self) -> Bool[Array, " normalisation"]:
@@ -139,8 +141,20 @@ class _Morphed(NamedTuple):
     cross: dict[tuple[int, int], Float[Array, "component bin"]]
 
 
+def _corners(pick: Callable[[Any, int], Array], sizes: tuple[int, ...], first: int, cell: Array) -> Array:
+    """Templates around a position in one group, shape (2, ..., 2, bin): neighbours along the last shape at once."""
+    strides = np.append(np.cumprod(sizes[:0:-1])[::-1], 1).tolist()
+    pairs = []
+    for upper in itertools.product((0, 1), repeat=len(sizes) - 1):
+        row = first + cell[-1]
+        for i, step in enumerate(upper):
+            row = row + (cell[i] + step) * strides[i]
+        pairs.append(pick(row, 2))
+    return jnp.stack(pairs).reshape((2,) * len(sizes) + (-1,))
+
+
 def _blend(corners: Array, fraction: Array, width: Array) -> dict[tuple[int, ...], Array]:
-    """Multilinear interpolation of (2, ..., 2, row, bin) corners: value, first and mixed second derivatives."""
+    """Multilinear interpolation of (2, ..., 2, bin) corners: value, first and mixed second derivatives."""
     terms: dict[tuple[int, ...], Array] = {(): corners}
     for axis in range(fraction.size):
         new = {}
@@ -159,31 +173,47 @@ def _templates(model: MorphingModel, signal: Array | Mixture, position: Array, c
     edges = [jax.lax.dynamic_slice(a, (cell[i],), (2,)) for i, a in enumerate(model.anchors)]
     width = jnp.array([e[1] - e[0] for e in edges])
     fraction = jnp.array([(position[i] - e[0]) for i, e in enumerate(edges)]) / width
-    start, size = tuple(cell[i] for i in range(shapes)), (2,) * shapes
 
-    zero = jnp.zeros((), cell.dtype)
+    def morphed(table: Array, front: tuple[Any, ...] = ()) -> dict[tuple[int, ...], Array]:
+        """Value, slopes and mixed derivatives from rows of templates, shape (..., row, bin), at an index in front."""
+        size = (1,) * len(front)
 
-    def corners(table: Array) -> Array:
-        return jax.lax.dynamic_slice(table, (*start, zero), (*size, bins))
+        def pick(row: Any, count: int) -> Array:
+            start = (*(jnp.asarray(i, cell.dtype) for i in (*front, row)), jnp.zeros((), cell.dtype))
+            return jax.lax.dynamic_slice(table, start, (*size, count, bins)).reshape(count, bins)
+
+        if not model.groups:
+            return {(): pick(0, 1)[0]}
+        total: dict[tuple[int, ...], Array] = {}
+        first_shape, first_row = 0, 0
+        for group in model.groups:
+            here = slice(first_shape, first_shape + len(group.sizes))
+            corners = _corners(pick, group.sizes, first_row, cell[here])
+            for key, value in _blend(corners, fraction[here], width[here]).items():
+                place = tuple(first_shape + i for i in key)
+                total[place] = total[place] + value if place in total else value
+            first_shape, first_row = here.stop, first_row + group.rows
+        if len(model.groups) > 1:
+            total[()] = total[()] - (len(model.groups) - 1) * pick(model.groups[0].nominal, 1)[0]
+        return total
 
     if isinstance(signal, Mixture):
         rows, count, _ = signal.terms.shape
-        table = signal.terms.reshape(rows, count, *model.grid, bins)
-        place = (signal.row.astype(cell.dtype), zero, *start, zero)
-        around = jax.lax.dynamic_slice(table, place, (1, count, *size, bins))[0]
-        blended = _blend(jnp.tensordot(signal.weights, around, 1), fraction, width)
+        table = signal.terms.reshape(rows, count, -1, bins)
+        terms = [morphed(table, (signal.row, k)) for k in range(count)]
+        blended = {key: sum(signal.weights[k] * term[key] for k, term in enumerate(terms)) for key in terms[0]}
     else:
-        blended = _blend(corners(signal.reshape(*model.grid, bins)), fraction, width)
+        blended = morphed(signal.reshape(-1, bins))
     rows = {key: model.owner * value for key, value in blended.items()}
     still = jnp.zeros_like(model.background)
     parts = {key: model.background if key == () else still for key in blended}
     for k, row in enumerate(model.moves):
-        for key, value in _blend(corners(model.moving[k]), fraction, width).items():
+        for key, value in morphed(model.moving, (k,)).items():
             parts[key] = parts[key].at[row].set(value)
     rows = {key: jnp.concatenate([rows[key], parts[key]]) for key in rows}
     slope, value = [rows[(i,)] for i in range(shapes)], rows[()]
     slopes = jnp.stack(slope) if slope else jnp.zeros((0, *value.shape), value.dtype)
-    return _Morphed(value, slopes, {key: rows[key] for key in combinations(range(shapes), 2)})
+    return _Morphed(value, slopes, {key: value for key, value in rows.items() if len(key) == 2})
 
 
 def _factors(model: MorphingModel, x: Array) -> tuple[Array, Array, Array]:

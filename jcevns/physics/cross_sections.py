@@ -1,4 +1,4 @@
-"""CEvNS cross sections: what an interaction is, and the Standard Model one.
+"""Cross sections on nuclei and electrons: what an interaction is, and the Standard Model one.
 
 Inside this module energies are in MeV and cross sections in MeV^-3 (dsigma/dT in units of hbar c = 1).
 """
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jcevns.constants import FERMI_CONSTANT, SIN2_THETA_W
+from jcevns.physics import electrons
 from jcevns.physics.form_factors import AbstractFormFactor, KleinNystrand
 from jcevns.physics.nuclei import Nucleus
 from jcevns.precision import as_float_array
@@ -72,6 +73,30 @@ class AbstractInteraction(eqx.Module):
             nucleus: the target.
         """
 
+    def electron_coefficients(self, recoil: Float[Array, "*t"], flavour: str) -> Float[Array, "3 *t"]:
+        """Neutrino-electron scattering as coefficients of E^0, E^-1, E^-2; optional, for electron recoils.
+
+        Args:
+            recoil: recoil energies of a free electron in MeV.
+            flavour: of the neutrino, from `jcevns.FLAVOURS`.
+
+        Returns:
+            MeV^-3, MeV^-2 and MeV^-1, shape (3, *recoil.shape).
+        """
+        raise TypeError(
+            f"{type(self).__name__} says nothing about electrons: write its electron_coefficients(recoil, flavour) "
+            "to use it with electron recoils"
+        )
+
+    def seen_by(self, flavour: str) -> "AbstractInteraction":
+        """The interaction of one flavour with nuclei; itself where all flavours interact alike."""
+        return self
+
+    @property
+    def flavour_blind(self) -> bool:
+        """Whether all flavours interact alike with nuclei."""
+        return True
+
 
 class AbstractInverseEnergyInteraction(AbstractInteraction):
     """An interaction whose dsigma/dT is c0 + c1/E + c2/E^2: its energy integral is done exactly, once.
@@ -127,6 +152,7 @@ class StandardModel(AbstractInverseEnergyInteraction):
     Attributes:
         sin2w: sin^2(theta_W) at low energy.
         form_factor: F(q^2), Klein-Nystrand as in the paper.
+        electron_couplings: of neutrinos to electrons, `radiative` (corrected, at low energy) or `tree`.
 
     Example:
         >>> import jcevns as jc
@@ -137,7 +163,17 @@ class StandardModel(AbstractInverseEnergyInteraction):
 
     sin2w: Float[Array, ""] = eqx.field(converter=as_float_array, default=SIN2_THETA_W)
     form_factor: AbstractFormFactor = eqx.field(default_factory=KleinNystrand)
+    electron_couplings: str = eqx.field(static=True, default="radiative")
+
+    def __check_init__(self):
+        if self.electron_couplings not in ("radiative", "tree"):
+            raise ValueError(f"electron_couplings {self.electron_couplings!r} must be 'radiative' or 'tree'")
 
     def energy_coefficients(self, recoil, nucleus):
         """Eq. 1 of arXiv:2411.11749."""
         return sm_energy_coefficients(recoil, nucleus, self.sin2w, self.form_factor)
+
+    def electron_coefficients(self, recoil, flavour):
+        """Neutrino-electron scattering with the couplings of `electrons.standard_couplings`."""
+        couplings = electrons.standard_couplings(self.sin2w, flavour, self.electron_couplings == "radiative")
+        return electrons.bilinear(recoil, couplings, couplings)

@@ -1,6 +1,10 @@
-"""Neutrino fluxes and their moments over energy."""
+"""Neutrino fluxes, their flavours and their moments over energy."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
@@ -14,9 +18,12 @@ __all__ = [
     "B8_FLUX",
     "B8_RELATIVE_ERROR",
     "B8_SHAPES",
+    "FLAVOURS",
     "NeutrinoFlux",
     "b8",
+    "combine",
     "density",
+    "flavour_moments",
     "hep",
     "inverse_energy_moments",
 ]
@@ -30,7 +37,14 @@ B8_RELATIVE_ERROR = 0.12
 B8_SHAPES = {"bahcall1996": "b8_spectrum_bahcall1996", "winter2006": "b8_spectrum_winter2006"}
 """8B spectral shapes and the card of each."""
 
+FLAVOURS = ("e", "mu", "tau", "anti-e", "anti-mu", "anti-tau")
+"""Names of the neutrino flavours."""
+
 _LOWEST_ENERGY = 1e-3  # MeV; the recoils below, T < 2e-8 keV, are out of reach of any detector
+
+
+def _optional_array(value: Any) -> Array | None:
+    return None if value is None else as_float_array(value)
 
 
 class NeutrinoFlux(eqx.Module):
@@ -41,6 +55,9 @@ class NeutrinoFlux(eqx.Module):
         shape: density at the nodes in MeV^-1.
         total: cm^-2 s^-1.
         name: which flux this is. Theories and nuisances that act on a flux find it by name.
+        flavours: names from `FLAVOURS` of what arrives at the detector; empty if unknown, which flavour-blind
+            theories on nuclei do not mind.
+        fractions: share of each flavour at the nodes, for more than one flavour; they add up to one.
 
     Example:
         >>> import jax.numpy as jnp
@@ -55,13 +72,86 @@ class NeutrinoFlux(eqx.Module):
     shape: Float[Array, " energy"] = eqx.field(converter=as_float_array)
     total: Float[Array, ""] = eqx.field(converter=as_float_array)
     name: str = eqx.field(static=True)
+    flavours: tuple[str, ...] = eqx.field(static=True, converter=tuple, default=())
+    fractions: Float[Array, "flavour energy"] | None = eqx.field(converter=_optional_array, default=None)
 
     def __check_init__(self):
         if isinstance(self.energy, Tracer) or not eqx.is_array(self.energy):
             return
+        here = f"flux {self.name!r}"
         energy = np.asarray(self.energy)
         if energy.ndim != 1 or energy.size < 2 or np.any(np.diff(energy) <= 0):
-            raise ValueError(f"flux {self.name!r}: energies must increase and be at least two, in MeV")
+            raise ValueError(f"{here}: energies must increase and be at least two, in MeV")
+        for flavour in self.flavours:
+            if flavour not in FLAVOURS:
+                raise ValueError(f"{here}: {unknown('flavour', flavour, FLAVOURS)}")
+        if len(set(self.flavours)) != len(self.flavours):
+            raise ValueError(f"{here}: a flavour is named twice among {', '.join(self.flavours)}")
+        if self.fractions is None:
+            if len(self.flavours) > 1:
+                raise ValueError(f"{here}: {len(self.flavours)} flavours need their fractions at the energies")
+            return
+        if isinstance(self.fractions, Tracer):
+            return
+        share = np.asarray(self.fractions)
+        if share.shape != (len(self.flavours), energy.size):
+            raise ValueError(
+                f"{here}: fractions have shape {share.shape}, expected (flavours, energies) = "
+                f"{(len(self.flavours), energy.size)}"
+            )
+        if not np.all(share >= 0) or not np.allclose(share.sum(axis=0), 1.0, atol=1e-6):
+            raise ValueError(f"{here}: fractions of the flavours must not be negative and must add up to one")
+
+    @property
+    def flavour_shapes(self) -> Float[Array, "flavour energy"]:
+        """Density of each flavour at the nodes in MeV^-1; of the whole, in one row, where flavours are unknown."""
+        return self.shape[None] if self.fractions is None else self.fractions * self.shape
+
+
+SOLAR_FLAVOURS = ("e", "mu", "tau")
+
+
+def solar_fractions(source: str, energy: Float[np.ndarray, " energy"]) -> Float[np.ndarray, "3 energy"]:
+    """Shares of nu_e, nu_mu, nu_tau of a solar source at Earth by day (card `solar_survival`).
+
+    The adiabatic survival probability P_ee averaged over the region of production; what has changed flavour is
+    shared equally between mu and tau, as for maximal theta_23.
+    """
+    table = datasets.read_table("solar_survival")
+    survival = np.interp(energy, table["energy_MeV"], table[source])
+    return np.stack([survival, (1 - survival) / 2, (1 - survival) / 2])
+
+
+def combine(name: str, fluxes: Sequence[NeutrinoFlux]) -> NeutrinoFlux:
+    """The sum of several fluxes as one, exact, on the nodes of all.
+
+    Args:
+        name: of the sum.
+        fluxes: with known flavours.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import jcevns as jc
+        >>> both = jc.combine("8B and hep", [jc.b8(), jc.hep()])
+        >>> both.flavours, f"{float(both.total):.4g}"
+        (('e', 'mu', 'tau'), '5.468e+06')
+    """
+    if not fluxes or any(not flux.flavours for flux in fluxes):
+        raise ValueError(f"flux {name!r}: only fluxes with known flavours can be combined, and at least one")
+    energy = np.unique(np.concatenate([np.asarray(flux.energy) for flux in fluxes]))
+    # A spectrum that starts or ends above zero jumps there: a node just outside keeps the jump in its place.
+    ends = [np.array([f.energy[0] * (1 - 1e-9), f.energy[-1] * (1 + 1e-9)]) for f in fluxes]
+    energy = np.unique(np.concatenate([energy, *ends]))
+    flavours = tuple(f for f in FLAVOURS if any(f in flux.flavours for flux in fluxes))
+    rows = np.zeros((len(flavours), energy.size))
+    total = float(sum(float(flux.total) for flux in fluxes))
+    for flux in fluxes:
+        for flavour, row in zip(flux.flavours, np.asarray(flux.flavour_shapes), strict=True):
+            values = np.interp(energy, np.asarray(flux.energy), row, left=0.0, right=0.0)
+            rows[flavours.index(flavour)] += float(flux.total) / total * values
+    shape = rows.sum(axis=0)
+    share = np.where(shape > 0, rows / np.where(shape > 0, shape, 1.0), 1 / len(flavours))
+    return NeutrinoFlux(energy, shape, total, name, flavours, share)
 
 
 def b8(shape: str = "bahcall1996", shift: float = 0.0, total: float = B8_FLUX) -> NeutrinoFlux:
@@ -92,7 +182,8 @@ def b8(shape: str = "bahcall1996", shift: float = 0.0, total: float = B8_FLUX) -
         values = np.maximum(values + shift * table["shift_per_MeV"], 0.0)
     elif shift != 0.0:
         raise ValueError(f"the {shape} shape has no tabulated error: shift needs shape='winter2006'")
-    return NeutrinoFlux(as_float_array(table["energy_MeV"]), as_float_array(values), jnp.asarray(float(total)), "b8")
+    energy = table["energy_MeV"]
+    return NeutrinoFlux(energy, values, total, "b8", SOLAR_FLAVOURS, solar_fractions("b8", energy))
 
 
 def hep(total: float = 7.98e3) -> NeutrinoFlux:
@@ -106,11 +197,9 @@ def hep(total: float = 7.98e3) -> NeutrinoFlux:
         0.844
     """
     table = datasets.read_table("hep_spectrum")
+    energy = table["energy_MeV"]
     return NeutrinoFlux(
-        as_float_array(table["energy_MeV"]),
-        as_float_array(table["density_per_MeV"]),
-        jnp.asarray(float(total)),
-        "hep",
+        energy, table["density_per_MeV"], total, "hep", SOLAR_FLAVOURS, solar_fractions("hep", energy)
     )
 
 
@@ -119,11 +208,16 @@ def density(flux: NeutrinoFlux, energy: Float[Array, "*shape"]) -> Float[Array, 
     return jnp.interp(energy, flux.energy, flux.shape, left=0.0, right=0.0)
 
 
+def flavour_moments(flux: NeutrinoFlux, e_min: Float[Array, "*shape"]) -> Float[Array, "flavour 3 *shape"]:
+    """`inverse_energy_moments` of every flavour of a flux; of the whole, in one row, where flavours are unknown."""
+    return jax.vmap(lambda row: _moments(flux.energy, row, e_min))(flux.flavour_shapes)
+
+
 def inverse_energy_moments(flux: NeutrinoFlux, e_min: Float[Array, "*shape"]) -> Float[Array, "3 *shape"]:
     """M_k = integral of shape(E)/E^k over E > e_min, k = 0, 1, 2, exact for a piecewise-linear shape.
 
     The E integral of eq. 11 of arXiv:2411.11749 depends on the recoil energy only through `e_min`, and
-    every CEvNS cross section is a polynomial in 1/E of degree two: these moments are all it needs.
+    every cross section here is a polynomial in 1/E of degree two: these moments are all it needs.
 
     Args:
         flux: the spectrum.
@@ -132,9 +226,15 @@ def inverse_energy_moments(flux: NeutrinoFlux, e_min: Float[Array, "*shape"]) ->
     Returns:
         Moments in MeV^-k, shape (3, *e_min.shape); zero at and above the end point.
     """
-    nodes = jnp.maximum(flux.energy, _LOWEST_ENERGY)
-    slope = jnp.diff(flux.shape) / jnp.diff(flux.energy)
-    origin = flux.shape[:-1] - slope * flux.energy[:-1]
+    return _moments(flux.energy, flux.shape, e_min)
+
+
+def _moments(
+    energy: Float[Array, " energy"], shape: Float[Array, " energy"], e_min: Float[Array, "*shape"]
+) -> Float[Array, "3 *shape"]:
+    nodes = jnp.maximum(energy, _LOWEST_ENERGY)
+    slope = jnp.diff(shape) / jnp.diff(energy)
+    origin = shape[:-1] - slope * energy[:-1]
 
     def segment(lower, upper, a, b):
         """Integrals of (a + b E)/E^k between two energies of one segment, by two-point differences."""
@@ -151,6 +251,6 @@ def inverse_energy_moments(flux: NeutrinoFlux, e_min: Float[Array, "*shape"]) ->
     whole = segment(nodes[:-1], nodes[1:], origin, slope)
     above = jnp.concatenate([jnp.cumsum(whole[:, ::-1], axis=1)[:, ::-1], jnp.zeros_like(whole[:, :1])], axis=1)
     e_min = jnp.clip(e_min, nodes[0], nodes[-1])
-    index = jnp.clip(jnp.searchsorted(flux.energy, e_min, side="right") - 1, 0, slope.size - 1)
+    index = jnp.clip(jnp.searchsorted(energy, e_min, side="right") - 1, 0, slope.size - 1)
     partial = segment(e_min, nodes[index + 1], origin[index], slope[index])
     return partial + above[:, index + 1]

@@ -1,11 +1,10 @@
-"""New neutrino-nucleus interactions through a mediator (eqs. 5-10 of arXiv:2411.11749).
+"""New neutrino interactions through a mediator (eqs. 5-10 of arXiv:2411.11749), with nuclei and with electrons.
 
 Each cross section is a polynomial in the coupling: dsigma = dsigma_SM + g^2 (interference) + g^4 (quadratic).
-The three parts are what an interaction gives; everything else follows. Couplings are dimensionless, masses in
+The parts are what an interaction gives; everything else follows. Couplings are dimensionless, masses in
 MeV, cross sections in MeV^-3. Pseudoscalar exchange is suppressed by nuclear spin and by T^2/E^2 and negligible.
 """
 
-import abc
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,8 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jcevns.constants import FERMI_CONSTANT, NEUTRON_MASS, PROTON_MASS
-from jcevns.physics.cross_sections import AbstractInverseEnergyInteraction, StandardModel, weak_charge
+from jcevns.constants import ELECTRON_MASS, FERMI_CONSTANT, NEUTRON_MASS, PROTON_MASS
+from jcevns.physics.couplings import AbstractMediator, check_mediator, optional_array, propagator
+from jcevns.physics.cross_sections import StandardModel, weak_charge
+from jcevns.physics.electrons import bilinear, electron_propagator, standard_couplings
 from jcevns.physics.nuclei import Nucleus
 from jcevns.physics.spin_structure import longitudinal_s00, transverse_s00
 from jcevns.precision import as_float_array
@@ -23,76 +24,12 @@ from jcevns.spelling import unknown
 
 __all__ = [
     "INTERACTIONS",
-    "AbstractMediator",
     "AxialVectorMediator",
     "ScalarMediator",
     "TensorMediator",
     "VectorMediator",
     "interaction",
-    "propagator",
 ]
-
-
-def propagator(mass: Float[Array, ""], recoil: Float[Array, "*t"], nucleus: Nucleus) -> Float[Array, "*t"]:
-    """P = m_a^2 + 2 m_N T in MeV^2, the denominator of every mediator."""
-    return mass**2 + 2 * nucleus.mass * recoil
-
-
-def _check_mediator(mediator: Any) -> None:
-    for name, symbol in (("mass", "mediator mass in MeV"), ("coupling", "coupling")):
-        value = getattr(mediator, name)
-        try:
-            values = np.asarray(value)
-        except Exception:  # a tracer has no value to check
-            return
-        if not np.all(np.isfinite(values) & (values >= 0)):
-            raise ValueError(f"{symbol} {values!s} must be finite and not negative")
-
-
-class AbstractMediator(AbstractInverseEnergyInteraction):
-    """An interaction whose strength is a polynomial in g^2 on top of the Standard Model.
-
-    Attributes:
-        mass: mediator mass in MeV.
-        coupling: g, dimensionless, the geometric mean of the couplings to neutrinos and to quarks.
-        standard_model: what it is added to.
-
-    Example:
-        >>> import jax
-        >>> import jcevns as jc
-        >>> class Contact(jc.AbstractMediator):
-        ...     mass: jax.Array
-        ...     coupling: jax.Array
-        ...     standard_model: jc.StandardModel
-        ...
-        ...     def interference(self, recoil, nucleus):
-        ...         return 0 * self.quadratic(recoil, nucleus)
-        ...
-        ...     def quadratic(self, recoil, nucleus):
-        ...         return self.standard_model.energy_coefficients(recoil, nucleus) / self.mass**4
-        >>> contact = Contact(jax.numpy.asarray(1.0), jax.numpy.asarray(1.0), jc.StandardModel())
-        >>> counts = jc.signal_counts(jc.experiment("xenonnt-2024-s2"), contact)
-        >>> round(float(counts.sum()), 2)  # events, twice those of the Standard Model
-        22.26
-    """
-
-    mass: eqx.AbstractVar[Float[Array, ""]]
-    coupling: eqx.AbstractVar[Float[Array, ""]]
-    standard_model: eqx.AbstractVar[StandardModel]
-
-    @abc.abstractmethod
-    def interference(self, recoil: Float[Array, "*t"], nucleus: Nucleus) -> Float[Array, "3 *t"]:
-        """Coefficients of E^0, E^-1, E^-2 of the term in g^2, per g^2."""
-
-    @abc.abstractmethod
-    def quadratic(self, recoil: Float[Array, "*t"], nucleus: Nucleus) -> Float[Array, "3 *t"]:
-        """Coefficients of E^0, E^-1, E^-2 of the term in g^4, per g^4."""
-
-    def energy_coefficients(self, recoil, nucleus):
-        """Standard Model plus both terms."""
-        g2 = self.coupling**2
-        new = self.interference(recoil, nucleus) + g2 * self.quadratic(recoil, nucleus)
-        return self.standard_model.energy_coefficients(recoil, nucleus) + g2 * new
 
 
 class ScalarMediator(AbstractMediator):
@@ -105,6 +42,9 @@ class ScalarMediator(AbstractMediator):
         f_p: quark mass fractions (f_Tu, f_Td) of the proton (arXiv:1506.04142).
         f_n: of the neutron.
         quark_masses: (m_u, m_d) in MeV.
+        electron_form: of the cross section on electrons, `exact` or `literature` (without the factor
+            1 + T/(2 m_e), which matters for recoils of MeV).
+        flavours: charges of (nu_e, nu_mu, nu_tau) that multiply g^2; universal (1, 1, 1) if absent.
 
     Example:
         >>> import jcevns as jc
@@ -117,12 +57,16 @@ class ScalarMediator(AbstractMediator):
     mass: Float[Array, ""] = eqx.field(converter=as_float_array, default=10.0)
     coupling: Float[Array, ""] = eqx.field(converter=as_float_array, default=0.0)
     standard_model: StandardModel = eqx.field(default_factory=StandardModel)
+    electron_form: str = eqx.field(static=True, default="exact")
     f_p: Float[Array, "2"] = eqx.field(converter=as_float_array, default=(0.0208, 0.0411))
     f_n: Float[Array, "2"] = eqx.field(converter=as_float_array, default=(0.0189, 0.0451))
     quark_masses: Float[Array, "2"] = eqx.field(converter=as_float_array, default=(2.2, 4.7))
+    flavours: Float[Array, "3"] | None = eqx.field(converter=optional_array, default=None)
 
     def __check_init__(self):
-        _check_mediator(self)
+        check_mediator(self)
+        if self.electron_form not in ("exact", "literature"):
+            raise ValueError(f"electron_form {self.electron_form!r} must be 'exact' or 'literature'")
 
     def charge(self, nucleus: Nucleus) -> Float[Array, "..."]:
         """C_S^2/g_S^2 (eq. 9), 2244.5 on xenon."""
@@ -143,6 +87,18 @@ class ScalarMediator(AbstractMediator):
         zero = jnp.zeros_like(value)
         return jnp.stack([zero, zero, value])
 
+    def electron_interference(self, recoil, flavour):
+        """None, as with nuclei."""
+        return jnp.zeros((3, *recoil.shape), recoil.dtype)
+
+    def electron_quadratic(self, recoil, flavour):
+        """m_e^2 T/(4 pi E^2 D^2), times 1 + T/(2 m_e) in the exact form."""
+        value = ELECTRON_MASS**2 * recoil / (4 * np.pi * electron_propagator(self.mass, recoil) ** 2)
+        if self.electron_form == "exact":
+            value = value * (1 + recoil / (2 * ELECTRON_MASS))
+        zero = jnp.zeros_like(value)
+        return jnp.stack([zero, zero, value])
+
 
 class VectorMediator(AbstractMediator):
     """Vector mediator (eqs. 6 and 10 of arXiv:2411.11749), interfering with the Standard Model.
@@ -152,6 +108,7 @@ class VectorMediator(AbstractMediator):
         coupling: g_V.
         standard_model: what it interferes with.
         kappa: 1 for universal couplings (destructive on xenon), -1/3 for B-L (constructive).
+        flavours: charges of (nu_e, nu_mu, nu_tau) that multiply g^2; universal (1, 1, 1) if absent.
 
     Example:
         >>> import jcevns as jc
@@ -165,9 +122,10 @@ class VectorMediator(AbstractMediator):
     coupling: Float[Array, ""] = eqx.field(converter=as_float_array, default=0.0)
     standard_model: StandardModel = eqx.field(default_factory=StandardModel)
     kappa: float = eqx.field(static=True, default=1.0)
+    flavours: Float[Array, "3"] | None = eqx.field(converter=optional_array, default=None)
 
     def __check_init__(self):
-        _check_mediator(self)
+        check_mediator(self)
 
     def _parts(self, recoil, nucleus):
         """Standard Model coefficients per Q_V^2, Q_V, and the shift of Q_V per g^2."""
@@ -189,6 +147,29 @@ class VectorMediator(AbstractMediator):
         unit, _, shift = self._parts(recoil, nucleus)
         return unit * shift**2
 
+    def electron_interference(self, recoil, flavour):
+        """2 (g_V, g_A) x (shift, 0): the product of the charges is one, universal and B-L alike."""
+        return 2 * _with_couplings(self, recoil, flavour, _shift(self, recoil, 0))
+
+    def electron_quadratic(self, recoil, flavour):
+        """The shift squared."""
+        shift = _shift(self, recoil, 0)
+        return bilinear(recoil, shift, shift)
+
+
+def _shift(mediator: Any, recoil: Array, place: int, flavour: str = "") -> tuple[Array, Array]:
+    """Shift of (g_V, g_A) on an electron per g^2, g^2/(sqrt2 G_F D) in one of them."""
+    shift = 1 / (np.sqrt(2.0).item() * FERMI_CONSTANT * electron_propagator(mediator.mass, recoil))
+    shift = -shift if flavour.startswith("anti-") else shift  # of g_A, where it is a neutrino's
+    pair = (shift, jnp.zeros_like(shift))
+    return pair if place == 0 else pair[::-1]
+
+
+def _with_couplings(mediator: Any, recoil: Array, flavour: str, shift: tuple[Array, Array]) -> Array:
+    model = mediator.standard_model
+    standard = standard_couplings(model.sin2w, flavour, model.electron_couplings == "radiative")
+    return bilinear(recoil, standard, shift)
+
 
 AXIAL_CHARGE = 0.842 - 0.427
 """Delta_u + Delta_d of the nucleon, u and d only (arXiv:2007.08529)."""
@@ -205,6 +186,7 @@ class AxialVectorMediator(AbstractMediator):
         coupling: g_A.
         standard_model: what it is added to.
         axial_charge: Delta_u + Delta_d (+ Delta_s, if a strange coupling is wanted), isoscalar.
+        flavours: charges of (nu_e, nu_mu, nu_tau) that multiply g^2; universal (1, 1, 1) if absent.
 
     Example:
         >>> import jcevns as jc
@@ -218,9 +200,10 @@ class AxialVectorMediator(AbstractMediator):
     coupling: Float[Array, ""] = eqx.field(converter=as_float_array, default=0.0)
     standard_model: StandardModel = eqx.field(default_factory=StandardModel)
     axial_charge: Float[Array, ""] = eqx.field(converter=as_float_array, default=AXIAL_CHARGE)
+    flavours: Float[Array, "3"] | None = eqx.field(converter=optional_array, default=None)
 
     def __check_init__(self):
-        _check_mediator(self)
+        check_mediator(self)
 
     def interference(self, recoil, nucleus):
         """None: it would need an interference of axial and vector nuclear currents, zero after the spin sum."""
@@ -232,6 +215,15 @@ class AxialVectorMediator(AbstractMediator):
         common = 2 * nucleus.mass / (2 * nucleus.spin + 1) * structure
         common = common / propagator(self.mass, recoil, nucleus) ** 2
         return jnp.stack([2 * common, -2 * recoil * common, nucleus.mass * recoil * common])
+
+    def electron_interference(self, recoil, flavour):
+        """2 (g_V, g_A) x (0, shift)."""
+        return 2 * _with_couplings(self, recoil, flavour, _shift(self, recoil, 1, flavour))
+
+    def electron_quadratic(self, recoil, flavour):
+        """The shift squared."""
+        shift = _shift(self, recoil, 1, flavour)
+        return bilinear(recoil, shift, shift)
 
 
 class TensorMediator(AbstractMediator):
@@ -245,6 +237,9 @@ class TensorMediator(AbstractMediator):
         normalisation: of S~, which the paper does not fix: `trace` has S~_T = 8 delta^2 S00_T and S~_L =
             32 delta^2 S00_L from the explicit traces (default), `naive` has delta^2 in both; limits on g_T
             differ by 2.1.
+        electron_form: of the cross section on electrons, `literature` (as commonly written) or `trace` (the full
+            trace, twice as much).
+        flavours: charges of (nu_e, nu_mu, nu_tau) that multiply g^2; universal (1, 1, 1) if absent.
 
     Example:
         >>> import jcevns as jc
@@ -259,11 +254,15 @@ class TensorMediator(AbstractMediator):
     standard_model: StandardModel = eqx.field(default_factory=StandardModel)
     tensor_charge: Float[Array, ""] = eqx.field(converter=as_float_array, default=TENSOR_CHARGE)
     normalisation: str = eqx.field(static=True, default="trace")
+    electron_form: str = eqx.field(static=True, default="literature")
+    flavours: Float[Array, "3"] | None = eqx.field(converter=optional_array, default=None)
 
     def __check_init__(self):
-        _check_mediator(self)
+        check_mediator(self)
         if self.normalisation not in ("trace", "naive"):
             raise ValueError(f"tensor normalisation {self.normalisation!r} must be 'trace' or 'naive'")
+        if self.electron_form not in ("literature", "trace"):
+            raise ValueError(f"electron_form {self.electron_form!r} must be 'literature' or 'trace'")
 
     def interference(self, recoil, nucleus):
         """None: a tensor current flips the neutrino's chirality."""
@@ -278,6 +277,16 @@ class TensorMediator(AbstractMediator):
         longitudinal = common * self.tensor_charge**2 * factors[1] * longitudinal_s00(q2, nucleus)
         total = 2 * transverse + longitudinal
         return jnp.stack([total, -recoil * total, -nucleus.mass * recoil * transverse])
+
+    def electron_interference(self, recoil, flavour):
+        """None, as with nuclei."""
+        return jnp.zeros((3, *recoil.shape), recoil.dtype)
+
+    def electron_quadratic(self, recoil, flavour):
+        """m_e/(2 pi D^2) [1 + 2 (1 - T/E) + (1 - T/E)^2 - m_e T/E^2], twice that with the full trace."""
+        factor = 2.0 if self.electron_form == "trace" else 1.0
+        common = factor * ELECTRON_MASS / (2 * np.pi * electron_propagator(self.mass, recoil) ** 2)
+        return jnp.stack([4 * common, -4 * recoil * common, recoil * common * (recoil - ELECTRON_MASS)])
 
 
 INTERACTIONS: Mapping[str, tuple[type[AbstractMediator], dict[str, Any]]] = {

@@ -11,7 +11,7 @@ from jcevns import datasets
 from jcevns.constants import AVOGADRO
 from jcevns.precision import as_float_array
 
-__all__ = ["Nucleus", "SpinMultipoles", "Target", "mirror_sin2w", "xenon"]
+__all__ = ["Nucleus", "SpinMultipoles", "Target", "argon", "cesium_iodide", "mirror_sin2w", "xenon"]
 
 
 class SpinMultipoles(eqx.Module):
@@ -141,7 +141,33 @@ def xenon() -> Target:
         >>> f"{target.atoms_per_tonne.sum():.3e}"
         '4.587e+27'
     """
-    table = datasets.read_table("xenon_isotopes")
+    return _tabulated("xenon_isotopes")
+
+
+def cesium_iodide() -> Target:
+    """CsI: 133Cs and 127I (card `cesium_iodide_isotopes`); the spin structure of 133Cs is a stand-in.
+
+    Example:
+        >>> import jcevns as jc
+        >>> jc.cesium_iodide().names
+        ('133Cs', '127I')
+    """
+    return _tabulated("cesium_iodide_isotopes")
+
+
+def argon() -> Target:
+    """Natural argon (card `argon_isotopes`).
+
+    Example:
+        >>> import jcevns as jc
+        >>> f"{jc.argon().atoms_per_tonne.sum():.3e}"
+        '1.507e+28'
+    """
+    return _tabulated("argon_isotopes")
+
+
+def _tabulated(card: str) -> Target:
+    table = datasets.read_table(card)
     return target_from_isotopes(
         table["isotope"],
         table["Z"],

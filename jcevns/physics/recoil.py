@@ -1,4 +1,4 @@
-"""Recoil spectrum dR/dT: flux times cross section, summed over the isotopes of a target."""
+"""Recoil spectrum dR/dT: flux times cross section, summed over flavours and the particles of a target."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,7 +12,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from jcevns import datasets
-from jcevns.constants import CM2_PER_INVERSE_MEV2, KEV, PER_MEV_TO_PER_KEV, SECONDS_PER_YEAR
+from jcevns.constants import CM2_PER_INVERSE_MEV2, ELECTRON_MASS, KEV, PER_MEV_TO_PER_KEV, SECONDS_PER_YEAR
 from jcevns.physics.cross_sections import (
     AbstractInteraction,
     AbstractInverseEnergyInteraction,
@@ -20,12 +20,14 @@ from jcevns.physics.cross_sections import (
     maximum_recoil,
     minimum_energy,
 )
-from jcevns.physics.flux import B8_FLUX, NeutrinoFlux, density, inverse_energy_moments
+from jcevns.physics.electrons import ElectronTarget
+from jcevns.physics.flux import B8_FLUX, NeutrinoFlux, flavour_moments
 from jcevns.physics.nuclei import Nucleus, Target
 from jcevns.precision import as_float_array
 
 __all__ = [
     "BLOCK",
+    "AnyTarget",
     "AnyTheory",
     "TabulatedSpectrum",
     "Theory",
@@ -132,6 +134,9 @@ def load_spectrum(path: str | Path) -> TabulatedSpectrum:
 AnyTheory = Theory | AbstractInteraction | TabulatedSpectrum
 """What predicts a signal."""
 
+AnyTarget = Target | ElectronTarget
+"""What neutrinos scatter off."""
+
 
 def as_theory(theory: AnyTheory) -> Theory | TabulatedSpectrum:
     """A theory as it is, or an interaction at the nominal 8B flux."""
@@ -139,9 +144,12 @@ def as_theory(theory: AnyTheory) -> Theory | TabulatedSpectrum:
 
 
 def flux_moments(
-    flux: NeutrinoFlux, target: Target, recoil_keV: Float[Array, " recoil"]
-) -> Float[Array, "isotope 3 recoil"]:
-    """M_k of the flux above the kinematic threshold of each isotope, all a theory scan needs of the flux."""
+    flux: NeutrinoFlux, target: AnyTarget, recoil_keV: Float[Array, " recoil"]
+) -> Float[Array, "flavour particle 3 recoil"]:
+    """M_k of every flavour above the kinematic threshold on each isotope, or on an electron.
+
+    All that a theory scan needs of the flux. One row of flavours where the flux does not tell them.
+    """
     return by_blocks(lambda energies: _moments(flux, target, energies), recoil_keV)
 
 
@@ -161,14 +169,15 @@ def _cut(result: Array, size: int) -> Array:
 
 
 @eqx.filter_jit
-def _moments(flux: NeutrinoFlux, target: Target, recoil_keV: Array) -> Array:
-    lowest = minimum_energy(recoil_keV * KEV, target.nuclei.mass[:, None])
-    return jnp.moveaxis(inverse_energy_moments(flux, lowest), 0, 1)
+def _moments(flux: NeutrinoFlux, target: AnyTarget, recoil_keV: Array) -> Array:
+    mass = target.nuclei.mass if isinstance(target, Target) else jnp.asarray([ELECTRON_MASS], recoil_keV.dtype)
+    return jnp.moveaxis(flavour_moments(flux, minimum_energy(recoil_keV * KEV, mass[:, None])), 1, 2)
 
 
 def _per_nucleus(
     interaction: AbstractInteraction,
-    flux: NeutrinoFlux,
+    nodes: Float[Array, " energy"],
+    shape: Float[Array, " energy"],
     recoil: Float[Array, " recoil"],
     nucleus: Nucleus,
     moments: Float[Array, "3 recoil"],
@@ -179,11 +188,12 @@ def _per_nucleus(
     e_min = minimum_energy(recoil, nucleus.mass)
     # Segments of the tabulated flux, each cut at e_min, so that the kinematic edge is never inside a panel.
     x, w = np.polynomial.legendre.leggauss(_ENERGY_NODES)
-    edges = jnp.maximum(flux.energy, e_min[:, None])  # (recoil, energy)
+    edges = jnp.maximum(nodes, e_min[:, None])  # (recoil, energy)
     half = jnp.diff(edges, axis=1)[..., None] / 2
     energy = edges[:, :-1, None] + half * (1 + jnp.asarray(x, half.dtype))
     energy = jnp.maximum(energy, 1e-3)
-    value = interaction.dsigma_dT(energy, recoil[:, None, None], nucleus) * density(flux, energy)
+    value = interaction.dsigma_dT(energy, recoil[:, None, None], nucleus)
+    value = value * jnp.interp(energy, nodes, shape, left=0.0, right=0.0)
     inside = recoil[:, None, None] <= maximum_recoil(energy, nucleus.mass)
     return jnp.sum(jnp.where(inside, value, 0.0) * half * jnp.asarray(w, half.dtype), axis=(1, 2))
 
@@ -192,21 +202,25 @@ def _per_nucleus(
 def recoil_spectrum(
     theory: AnyTheory,
     flux: NeutrinoFlux,
-    target: Target,
+    target: AnyTarget,
     recoil_keV: Float[Array, " recoil"],
-    moments: Float[Array, "isotope 3 recoil"] | None = None,
+    moments: Float[Array, "flavour particle 3 recoil"] | None = None,
 ) -> Float[Array, " recoil"]:
     """Recoil spectrum at 100% efficiency (eq. 11 of arXiv:2411.11749 with A = 1).
 
     Args:
         theory: interaction, and the 8B total if the flux is 8B; or a table, which needs neither flux nor target.
         flux: neutrino flux.
-        target: isotopic mixture.
-        recoil_keV: nuclear recoil energies in keV, shape (recoil,).
+        target: isotopic mixture, or electrons.
+        recoil_keV: energies of the recoiling nuclei or electrons in keV, shape (recoil,).
         moments: `flux_moments` of these arguments, if at hand; computed otherwise.
 
     Returns:
         dR/dT in events/(tonne year keV), shape (recoil,).
+
+    Raises:
+        ValueError: the flux does not tell its flavours, and the theory or the target asks for them.
+        TypeError: an interaction that says nothing about electrons, on electrons.
 
     Example:
         >>> import jax.numpy as jnp
@@ -219,12 +233,45 @@ def recoil_spectrum(
     if isinstance(theory, TabulatedSpectrum):
         return theory.strength * jnp.interp(recoil_keV, theory.recoil_keV, theory.rate, left=0.0, right=0.0)
     total = theory.b8_flux if flux.name == "b8" else flux.total
-    per_nucleus = partial(_per_nucleus, theory.interaction, flux, recoil_keV * KEV)
+    interaction, recoil = theory.interaction, recoil_keV * KEV
     if moments is None:
         moments = flux_moments(flux, target, recoil_keV)
-    spectra = jax.vmap(per_nucleus)(target.nuclei, moments)
+    if isinstance(target, ElectronTarget):
+        _require_flavours(flux, "electron recoils need them")
+        spectrum = jnp.zeros_like(recoil)
+        for flavour, own in zip(flux.flavours, moments[:, 0], strict=True):
+            spectrum = spectrum + jnp.sum(interaction.electron_coefficients(recoil, flavour) * own, axis=0)
+        return total * (target.atoms_per_tonne * _RATE_UNIT) * target.per_atom(recoil_keV) * spectrum
+    if interaction.flavour_blind:
+        spectra = _on_nuclei(interaction, flux, flux.shape, target, recoil, jnp.sum(moments, axis=0))
+    else:
+        _require_flavours(flux, "couplings that depend on them need them")
+        rows = zip(flux.flavours, flux.flavour_shapes, moments, strict=True)
+        parts = [_on_nuclei(interaction.seen_by(f), flux, shape, target, recoil, own) for f, shape, own in rows]
+        spectra = jnp.sum(jnp.stack(parts), axis=0)
     # 4.6e27 atoms per tonne times 1.2e-17: the product of the two weights first, then the tiny cross section.
     return total * jnp.sum((target.atoms_per_tonne * _RATE_UNIT)[:, None] * spectra, axis=0)
+
+
+def _require_flavours(flux: NeutrinoFlux, why: str) -> None:
+    if not flux.flavours:
+        raise ValueError(
+            f"flux {flux.name!r} does not tell its flavours, and {why}: give them, as in "
+            "NeutrinoFlux(energy, shape, total, name, ('e', 'mu'), fractions)"
+        )
+
+
+def _on_nuclei(
+    interaction: AbstractInteraction,
+    flux: NeutrinoFlux,
+    shape: Float[Array, " energy"],
+    target: Target,
+    recoil: Float[Array, " recoil"],
+    moments: Float[Array, "isotope 3 recoil"],
+) -> Float[Array, "isotope recoil"]:
+    """Integral of shape(E) dsigma/dT over E, in MeV^-3, for all isotopes; recoil in MeV."""
+    call = partial(_per_nucleus, interaction, flux.energy, shape, recoil)
+    return jax.vmap(call)(target.nuclei, moments)
 
 
 @eqx.filter_jit

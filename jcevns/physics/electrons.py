@@ -1,0 +1,150 @@
+"""Elastic neutrino-electron scattering: targets of electrons, and what its cross sections are made of.
+
+Energies in MeV, cross sections in MeV^-3, as for nuclei. With g_V and g_A of a neutrino on an electron,
+dsigma/dT = G_F^2 m_e/(2 pi) [(g_V + g_A)^2 + (g_V - g_A)^2 (1 - T/E)^2 - (g_V^2 - g_A^2) m_e T/E^2]
+(Vogel and Engel, PRD 39, 3378); g_A changes sign for antineutrinos. Again a polynomial in 1/E of degree two.
+"""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jcevns import datasets
+from jcevns.constants import AVOGADRO, ELECTRON_MASS, FERMI_CONSTANT, SIN2_THETA_W
+from jcevns.precision import as_float_array
+from jcevns.spelling import unknown
+
+__all__ = [
+    "ElectronTarget",
+    "bilinear",
+    "electron_propagator",
+    "electrons_of",
+    "standard_couplings",
+    "xenon_electrons",
+]
+
+RADIATIVE = {"e": (0.9521, 0.4938), "mu": (-0.0397, -0.5062), "tau": (-0.0353, -0.5062)}
+"""(g_V, g_A) with radiative corrections at low energy, as used in arXiv:2207.05036."""
+
+BINDING = ("steps", "rrpa", "free")
+
+
+class ElectronTarget(eqx.Module):
+    """Electrons of a material: a shell takes part where the recoil energy exceeds its binding energy.
+
+    Attributes:
+        binding_keV: binding energy of each shell.
+        electrons: electrons in each shell of one atom.
+        atoms_per_tonne: atoms.
+        ratio_keV: recoil energies of a correction to the number of electrons.
+        ratio: the correction, linear between, one outside.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import jcevns as jc
+        >>> jc.xenon_electrons().per_atom(jnp.array([3.0, 10.0, 40.0])).tolist()  # electrons at 3, 10 and 40 keV
+        [44.0, 52.0, 54.0]
+    """
+
+    binding_keV: Float[Array, " shell"] = eqx.field(converter=as_float_array)
+    electrons: Float[Array, " shell"] = eqx.field(converter=as_float_array)
+    atoms_per_tonne: Float[Array, ""] = eqx.field(converter=as_float_array)
+    ratio_keV: Float[Array, " node"] = eqx.field(converter=as_float_array, default=(0.0, 1.0))
+    ratio: Float[Array, " node"] = eqx.field(converter=as_float_array, default=(1.0, 1.0))
+
+    def per_atom(self, recoil_keV: Float[Array, "*t"]) -> Float[Array, "*t"]:
+        """Z_eff(T), electrons per atom that can be knocked out with this recoil energy."""
+        free = recoil_keV[..., None] > self.binding_keV
+        corrected = jnp.interp(recoil_keV, self.ratio_keV, self.ratio, left=1.0, right=1.0)
+        return jnp.sum(jnp.where(free, self.electrons, 0.0), axis=-1) * corrected
+
+
+def xenon_electrons(binding: str = "steps") -> ElectronTarget:
+    """Electrons of natural xenon.
+
+    Args:
+        binding: `steps` (a shell counts above its binding energy, default), `rrpa` (the steps times the ratio of
+            the relativistic random-phase approximation to them, arXiv:1610.04177) or `free` (all 54).
+
+    Raises:
+        ValueError: unknown treatment.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import jcevns as jc
+        >>> jc.xenon_electrons("free").per_atom(jnp.array([3.0])).tolist()
+        [54.0]
+    """
+    if binding not in BINDING:
+        raise ValueError(unknown("treatment of bound electrons", binding, BINDING))
+    shells, isotopes = datasets.read_table("xenon_shells"), datasets.read_table("xenon_isotopes")
+    atoms = 1e6 * AVOGADRO / (isotopes["abundance"] * isotopes["atomic_mass_u"]).sum() * isotopes["abundance"].sum()
+    energy = shells["binding_eV"] * (0.0 if binding == "free" else 1e-3)
+    if binding != "rrpa":
+        return ElectronTarget(energy, shells["electrons"].astype(float), float(atoms))
+    table = datasets.read_table("xenon_rrpa_ratio")
+    return ElectronTarget(
+        energy, shells["electrons"].astype(float), float(atoms), table["recoil_keV"], table["ratio"]
+    )
+
+
+def electrons_of(Z: float, grams_per_mole: float) -> ElectronTarget:
+    """Free electrons of any material, for recoils far above its binding energies.
+
+    Args:
+        Z: electrons per atom, or per molecule.
+        grams_per_mole: of the same.
+
+    Example:
+        >>> import jcevns as jc
+        >>> f"{float(jc.electrons_of(108, 259.81).atoms_per_tonne):.4g}"  # CsI molecules per tonne
+        '2.318e+27'
+    """
+    if not (Z > 0 and grams_per_mole > 0):
+        raise ValueError(f"electrons_of({Z!r}, {grams_per_mole!r}): both must be positive")
+    return ElectronTarget([0.0], [float(Z)], 1e6 * AVOGADRO / grams_per_mole)
+
+
+def standard_couplings(
+    sin2w: Float[Array, ""], flavour: str, radiative: bool = True
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """g_V and g_A of the Standard Model.
+
+    Tree level is 2 sin2w +- 1/2 and +-1/2, above for nu_e. The corrected ones hold at the low-energy sin2w and
+    follow it with the same slope.
+    """
+    antineutrino = flavour.startswith("anti-")
+    family = flavour.removeprefix("anti-")
+    if radiative:
+        vector, axial = RADIATIVE[family]
+        shifted = vector + 2 * (sin2w - SIN2_THETA_W)
+    else:
+        axial = 0.5 if family == "e" else -0.5
+        shifted = axial + 2 * sin2w
+    return shifted, jnp.asarray(-axial if antineutrino else axial, shifted.dtype)
+
+
+def bilinear(
+    recoil: Float[Array, "*t"],
+    a: tuple[Float[Array, "..."], Float[Array, "..."]],
+    b: tuple[Float[Array, "..."], Float[Array, "..."]],
+) -> Float[Array, "3 *t"]:
+    """The cross section as a symmetric form in (g_V, g_A): itself for a = b, half of an interference term else."""
+    strength = FERMI_CONSTANT**2 * ELECTRON_MASS / (2 * np.pi)
+    left = (a[0] + a[1]) * (b[0] + b[1])
+    right = (a[0] - a[1]) * (b[0] - b[1])
+    mixed = a[0] * b[0] - a[1] * b[1]
+    one = strength * jnp.ones_like(recoil)
+    return jnp.stack(
+        [
+            one * (left + right),
+            -2 * recoil * one * right,
+            recoil * one * (recoil * right - ELECTRON_MASS * mixed),
+        ]
+    )
+
+
+def electron_propagator(mass: Float[Array, ""], recoil: Float[Array, "*t"]) -> Float[Array, "*t"]:
+    """D = m_a^2 + 2 m_e T in MeV^2."""
+    return mass**2 + 2 * ELECTRON_MASS * recoil
