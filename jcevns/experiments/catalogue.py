@@ -5,8 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from jcevns.experiments.coherent_csi import coherent_csi_2021
+from jcevns.experiments.coherent_lar import coherent_lar_2020
+from jcevns.experiments.electron_recoil import lz_er_ws2022, lz_er_ws2024, pandax4t_er_run1, xenonnt_er_2022
 from jcevns.experiments.experiment import Experiment
 from jcevns.experiments.pandax4t import pandax4t_us2
+from jcevns.experiments.texono import texono_2010
 from jcevns.experiments.toml_file import load_experiment
 from jcevns.experiments.xenonnt import xenonnt_2024_s2
 from jcevns.experiments.xenonnt_official import xenonnt_2024, xenonnt_2026
@@ -19,6 +23,13 @@ EXPERIMENTS: dict[str, Callable[..., Experiment]] = {
     "xenonnt-2024": xenonnt_2024,
     "xenonnt-2026": xenonnt_2026,
     "pandax4t-us2": pandax4t_us2,
+    "coherent-csi-2021": coherent_csi_2021,
+    "coherent-lar-2020": coherent_lar_2020,
+    "xenonnt-er-2022": xenonnt_er_2022,
+    "lz-er-ws2022": lz_er_ws2022,
+    "lz-er-ws2024": lz_er_ws2024,
+    "pandax4t-er-run1": pandax4t_er_run1,
+    "texono-2010": texono_2010,
 }
 """Built-in experiments: name to the function that builds it."""
 

@@ -1,5 +1,6 @@
 """COHERENT's full CsI[Na] data set (arXiv:2110.07730) in 9 bins of photoelectrons and 11 of time."""
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -7,8 +8,9 @@ from jaxtyping import Float
 
 from jcevns import datasets
 from jcevns.detectors.response import Response
-from jcevns.experiments.experiment import SIGNAL, Experiment, Nuisance
-from jcevns.physics.nuclei import cesium_iodide
+from jcevns.experiments.experiment import SIGNAL, Experiment, Nuisance, ShapeNuisance
+from jcevns.physics.flux import NeutrinoFlux
+from jcevns.physics.nuclei import Target, cesium_iodide
 from jcevns.physics.sources import delayed_neutrinos, prompt_neutrinos
 
 __all__ = ["SNS_FLUX", "arrival_probability", "coherent_csi_2021"]
@@ -22,10 +24,13 @@ DISTANCE = 19.3  # m
 MASS = 14.6e-3  # tonne
 LIGHT_YIELD = 13.35  # photoelectrons per keV electron equivalent
 STEADY_STATE = 1286.0  # events expected in these bins
-BEAM_CENTRE, BEAM_WIDTH = 0.56, 0.15  # us, of the protons on target, a Gaussian
 LIFETIMES = {"pi": 0.026033, "mu": 2.1969811}  # us
 SHAPES = ("all", "none")
+STEADY_STATES = ("product", "counts")
+ANCHORS = (-3.0, -1.0, 0.0, 1.0, 3.0)
+_PANELS = 32  # of 4 nodes, between no recoil and the end point
 
+Coefficients = Float[np.ndarray, "4"]
 Curve = Callable[[np.ndarray], np.ndarray]
 
 
@@ -49,7 +54,7 @@ def arrival_probability(
     """
     from scipy.special import log_ndtr, ndtr
 
-    fine = np.unique(np.concatenate([np.linspace(a, b, 65) for a, b in zip(edges, edges[1:], strict=False)]))
+    fine = np.unique(np.concatenate([np.linspace(a, b, 65) for a, b in itertools.pairwise(edges)]))
 
     def smeared(lifetime: float) -> np.ndarray:
         """Distribution function of a Gaussian plus an exponential."""
@@ -65,6 +70,12 @@ def arrival_probability(
     return kept @ (owner[:, None] == np.arange(len(edges) - 1))
 
 
+def end_points(flux: NeutrinoFlux, target: Target) -> list[float]:
+    """Highest recoil energies in keV on each isotope, in order; the spectrum is smooth between them."""
+    highest = float(flux.energy[-1])
+    return sorted(2e3 * highest**2 / (m + 2 * highest) for m in map(float, target.nuclei.mass))
+
+
 def recoil_nodes(edges: list[float], panels: int, order: int = 4) -> tuple[np.ndarray, np.ndarray]:
     """Gauss-Legendre nodes and weights between given recoil energies, in all `panels` panels of `order` nodes."""
     lengths = np.diff(edges)
@@ -77,20 +88,14 @@ def recoil_nodes(edges: list[float], panels: int, order: int = 4) -> tuple[np.nd
     return (fine[:-1, None] + half * (1 + x)).ravel(), (half * w).ravel()
 
 
-def _curves() -> dict[tuple[str, str], tuple[float, ...]]:
-    table = datasets.read_table("coherent_csi_2021_response")
-    rows = zip(*(table[c] for c in ("curve", "variation", "a", "b", "c", "d")), strict=True)
-    return {(str(curve), str(variation)): tuple(map(float, numbers)) for curve, variation, *numbers in rows}
-
-
 def _energy_response(
-    recoil_keV: np.ndarray, edges: np.ndarray, scintillation: tuple[float, ...], efficiency: tuple[float, ...]
+    recoil_keV: np.ndarray, edges: np.ndarray, scintillation: Coefficients, efficiency: Coefficients
 ) -> Float[np.ndarray, "bin recoil"]:
     """Probability of a recoil to be counted in each bin of photoelectrons."""
     from scipy.special import gammainc
 
     T = recoil_keV * 1e-3
-    light = 1e3 * np.polynomial.polynomial.polyval(T, (0.0, *scintillation))  # keV electron equivalent
+    light = 1e3 * np.polynomial.polynomial.polyval(T, np.append(0.0, scintillation))  # keV electron equivalent
     light = np.maximum(light, 1e-6)
     cells = np.linspace(edges[0], edges[-1], 4 * int(edges[-1] - edges[0]) + 1)
     # A gamma distribution of mean LIGHT_YIELD E and shape 1 + 9.56 E.
@@ -103,50 +108,112 @@ def _energy_response(
     return ((np.diff(below, axis=1) * kept) @ (owner[:, None] == np.arange(edges.size - 1))).T
 
 
-def _edges(lo: np.ndarray, hi: np.ndarray) -> np.ndarray:
-    return np.unique(np.append(lo, hi))
+def _steady_state(table: dict[str, np.ndarray], edges: np.ndarray, how: str) -> Float[np.ndarray, " bin"]:
+    """Expected steady-state background: light of the anti-coincidence events; their time, or the time efficiency."""
+    counts = table["anticoincidence"].reshape(-1, edges.size - 1)
+    if how == "product":
+        fine = np.unique(np.concatenate([np.linspace(a, b, 33) for a, b in itertools.pairwise(edges)]))
+        middle = (fine[1:] + fine[:-1]) / 2
+        kept = np.diff(fine) * time_efficiency(middle)
+        in_time = kept @ ((np.searchsorted(edges, middle) - 1)[:, None] == np.arange(edges.size - 1))
+        counts = np.outer(counts.sum(axis=1), in_time)
+    return (counts * (STEADY_STATE / counts.sum())).ravel()
 
 
-def coherent_csi_2021(steady_state: str = "product") -> Experiment:
-    """COHERENT CsI[Na], 14.6 kg at 19.3 m, 1578 events of which about 300 are CEvNS."""
+def coherent_csi_2021(
+    shapes: str = "all", steady_state: str = "product", beam_centre: float = 0.56, beam_width: float = 0.15
+) -> Experiment:
+    """COHERENT CsI[Na], 14.6 kg at 19.3 m: 1578 events, about 300 of them CEvNS.
+
+    Args:
+        shapes: `all` has the two modes of the scintillation response and the efficiency as shape nuisances, each
+            known from -3 to 3 standard deviations; `none` has normalisations of 3.8% and 4.1% in their place
+            [recalled], and is much faster in scans.
+        steady_state: `product` of the light of the anti-coincidence events and the time efficiency, or their
+            `counts`, whose own fluctuations are then in the prediction.
+        beam_centre: of the protons on target, in us after the trigger [inferred: the released two-dimensional
+            flux was not at hand].
+        beam_width: its standard deviation in us [inferred].
+
+    Raises:
+        ValueError: unknown option.
+    """
+    if shapes not in SHAPES:
+        raise ValueError(unknown("coherent-csi-2021: shapes", shapes, SHAPES))
+    if steady_state not in STEADY_STATES:
+        raise ValueError(unknown("coherent-csi-2021: steady_state", steady_state, STEADY_STATES))
     table = datasets.read_table("coherent_csi_2021_counts")
-    pe, time = _edges(table["pe_lo"], table["pe_hi"]), _edges(table["time_lo_us"], table["time_hi_us"])
-    curves = _curves()
+    light = np.unique(np.append(table["pe_lo"], table["pe_hi"]))
+    time = np.unique(np.append(table["time_lo_us"], table["time_hi_us"]))
     target = cesium_iodide()
-    fluxes = tuple(s(PROTONS, NEUTRINOS_PER_PROTON, DISTANCE) for s in (prompt_neutrinos, delayed_neutrinos))
-    arrival = arrival_probability(time, BEAM_CENTRE, BEAM_WIDTH, time_efficiency)
-    masses = np.asarray(target.nuclei.mass)
-    recoil, matrix = [], []
-    for k, flux in enumerate(fluxes):
-        E = float(flux.energy[-1])
-        ends = sorted(2e3 * E**2 / (m + 2 * E) for m in masses)
-        nodes, weights = recoil_nodes([0.0, *map(float, ends)], 32)
-        probability = _energy_response(nodes, pe, curves["scintillation", "nominal"], curves["efficiency", "nominal"])
-        both = probability[:, None, :] * arrival[k][None, :, None] * weights * MASS
-        matrix.append(both.reshape(-1, nodes.size))
-        recoil.append(nodes)
-    ac = table["anticoincidence"].reshape(pe.size - 1, -1)
-    if steady_state == "product":
-        fine = np.linspace(0, 6, 6001)
-        mid = (fine[1:] + fine[:-1]) / 2
-        t = np.array([time_efficiency(mid[(mid > a) & (mid < b)]).sum() for a, b in zip(time, time[1:])])
-        ssb = np.outer(ac.sum(axis=1), t / t.sum())
+    fluxes = tuple(make(PROTONS, NEUTRINOS_PER_PROTON, DISTANCE) for make in (prompt_neutrinos, delayed_neutrinos))
+    arrival = arrival_probability(time, beam_centre, beam_width, time_efficiency)
+    nodes = [recoil_nodes([0.0, *end_points(flux, target)], _PANELS) for flux in fluxes]
+
+    def matrix(curves: tuple[Coefficients, Coefficients]) -> np.ndarray:
+        """Response to prompt, then delayed neutrinos, (bin, recoil)."""
+        parts = []
+        for (recoil, weight), when in zip(nodes, arrival, strict=True):
+            counted = _energy_response(recoil, light, *curves) * (weight * MASS)
+            parts.append((counted[:, None, :] * when[:, None]).reshape(-1, recoil.size))
+        return np.concatenate(parts, axis=1)
+
+    nominal, moved = _varied_curves()
+    every = [c for row in moved.values() for c in row] if shapes == "all" else [nominal]
+    rows = np.stack([matrix(c) for c in every])
+    energies = np.concatenate([recoil for recoil, _ in nodes])
+    if shapes == "all":
+        operator = Response(energies, rows)
+        own: tuple[Nuisance, ...] = ()
     else:
-        ssb = ac
-    ssb = ssb / ssb.sum() * STEADY_STATE
+        operator = Response(energies, rows[0])
+        own = (Nuisance("quenching", 0.038, (SIGNAL,)), Nuisance("efficiency", 0.041, (SIGNAL,)))
+    notes = [f"beam: Gaussian of {beam_centre} +- {beam_width} us [inferred]; steady state: {steady_state}"]
+    if shapes == "none":
+        notes.append("quenching and efficiency are normalisations of 3.8% and 4.1% [recalled]")
     return Experiment(
         name="coherent-csi-2021",
         flux=fluxes,
         target=target,
-        response=Response(np.concatenate(recoil), np.concatenate(matrix, axis=1)),
+        response=operator,
         observed=table["observed"],
-        backgrounds={"steady_state": ssb.ravel(), "brn": table["brn"], "nin": table["nin"]},
+        backgrounds={
+            "steady_state": _steady_state(table, time, steady_state),
+            "beam_neutrons": table["brn"],
+            "neutrino_neutrons": table["nin"],
+        },
         nuisances=(
             SNS_FLUX,
+            *own,
             Nuisance("steady_state", 0.021, ("steady_state",)),
-            Nuisance("brn", 0.25, ("brn",)),
-            Nuisance("nin", 0.36, ("nin",)),
-            Nuisance("detection", 0.065, (SIGNAL,)),
+            Nuisance("beam_neutrons", 0.25, ("beam_neutrons",)),
+            Nuisance("neutrino_neutrons", 0.36, ("neutrino_neutrons",)),
         ),
+        shapes=tuple(ShapeNuisance(name, ANCHORS) for name in moved) if shapes == "all" else (),
+        morphing="sum",
+        observable="photoelectrons x time, 9 x 11 bins",
+        exposure=MASS,
         status="published",
+        notes=tuple(notes),
+        tables=("coherent_csi_2021_counts", "coherent_csi_2021_response", "cesium_iodide_isotopes"),
+        runs=("COHERENT CsI[Na]",),
     )
+
+
+def _varied_curves() -> tuple[tuple[Coefficients, Coefficients], dict[str, list[tuple[Coefficients, Coefficients]]]]:
+    """Scintillation and efficiency curves: nominal, and at the anchors of each shape nuisance."""
+    table = datasets.read_table("coherent_csi_2021_response")
+    numbers = np.stack([table[c] for c in "abcd"], axis=1)
+    rows = {(str(c), str(v)): n for c, v, n in zip(table["curve"], table["variation"], numbers, strict=True)}
+    light, kept = rows["scintillation", "nominal"], rows["efficiency", "nominal"]
+
+    def along(curve: str, centre: np.ndarray, up: str, down: str) -> list[np.ndarray]:
+        ends = {1: rows[curve, up] - centre, -1: centre - rows[curve, down], 0: np.zeros(4)}
+        return [centre + t * ends[int(np.sign(t))] for t in ANCHORS]
+
+    moved = {
+        f"scintillation_{k}": [(c, kept) for c in along("scintillation", light, f"mode{k}_plus", f"mode{k}_minus")]
+        for k in (0, 1)
+    }
+    moved["efficiency"] = [(light, c) for c in along("efficiency", kept, "plus", "minus")]
+    return (light, kept), moved

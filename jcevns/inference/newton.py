@@ -24,6 +24,7 @@ __all__ = ["BatchFit", "batch_fit"]
 
 _STEPS = 40
 _LARGEST_STEP = 2.0  # in log-factors
+_WRITTEN_OUT = 32  # bins of an experiment above which a loop takes their place
 
 _Rows = list[Array]  # one array over the batch per nuisance, bin or component
 
@@ -53,21 +54,104 @@ def _total(rows: Sequence[Array]) -> Array:
     return total
 
 
+def _components(layout: Layout, experiment: int) -> list[tuple[tuple[int, ...], int | None]]:
+    """Nuisances of every component of one experiment, and its row among the backgrounds; none for the signal."""
+    own = [(acting, k) for k, (owner, acting) in enumerate(layout.background) if owner == experiment]
+    return [(layout.signal[experiment], None), *own]
+
+
+def _scales(components: list[tuple[tuple[int, ...], int | None]], factor: _Rows, one: Array) -> _Rows:
+    """Normalisation of every component."""
+    scales = []
+    for acting, _ in components:
+        scale = one
+        for j in acting:
+            scale = scale * factor[j]
+        scales.append(scale)
+    return scales
+
+
+class _Sums(NamedTuple):
+    """What a fit needs of the bins of one experiment, for components with nuisances."""
+
+    strength: dict[int, Array]  # sum of (1 - D/N) x counts of a component
+    gram: dict[tuple[int, int], Array]  # sum of D/N^2 x counts of one x counts of another
+
+
+def _sums(
+    layout: Layout, model: TemplateModel, observed: Array, signal: Array, factor: _Rows, experiment: int
+) -> _Sums:
+    """Sums over the bins: written out for a few bins, in a loop for many, whose compilation would take minutes."""
+    first, stop = layout.bins[experiment]
+    components = _components(layout, experiment)
+    moving = [c for c, (acting, _) in enumerate(components) if acting]
+    pairs = [(c, d) for c in moving for d in moving if d <= c]
+    # One half, but not a constant to the compiler: it would turn the divisions below into products.
+    half = 0.5 + 0.0 * model.sigma[0]
+    if stop - first > _WRITTEN_OUT:
+        one = jnp.ones_like(signal[0])
+        scales = _scales(components, factor, one)
+
+        def add(sums: list[Array], row: tuple[Array, Array, Array]) -> tuple[list[Array], None]:
+            count, new, still = row
+            rows = [
+                (new if k is None else still[c - 1]) * scale
+                for c, ((_, k), scale) in enumerate(zip(components, scales, strict=True))
+            ]
+            total = _total(rows)
+            inverse = 1 / jnp.where(total > 0, total, 1)
+            ratio = count * inverse
+            excess, weight = 1 - ratio, ratio * inverse
+            terms = [excess * rows[c] for c in moving] + [weight * rows[c] * rows[d] for c, d in pairs]
+            return [old + term for old, term in zip(sums, terms, strict=True)], None
+
+        zeros = [jnp.zeros_like(one)] * (len(moving) + len(pairs))
+        found, _ = jax.lax.scan(add, zeros, _bins(layout, model, observed, signal, experiment), unroll=4)
+        doubled = [value / half for value in found]
+        return _Sums(
+            dict(zip(moving, doubled[: len(moving)], strict=True)),
+            dict(zip(pairs, doubled[len(moving) :], strict=True)),
+        )
+    bins = range(stop - first)
+    parts = _scaled_templates(layout, model, signal, factor, experiment)
+    # A bin in which nothing is expected is harmless if nothing was seen there; else chi2 says infinite.
+    totals = [_total([rows[i] for rows in parts]) for i in bins]
+    inverse = [1 / jnp.where(n > 0, n, 1) for n in totals]
+    ratio = [observed[first + i] * inverse[i] for i in bins]
+    excess = [1 - r for r in ratio]
+    weight = [r * v for r, v in zip(ratio, inverse, strict=True)]
+    strength = {c: _total([excess[i] * parts[c][i] for i in bins]) / half for c in moving}
+    gram = {}
+    for c in moving:
+        weighted = [weight[i] * parts[c][i] for i in bins]
+        for d in moving:
+            if d <= c:
+                gram[c, d] = _total([weighted[i] * parts[d][i] for i in bins]) / half
+    return _Sums(strength, gram)
+
+
+def _bins(
+    layout: Layout, model: TemplateModel, observed: Array, signal: Array, experiment: int
+) -> tuple[Array, Array, Array]:
+    """Counts, signal and backgrounds of one experiment, bins first."""
+    first, stop = layout.bins[experiment]
+    rows = [k for _, k in _components(layout, experiment) if k is not None]
+    still = [model.background[k, first:stop] for k in rows]
+    table = jnp.stack(still, axis=1) if still else jnp.zeros((stop - first, 0), signal.dtype)
+    return observed[first:stop], signal[first:stop], table
+
+
 def _scaled_templates(
     layout: Layout, model: TemplateModel, signal: Array, factor: _Rows, experiment: int
-) -> list[tuple[tuple[int, ...], _Rows]]:
-    """Nuisances and scaled counts per bin of every component of one experiment."""
+) -> list[_Rows]:
+    """Scaled counts per bin of every component of one experiment."""
     first, stop = layout.bins[experiment]
-    components = [(layout.signal[experiment], [signal[i] for i in range(first, stop)])]
-    for k, (owner, acting) in enumerate(layout.background):
-        if owner == experiment:
-            components.append((acting, [model.background[k, i] for i in range(first, stop)]))
     scaled = []
-    for acting, template in components:
-        rows = template
+    for acting, k in _components(layout, experiment):
+        rows = [signal[i] if k is None else model.background[k, i] for i in range(first, stop)]
         for j in acting:
             rows = [row * factor[j] for row in rows]
-        scaled.append((acting, rows))
+        scaled.append(rows)
     return scaled
 
 
@@ -78,41 +162,25 @@ def _derivatives(
     factor = [jnp.exp(t) for t in theta]
     gradient: dict[int, Array] = {}
     hessian: dict[tuple[int, int], Array] = {}
-    # One half, but not a constant to the compiler: it would turn the divisions below into products.
-    half = 0.5 + 0.0 * model.sigma[0]
 
     def add(store: dict, key: object, value: Array) -> None:
         store[key] = store[key] + value if key in store else value
 
-    for e, (first, stop) in enumerate(layout.bins):
-        parts = _scaled_templates(layout, model, signal, factor, e)
-        bins = range(stop - first)
-        # A bin in which nothing is expected is harmless if nothing was seen there; else chi2 says infinite.
-        totals = [_total([rows[i] for _, rows in parts]) for i in bins]
-        inverse = [1 / jnp.where(n > 0, n, 1) for n in totals]
-        ratio = [observed[first + i] * inverse[i] for i in bins]
-        excess = [1 - r for r in ratio]
-        weight = [r * v for r, v in zip(ratio, inverse, strict=True)]
-        for c, (acting, rows) in enumerate(parts):
-            if not acting:
-                continue
-            strength = _total([excess[i] * rows[i] for i in bins]) / half
-            for j in acting:
-                add(gradient, j, strength)
-            weighted = [weight[i] * rows[i] for i in bins]
-            for d in range(c + 1):
-                others = parts[d][0]
-                if not others:
-                    continue
-                gram = _total([weighted[i] * parts[d][1][i] for i in bins]) / half
-                if d == c:
-                    gram = gram + strength
+    for e in range(len(layout.bins)):
+        sums = _sums(layout, model, observed, signal, factor, e)
+        components = _components(layout, e)
+        for (c, d), gram in sums.gram.items():
+            acting, others = components[c][0], components[d][0]
+            if d == c:
                 for j in acting:
-                    for k in others:
-                        if d == c and k > j:
-                            continue  # the transposed entry of the same component
-                        both = gram if d == c or j != k else 2 * gram
-                        add(hessian, (max(j, k), min(j, k)), both)
+                    add(gradient, j, sums.strength[c])
+            entry = gram + sums.strength[c] if d == c else gram
+            for j in acting:
+                for k in others:
+                    if d == c and k > j:
+                        continue  # the transposed entry of the same component
+                    both = entry if d == c or j != k else 2 * entry
+                    add(hessian, (max(j, k), min(j, k)), both)
     for j in range(layout.nuisances):
         weight_j = 2 / model.sigma[j] ** 2
         add(gradient, j, weight_j * factor[j] * (factor[j] - 1))
@@ -168,16 +236,24 @@ def _chi2(layout: Layout, model: TemplateModel, observed: Array, signal: Array, 
     for j in range(layout.nuisances):
         value = value + ((factor[j] - 1) / model.sigma[j]) ** 2
     for e, (first, stop) in enumerate(layout.bins):
-        parts = _scaled_templates(layout, model, signal, factor, e)
-        scale = jnp.ones_like(value)
-        for j in layout.signal[e]:
-            scale = scale * factor[j]
+        components = _components(layout, e)
+        scales = _scales(components, factor, jnp.ones_like(value))
+
+        def of_bin(before: Array, row: tuple[Array, Array, Array], scales: _Rows = scales) -> tuple[Array, Array]:
+            count, new, still = row
+            expected = _total([new * scales[0], *(still[c] * scale for c, scale in enumerate(scales[1:]))])
+            after = before + 2 * (expected - count + xlogy(count, count) - xlogy(count, expected))
+            return after, 2 * (1 - count / jnp.where(expected > 0, expected, 1)) * scales[0]
+
+        rows = _bins(layout, model, observed, signal, e)
+        if stop - first > _WRITTEN_OUT:
+            value, slope = jax.lax.scan(of_bin, value, rows, unroll=4)
+            slopes.append(slope)
+            continue
         for i in range(stop - first):
-            expected = _total([rows[i] for _, rows in parts])
-            count = observed[first + i]
-            value = value + 2 * (expected - count + xlogy(count, count) - xlogy(count, expected))
-            slopes.append(2 * (1 - count / jnp.where(expected > 0, expected, 1)) * scale)
-    return value, jnp.stack(slopes)
+            value, slope = of_bin(value, (rows[0][i], rows[1][i], rows[2][i]))
+            slopes.append(slope[None])
+    return value, jnp.concatenate(slopes)
 
 
 def _starts(layout: Layout, model: TemplateModel, observed: Array, signal: Array) -> list[Array]:

@@ -204,13 +204,17 @@ def _templates(model: MorphingModel, signal: Array | Mixture, position: Array, c
         blended = {key: sum(signal.weights[k] * term[key] for k, term in enumerate(terms)) for key in terms[0]}
     else:
         blended = morphed(signal.reshape(-1, bins))
-    rows = {key: model.owner * value for key, value in blended.items()}
-    still = jnp.zeros_like(model.background)
-    parts = {key: model.background if key == () else still for key in blended}
-    for k, row in enumerate(model.moves):
-        for key, value in morphed(model.moving, (k,)).items():
-            parts[key] = parts[key].at[row].set(value)
-    rows = {key: jnp.concatenate([rows[key], parts[key]]) for key in rows}
+    moved = {row: morphed(model.moving, (k,)) for k, row in enumerate(model.moves)}
+    still = jnp.zeros(bins, model.background.dtype)
+    rows = {}
+    for key, value in blended.items():
+        backgrounds = [
+            moved[i][key] if i in moved else (background if key == () else still)
+            for i, background in enumerate(model.background)
+        ]
+        rows[key] = (
+            jnp.concatenate([model.owner * value, jnp.stack(backgrounds)]) if backgrounds else model.owner * value
+        )
     slope, value = [rows[(i,)] for i in range(shapes)], rows[()]
     slopes = jnp.stack(slope) if slope else jnp.zeros((0, *value.shape), value.dtype)
     return _Morphed(value, slopes, {key: value for key, value in rows.items() if len(key) == 2})

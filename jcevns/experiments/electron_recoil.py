@@ -1,0 +1,232 @@
+"""Electron recoils of solar neutrinos in XENONnT, LZ and PandaX-4T, in bins of reconstructed energy."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from jcevns import datasets
+from jcevns.detectors.response import Response
+from jcevns.experiments.experiment import SIGNAL, Experiment, Nuisance
+from jcevns.physics.cross_sections import StandardModel
+from jcevns.physics.electrons import xenon_electrons
+from jcevns.physics.flux import NeutrinoFlux
+from jcevns.physics.recoil import AnyTarget, flux_moments, recoil_spectrum
+from jcevns.physics.sources import solar
+
+__all__ = ["lz_er_ws2022", "lz_er_ws2024", "pandax4t_er_run1", "xenonnt_er_2022"]
+
+SOLAR_FLUX = Nuisance("solar_flux", 0.10, (SIGNAL,), shared=True)
+"""pp and 7Be neutrinos, one flux for all detectors; 10% as in re-analyses of these data."""
+
+ARGON_EVENTS, ARGON_ENERGY = 52.5, 2.82  # 37Ar in LZ's first run: events, and keV of the line
+_HIGHEST = 45.0  # keV: true energies above do not reach bins below 30 keV
+_CELLS = 20  # of a bin, in each of which the efficiency is a constant
+_ORDER = 4
+
+Curve = Callable[[np.ndarray], np.ndarray]
+
+
+def _smeared(true_keV: np.ndarray, edges: np.ndarray, sigma: Curve, kept: Curve) -> Float[np.ndarray, "bin true"]:
+    """Probability of a true energy to be counted in each bin; `kept` is the efficiency at a reconstructed energy."""
+    from scipy.special import ndtr
+
+    cells = np.linspace(edges[0], edges[-1], _CELLS * (edges.size - 1) + 1)
+    below = ndtr((cells - true_keV[:, None]) / sigma(true_keV)[:, None])
+    weighted = np.diff(below, axis=1) * kept((cells[1:] + cells[:-1]) / 2)
+    return weighted.reshape(true_keV.size, edges.size - 1, _CELLS).sum(axis=2).T
+
+
+def _true_energies(shells_keV: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights, with panels that end where a shell opens."""
+    edges = np.concatenate([np.linspace(0.1, 1.0, 10), np.arange(1.5, _HIGHEST + 0.1, 0.5)])
+    edges = np.unique(np.concatenate([edges, shells_keV[(shells_keV > edges[0]) & (shells_keV < edges[-1])]]))
+    x, w = np.polynomial.legendre.leggauss(_ORDER)
+    half = np.diff(edges)[:, None] / 2
+    return (edges[:-1, None] + half * (1 + x)).ravel(), (half * w).ravel()
+
+
+def _efficiency(card: str) -> Curve:
+    table = datasets.read_table(card)
+    return lambda energy: np.interp(energy, table["energy_keV"], table["efficiency"], left=0.0)
+
+
+def _standard_counts(flux: NeutrinoFlux, target: AnyTarget, response: Response) -> Float[np.ndarray, " bin"]:
+    energy = response.recoil_keV
+    rate = recoil_spectrum(StandardModel(), flux, target, energy, flux_moments(flux, target, energy))
+    return np.asarray(response.matrix) @ np.asarray(rate)
+
+
+def _experiment(
+    name: str,
+    edges: np.ndarray,
+    observed: np.ndarray,
+    total: np.ndarray,
+    exposure: float,
+    sigma: Curve,
+    efficiency: tuple[Curve, Curve],
+    binding: str,
+    backgrounds: dict[str, np.ndarray],
+    errors: dict[str, float],
+    **labels: Any,
+) -> Experiment:
+    """An experiment whose published total background contains the Standard Model neutrinos.
+
+    Args:
+        name: of the experiment.
+        edges: bins of reconstructed energy in keV.
+        observed: counts.
+        total: published background, solar neutrinos included.
+        exposure: tonne-year.
+        sigma: resolution in keV at a true energy.
+        efficiency: at a true and at a reconstructed energy.
+        binding: see `xenon_electrons`.
+        backgrounds: parts of the total with errors of their own.
+        errors: relative errors of the backgrounds, `other` is the rest.
+        labels: further fields.
+    """
+    flux, target = solar(), xenon_electrons(binding)
+    true, weight = _true_energies(np.asarray(xenon_electrons().binding_keV))
+    matrix = _smeared(true, edges, sigma, efficiency[1]) * (efficiency[0](true) * weight * exposure)
+    response = Response(true, matrix)
+    other = total - _standard_counts(flux, xenon_electrons(), response) - sum(backgrounds.values(), np.zeros(()))
+    return Experiment(
+        name=name,
+        flux=flux,
+        target=target,
+        response=response,
+        observed=observed,
+        backgrounds={**backgrounds, "other": np.maximum(other, 0.0)},
+        nuisances=(SOLAR_FLUX, *(Nuisance(part, error, (part,)) for part, error in errors.items())),
+        observable="energy [keV]",
+        bin_edges=tuple(map(float, edges)),
+        exposure=exposure,
+        **labels,
+    )
+
+
+_SUBTRACTED = "background: published total minus our Standard Model solar neutrinos (bound electrons in steps)"
+_DIGITISED = "total background digitised by others from a figure (arXiv:2302.12846)"
+
+
+def xenonnt_er_2022(binding: str = "steps", background_error: float = 0.05, bin_keV: float = 1.0) -> Experiment:
+    """XENONnT's low-energy electron recoils (arXiv:2207.11330): 1.16 tonne-year, 1 to 30 keV, released events.
+
+    Args:
+        binding: of the electrons, `steps`, `rrpa` or `free`.
+        background_error: relative error of the total background; 1 leaves it practically free.
+        bin_keV: width of the bins; 0.1 is as good as unbinned.
+
+    Raises:
+        ValueError: an option out of range.
+    """
+    bins = round(29.0 / bin_keV) if bin_keV > 0 else 0
+    if bins < 1 or abs(bins * bin_keV - 29.0) > 1e-6:
+        raise ValueError(f"xenonnt-er-2022: bin_keV {bin_keV!r} must divide the 29 keV between 1 and 30 keV")
+    edges = np.linspace(1.0, 30.0, bins + 1)
+    events = datasets.read_table("xenonnt_er_2022_events")["energy_keV"]
+    curve = datasets.read_table("xenonnt_er_2022_background")
+    fine = np.linspace(edges[0], edges[-1], 100 * bins + 1)
+    rate = np.interp(fine, curve["energy_keV"], curve["rate_per_tonne_year_keV"])
+    pieces = (rate[1:] + rate[:-1]) / 2 * np.diff(fine)
+    return _experiment(
+        "xenonnt-er-2022",
+        edges,
+        np.histogram(events, edges)[0],
+        1.16 * pieces.reshape(bins, -1).sum(axis=1),
+        1.16,
+        lambda energy: 0.31 * np.sqrt(energy) + 0.0037 * energy,
+        (np.ones_like, _efficiency("xenonnt_er_2022_efficiency")),
+        binding,
+        {},
+        {"other": background_error},
+        status="published",
+        notes=(_SUBTRACTED,),
+        tables=("xenonnt_er_2022_events", "xenonnt_er_2022_background", "xenonnt_er_2022_efficiency"),
+        runs=("XENONnT SR0 electron recoils",),
+    )
+
+
+def _lz(name: str, exposure: float, binding: str, argon: bool, background_error: float) -> Experiment:
+    card = name.replace("-", "_")
+    table = datasets.read_table(f"{card}_bins")
+    edges = np.append(table["energy_lo_keV"], table["energy_hi_keV"][-1])
+    efficiency = _efficiency(f"{card}_efficiency")
+
+    def sigma(energy: np.ndarray) -> np.ndarray:
+        return 0.323 * np.sqrt(energy)
+
+    line = _smeared(np.array([ARGON_ENERGY]), edges, sigma, np.ones_like)[:, 0]
+    own = {"argon37": ARGON_EVENTS * line} if argon else {}
+    errors = {**({"argon37": 1.00} if argon else {}), "other": background_error}
+    return _experiment(
+        name,
+        edges,
+        table["observed"],
+        table["background"],
+        exposure,
+        sigma,
+        (efficiency, np.ones_like),
+        binding,
+        own,
+        errors,
+        status="reconstructed",
+        notes=(_DIGITISED, _SUBTRACTED),
+        tables=(f"{card}_bins", f"{card}_efficiency"),
+        runs=(name,),
+    )
+
+
+def lz_er_ws2022(binding: str = "steps", background_error: float = 0.13) -> Experiment:
+    """LZ's electron recoils of its first run (arXiv:2207.03764, 2511.17350): 0.904 tonne-year, 0 to 20 keV.
+
+    Args:
+        binding: of the electrons, `steps`, `rrpa` or `free`.
+        background_error: relative error of all background but 37Ar, whose error is 100%.
+    """
+    return _lz("lz-er-ws2022", 0.904, binding, argon=True, background_error=background_error)
+
+
+def lz_er_ws2024(binding: str = "steps", background_error: float = 0.13) -> Experiment:
+    """LZ's electron recoils of 2024 (arXiv:2511.17350): 3.3 tonne-year, 0 to 20 keV.
+
+    Args:
+        binding: of the electrons, `steps`, `rrpa` or `free`.
+        background_error: relative error of the total background [inferred, that of the first run].
+    """
+    return _lz("lz-er-ws2024", 3.3, binding, argon=False, background_error=background_error)
+
+
+def pandax4t_er_run1(exposure: float, binding: str = "steps", background_error: float = 0.13) -> Experiment:
+    """PandaX-4T's electron recoils of Run1 (arXiv:2408.07641), incomplete: give the exposure.
+
+    Args:
+        exposure: tonne-year; the search does not publish it (arXiv:2502.07317 has 1.00).
+        binding: of the electrons, `steps`, `rrpa` or `free`.
+        background_error: relative error of the total background [inferred].
+    """
+    if not 0 < exposure < np.inf:
+        raise ValueError(f"pandax4t-er-run1: exposure {exposure!r} must be positive, in tonne-year")
+    table = datasets.read_table("pandax4t_er_run1_bins")
+    edges = np.append(table["energy_lo_keV"], table["energy_hi_keV"][-1])
+
+    def sigma(energy: np.ndarray) -> np.ndarray:
+        return 0.073 + 0.173 * energy - 6.5e-3 * energy**2 + 1.1e-4 * energy**3
+
+    return _experiment(
+        "pandax4t-er-run1",
+        edges,
+        table["observed"],
+        table["background"],
+        exposure,
+        sigma,
+        (np.ones_like, _efficiency("pandax4t_er_run1_efficiency")),
+        binding,
+        {},
+        {"other": background_error},
+        status="reconstructed",
+        notes=("incomplete: the exposure is not published with the search; Run0 has no efficiency", _DIGITISED),
+        tables=("pandax4t_er_run1_bins", "pandax4t_er_run1_efficiency"),
+        runs=("PandaX-4T Run1 electron recoils",),
+    )
