@@ -1,6 +1,6 @@
 """Run the benchmarks, print a table, merge into benchmarks/results/latest.json.
 
-`python -m benchmarks [foundation] [scan] [official] [posterior]`, all by default; `--only-engine` times the scan
+`python -m benchmarks [GROUP ...]`, all groups by default;
 engine alone, on the default device, where the other fitters are not installed.
 """
 
@@ -16,7 +16,7 @@ jax.config.update("jax_enable_x64", True)
 
 from benchmarks import foundation, machine  # noqa: E402
 
-GROUPS = ("foundation", "scan", "official", "posterior")
+GROUPS = ("foundation", "scan", "official", "posterior", "complementary")
 _COMPARE = {"<": operator.lt, "<=": operator.le, ">=": operator.ge}
 
 
@@ -26,6 +26,10 @@ def _run(group: str) -> tuple[dict[str, Any], dict[str, tuple[str, float]]]:
         return foundation.run(), {key: ("<=", value) for key, value in foundation.TARGETS.items()}
     from benchmarks import official, scan
 
+    if group == "complementary":
+        from benchmarks import complementary
+
+        return complementary.run(), complementary.TARGETS
     if group == "posterior":
         from benchmarks import posterior
 

@@ -6,10 +6,9 @@ from jaxtyping import Float
 from jcevns import datasets
 from jcevns.detectors.response import Response
 from jcevns.experiments.coherent_csi import SNS_FLUX, end_points, recoil_nodes
-from jcevns.experiments.experiment import SIGNAL, Experiment, Nuisance, ShapeNuisance
+from jcevns.experiments.experiment import SIGNAL, Experiment, Nuisance, ShapeNuisance, unfitted_counts
 from jcevns.physics.cross_sections import StandardModel
 from jcevns.physics.nuclei import argon
-from jcevns.physics.recoil import flux_moments, recoil_spectrum
 from jcevns.physics.sources import spallation
 from jcevns.spelling import unknown
 
@@ -105,8 +104,8 @@ def coherent_lar_2020(shapes: str = "all", correction: str = "release") -> Exper
     ]
     factors = np.ones(BINS[0])
     if correction == "release":
-        spectrum = recoil_spectrum(StandardModel(), flux, target, recoil, flux_moments(flux, target, recoil))
-        released, computed = table["cevns"].reshape(BINS[0], -1).sum(axis=1), counted @ np.asarray(spectrum)
+        released = table["cevns"].reshape(BINS[0], -1).sum(axis=1)
+        computed = np.asarray(unfitted_counts(StandardModel(), flux, target, Response(recoil, counted)))
         known = released > LEAST_EVENTS
         factors = np.full(BINS[0], released.sum() / computed.sum())
         factors[known] = released[known] / computed[known]

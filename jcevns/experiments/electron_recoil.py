@@ -8,11 +8,9 @@ from jaxtyping import Float
 
 from jcevns import datasets
 from jcevns.detectors.response import Response
-from jcevns.experiments.experiment import SIGNAL, Experiment, Nuisance
+from jcevns.experiments.experiment import SIGNAL, Experiment, Nuisance, unfitted_counts
 from jcevns.physics.cross_sections import StandardModel
 from jcevns.physics.electrons import xenon_electrons
-from jcevns.physics.flux import NeutrinoFlux
-from jcevns.physics.recoil import AnyTarget, flux_moments, recoil_spectrum
 from jcevns.physics.sources import solar
 
 __all__ = ["lz_er_ws2022", "lz_er_ws2024", "pandax4t_er_run1", "xenonnt_er_2022"]
@@ -52,12 +50,6 @@ def _efficiency(card: str) -> Curve:
     return lambda energy: np.interp(energy, table["energy_keV"], table["efficiency"], left=0.0)
 
 
-def _standard_counts(flux: NeutrinoFlux, target: AnyTarget, response: Response) -> Float[np.ndarray, " bin"]:
-    energy = response.recoil_keV
-    rate = recoil_spectrum(StandardModel(), flux, target, energy, flux_moments(flux, target, energy))
-    return np.asarray(response.matrix) @ np.asarray(rate)
-
-
 def _experiment(
     name: str,
     edges: np.ndarray,
@@ -90,7 +82,11 @@ def _experiment(
     true, weight = _true_energies(np.asarray(xenon_electrons().binding_keV))
     matrix = _smeared(true, edges, sigma, efficiency[1]) * (efficiency[0](true) * weight * exposure)
     response = Response(true, matrix)
-    other = total - _standard_counts(flux, xenon_electrons(), response) - sum(backgrounds.values(), np.zeros(()))
+    other = (
+        total
+        - np.asarray(unfitted_counts(StandardModel(), flux, xenon_electrons(), response))
+        - sum(backgrounds.values(), np.zeros(()))
+    )
     return Experiment(
         name=name,
         flux=flux,
@@ -198,11 +194,12 @@ def lz_er_ws2024(binding: str = "steps", background_error: float = 0.13) -> Expe
     return _lz("lz-er-ws2024", 3.3, binding, argon=False, background_error=background_error)
 
 
-def pandax4t_er_run1(exposure: float, binding: str = "steps", background_error: float = 0.13) -> Experiment:
-    """PandaX-4T's electron recoils of Run1 (arXiv:2408.07641), incomplete: give the exposure.
+def pandax4t_er_run1(exposure: float = 1.00, binding: str = "steps", background_error: float = 0.13) -> Experiment:
+    """PandaX-4T's electron recoils of Run1 (arXiv:2408.07641), incomplete.
 
     Args:
-        exposure: tonne-year; the search does not publish it (arXiv:2502.07317 has 1.00).
+        exposure: tonne-year; the search does not publish it, 1.00 is that of the same run in arXiv:2502.07317
+            [inferred].
         binding: of the electrons, `steps`, `rrpa` or `free`.
         background_error: relative error of the total background [inferred].
     """

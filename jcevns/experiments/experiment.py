@@ -33,6 +33,7 @@ __all__ = [
     "b8_as_background",
     "correction_factors",
     "signal_counts",
+    "unfitted_counts",
 ]
 
 SIGNAL = "signal"
@@ -220,7 +221,7 @@ class Experiment(eqx.Module):
         rows = self.response.recoil_keV.reshape(len(self.fluxes), -1)
         return tuple(zip(self.fluxes, rows, strict=True))
 
-    def moments(self) -> tuple[Float[Array, "flavour particle 3 recoil"], ...]:
+    def moments(self) -> tuple[Float[Array, "_ particle 3 recoil"], ...]:
         """`flux_moments` of each source: all that folding a theory needs of the fluxes."""
         return tuple(flux_moments(flux, self.target, recoil) for flux, recoil in self.sources)
 
@@ -240,7 +241,7 @@ def _check_counts(label: str, counts: Array, shape: tuple[int, ...]) -> None:
 def signal_counts(
     experiment: Experiment,
     theory: AnyTheory,
-    moments: tuple[Float[Array, "flavour particle 3 recoil"], ...] | None = None,
+    moments: tuple[Float[Array, "_ particle 3 recoil"], ...] | None = None,
 ) -> Float[Array, "*anchor bin"]:
     """Expected signal per bin (eq. 12 of arXiv:2411.11749), before nuisances; at every anchor of shape nuisances.
 
@@ -288,15 +289,25 @@ def correction_factors(
         >>> [round(c, 3) for c in factors.tolist()]
         [0.303, 0.259]
     """
+    counts = unfitted_counts(Theory(), flux, target, response)
+    if isinstance(counts, Tracer):
+        return jax.lax.stop_gradient(as_float_array(expected) / counts)
+    return as_float_array(expected / np.asarray(counts))
+
+
+def unfitted_counts(
+    theory: AnyTheory, flux: NeutrinoFlux, target: AnyTarget, response: Response
+) -> Float[Any, " bin"]:
+    """Counts of a theory in a response, before there is an experiment."""
 
     def rate(energies):
         # Moments apart: a likelihood needs the same ones, and finds them compiled.
-        return recoil_spectrum(Theory(), flux, target, energies, flux_moments(flux, target, energies))
+        return recoil_spectrum(theory, flux, target, energies, flux_moments(flux, target, energies))
 
     spectrum = by_blocks(rate, response.recoil_keV)
     if isinstance(spectrum, Tracer) or isinstance(response.matrix, Tracer):
-        return jax.lax.stop_gradient(as_float_array(expected) / response(spectrum))
-    return as_float_array(expected / (np.asarray(response.matrix) @ np.asarray(spectrum)))
+        return response(spectrum)
+    return np.asarray(response.matrix) @ np.asarray(spectrum)
 
 
 B8_BACKGROUND = "b8"

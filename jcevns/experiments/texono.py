@@ -4,10 +4,9 @@ import numpy as np
 
 from jcevns import datasets
 from jcevns.detectors.response import Response
-from jcevns.experiments.experiment import Experiment, Nuisance
+from jcevns.experiments.experiment import Experiment, Nuisance, unfitted_counts
 from jcevns.physics.cross_sections import StandardModel
 from jcevns.physics.electrons import electrons_of
-from jcevns.physics.recoil import flux_moments, recoil_spectrum
 from jcevns.physics.sources import reactor
 
 __all__ = ["texono_2010"]
@@ -27,13 +26,13 @@ def texono_2010() -> Experiment:
     """
     table = datasets.read_table("texono_2010")
     number = dict(zip(map(str, table["quantity"]), map(float, table["value"]), strict=True))
-    flux, target = reactor(), electrons_of(55 + 53, 132.905 + 126.904)
+    flux, target = reactor(), electrons_of(108.0, 132.905 + 126.904)
     edges = np.linspace(1e3 * number["recoil_min"], 1e3 * number["recoil_max"], 26)
     x, w = np.polynomial.legendre.leggauss(4)
     half = np.diff(edges)[:, None] / 2
     recoil, weight = (edges[:-1, None] + half * (1 + x)).ravel(), (half * w).ravel()
     standard = StandardModel(REFERENCE_SIN2W, electron_couplings="tree")
-    rate = np.asarray(recoil_spectrum(standard, flux, target, recoil, flux_moments(flux, target, recoil)))
+    expected = np.asarray(unfitted_counts(standard, flux, target, Response(recoil, weight[None])))
     # In units in which the statistical error is the root of the counts: sqrt(counts) = error x scale.
     counts = EVENTS_PER_STATISTICAL_ERROR**2
     scale = EVENTS_PER_STATISTICAL_ERROR / number["ratio_statistical_error"]
@@ -43,7 +42,7 @@ def texono_2010() -> Experiment:
         name="texono-2010",
         flux=flux,
         target=target,
-        response=Response(recoil, (weight * (scale / (rate @ weight)))[None]),
+        response=Response(recoil, weight[None] * (scale / expected[:, None])),
         observed=[counts],
         backgrounds={"background": [background]},
         nuisances=(Nuisance("systematic", systematic, ("background",)),),

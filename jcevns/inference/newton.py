@@ -24,7 +24,7 @@ __all__ = ["BatchFit", "batch_fit"]
 
 _STEPS = 40
 _LARGEST_STEP = 2.0  # in log-factors
-_WRITTEN_OUT = 32  # bins of an experiment above which a loop takes their place
+_WRITTEN_OUT = 16  # bins of an experiment, above which arrays take their place: compilation would take minutes
 
 _Rows = list[Array]  # one array over the batch per nuisance, bin or component
 
@@ -81,7 +81,7 @@ class _Sums(NamedTuple):
 def _sums(
     layout: Layout, model: TemplateModel, observed: Array, signal: Array, factor: _Rows, experiment: int
 ) -> _Sums:
-    """Sums over the bins: written out for a few bins, in a loop for many, whose compilation would take minutes."""
+    """Sums over the bins: written out for a few, by matrix products for many."""
     first, stop = layout.bins[experiment]
     components = _components(layout, experiment)
     moving = [c for c, (acting, _) in enumerate(components) if acting]
@@ -89,28 +89,21 @@ def _sums(
     # One half, but not a constant to the compiler: it would turn the divisions below into products.
     half = 0.5 + 0.0 * model.sigma[0]
     if stop - first > _WRITTEN_OUT:
-        one = jnp.ones_like(signal[0])
-        scales = _scales(components, factor, one)
-
-        def add(sums: list[Array], row: tuple[Array, Array, Array]) -> tuple[list[Array], None]:
-            count, new, still = row
-            rows = [
-                (new if k is None else still[c - 1]) * scale
-                for c, ((_, k), scale) in enumerate(zip(components, scales, strict=True))
-            ]
-            total = _total(rows)
-            inverse = 1 / jnp.where(total > 0, total, 1)
-            ratio = count * inverse
-            excess, weight = 1 - ratio, ratio * inverse
-            terms = [excess * rows[c] for c in moving] + [weight * rows[c] * rows[d] for c, d in pairs]
-            return [old + term for old, term in zip(sums, terms, strict=True)], None
-
-        zeros = [jnp.zeros_like(one)] * (len(moving) + len(pairs))
-        found, _ = jax.lax.scan(add, zeros, _bins(layout, model, observed, signal, experiment), unroll=4)
-        doubled = [value / half for value in found]
+        many = _Many(layout, model, observed, signal, factor, experiment)
+        inverse = 1 / jnp.where(many.expected > 0, many.expected, 1)
+        ratio = many.count * inverse
+        excess, weight = 1 - ratio, ratio * inverse
+        weighted = weight * many.signal
+        # Backgrounds are the same for all lanes: their sums over bins are matrix products.
+        strengths = [jnp.sum(many.signal * excess, axis=0), *_product(many.still, excess)]
+        with_signal = [jnp.sum(many.signal * weighted, axis=0), *_product(many.still, weighted)]
+        still = [(c, d) for c, d in pairs if d > 0]
+        products = [many.still[c - 1] * many.still[d - 1] for c, d in still]
+        among = dict(zip(still, _product(jnp.stack(products), weight), strict=True)) if still else {}
+        scale = many.scales
         return _Sums(
-            dict(zip(moving, doubled[: len(moving)], strict=True)),
-            dict(zip(pairs, doubled[len(moving) :], strict=True)),
+            {c: scale[c] * strengths[c] / half for c in moving},
+            {(c, d): scale[c] * scale[d] * (among[c, d] if d else with_signal[c]) / half for c, d in pairs},
         )
     bins = range(stop - first)
     parts = _scaled_templates(layout, model, signal, factor, experiment)
@@ -130,15 +123,25 @@ def _sums(
     return _Sums(strength, gram)
 
 
-def _bins(
-    layout: Layout, model: TemplateModel, observed: Array, signal: Array, experiment: int
-) -> tuple[Array, Array, Array]:
-    """Counts, signal and backgrounds of one experiment, bins first."""
-    first, stop = layout.bins[experiment]
-    rows = [k for _, k in _components(layout, experiment) if k is not None]
-    still = [model.background[k, first:stop] for k in rows]
-    table = jnp.stack(still, axis=1) if still else jnp.zeros((stop - first, 0), signal.dtype)
-    return observed[first:stop], signal[first:stop], table
+def _product(rows: Float[Array, "row bin"], lanes: Float[Array, "bin batch"]) -> Float[Array, "row batch"]:
+    return jnp.matmul(rows, lanes, precision="highest")
+
+
+class _Many:
+    """Bins of one experiment as arrays, bins first."""
+
+    def __init__(
+        self, layout: Layout, model: TemplateModel, observed: Array, signal: Array, factor: _Rows, experiment: int
+    ):
+        first, stop = layout.bins[experiment]
+        components = _components(layout, experiment)
+        rows = [model.background[k, first:stop] for _, k in components if k is not None]
+        self.scales = _scales(components, factor, jnp.ones_like(signal[0]))
+        self.count, self.signal = observed[first:stop], signal[first:stop]
+        self.still = jnp.stack(rows) if rows else jnp.zeros((0, stop - first), signal.dtype)
+        self.expected = self.signal * self.scales[0]
+        if rows:
+            self.expected = self.expected + _product(self.still.T, jnp.stack(self.scales[1:]))
 
 
 def _scaled_templates(
@@ -236,23 +239,21 @@ def _chi2(layout: Layout, model: TemplateModel, observed: Array, signal: Array, 
     for j in range(layout.nuisances):
         value = value + ((factor[j] - 1) / model.sigma[j]) ** 2
     for e, (first, stop) in enumerate(layout.bins):
-        components = _components(layout, e)
-        scales = _scales(components, factor, jnp.ones_like(value))
-
-        def of_bin(before: Array, row: tuple[Array, Array, Array], scales: _Rows = scales) -> tuple[Array, Array]:
-            count, new, still = row
-            expected = _total([new * scales[0], *(still[c] * scale for c, scale in enumerate(scales[1:]))])
-            after = before + 2 * (expected - count + xlogy(count, count) - xlogy(count, expected))
-            return after, 2 * (1 - count / jnp.where(expected > 0, expected, 1)) * scales[0]
-
-        rows = _bins(layout, model, observed, signal, e)
         if stop - first > _WRITTEN_OUT:
-            value, slope = jax.lax.scan(of_bin, value, rows, unroll=4)
-            slopes.append(slope)
+            many = _Many(layout, model, observed, signal, factor, e)
+            expected, count = many.expected, many.count
+            value = value + 2 * jnp.sum(expected - count + xlogy(count, count) - xlogy(count, expected), axis=0)
+            slopes.append(2 * (1 - count / jnp.where(expected > 0, expected, 1)) * many.scales[0])
             continue
+        parts = _scaled_templates(layout, model, signal, factor, e)
+        scale = jnp.ones_like(value)
+        for j in layout.signal[e]:
+            scale = scale * factor[j]
         for i in range(stop - first):
-            value, slope = of_bin(value, (rows[0][i], rows[1][i], rows[2][i]))
-            slopes.append(slope[None])
+            expected = _total([rows[i] for rows in parts])
+            count = observed[first + i]
+            value = value + 2 * (expected - count + xlogy(count, count) - xlogy(count, expected))
+            slopes.append((2 * (1 - count / jnp.where(expected > 0, expected, 1)) * scale)[None])
     return value, jnp.concatenate(slopes)
 
 

@@ -83,7 +83,7 @@ def _sin2w() -> Parameter:
         lower=mirror,
         scale=1.0,
         note=f"on the branch above the mirror point {mirror:.3f}, where the weak charge of xenon vanishes: "
-        "every value below has a twin above with the same chi2",
+        "on xenon every value below has a twin above with the same chi2",
     )
 
 

@@ -138,7 +138,7 @@ class Likelihood(eqx.Module):
     """
 
     experiments: tuple[Experiment, ...]
-    moments: tuple[tuple[Float[Array, "flavour particle 3 recoil"], ...], ...]
+    moments: tuple[tuple[Float[Array, "_ particle 3 _"], ...], ...]
     model: TemplateModel | MorphingModel
     nuisances: tuple[str, ...] = eqx.field(static=True)
     layout: Layout = eqx.field(static=True)

@@ -98,7 +98,7 @@ def electrons_of(Z: float, grams_per_mole: float) -> ElectronTarget:
 
     Example:
         >>> import jcevns as jc
-        >>> f"{float(jc.electrons_of(108, 259.81).atoms_per_tonne):.4g}"  # CsI molecules per tonne
+        >>> f"{float(jc.electrons_of(108.0, 259.81).atoms_per_tonne):.4g}"  # CsI molecules per tonne
         '2.318e+27'
     """
     if not (Z > 0 and grams_per_mole > 0):

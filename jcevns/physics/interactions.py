@@ -161,8 +161,8 @@ def _shift(mediator: Any, recoil: Array, place: int, flavour: str = "") -> tuple
     """Shift of (g_V, g_A) on an electron per g^2, g^2/(sqrt2 G_F D) in one of them."""
     shift = 1 / (np.sqrt(2.0).item() * FERMI_CONSTANT * electron_propagator(mediator.mass, recoil))
     shift = -shift if flavour.startswith("anti-") else shift  # of g_A, where it is a neutrino's
-    pair = (shift, jnp.zeros_like(shift))
-    return pair if place == 0 else pair[::-1]
+    nothing = jnp.zeros_like(shift)
+    return (shift, nothing) if place == 0 else (nothing, shift)
 
 
 def _with_couplings(mediator: Any, recoil: Array, flavour: str, shift: tuple[Array, Array]) -> Array:

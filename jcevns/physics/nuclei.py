@@ -161,7 +161,7 @@ def argon() -> Target:
     Example:
         >>> import jcevns as jc
         >>> f"{jc.argon().atoms_per_tonne.sum():.3e}"
-        '1.507e+28'
+        '1.508e+28'
     """
     return _tabulated("argon_isotopes")
 

@@ -15,7 +15,7 @@ from jcevns.report.style import figure
 if TYPE_CHECKING:
     import xarray
 
-__all__ = ["INTERACTION_STYLE", "ExclusionPlot", "plot_exclusion", "plot_scan"]
+__all__ = ["INTERACTION_STYLE", "ExclusionPlot", "borders", "plot_exclusion", "plot_scan"]
 
 INTERACTION_STYLE = {
     "scalar": ("#0072B2", "-", "scalar"),
@@ -84,6 +84,25 @@ def plot_scan(result: "xarray.Dataset", ax: Axes | None = None, cl: float = 0.90
     return ExclusionPlot(ax, {name: line}, mesh)
 
 
+def borders(results: Sequence[Limit]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Mass, lower border, top of the excluded island, bottom of the region above its allowed band.
+
+    The lower border goes on where a band opens above it; the other two are NaN where there is no band.
+    """
+    mass = np.array([r.mass for r in results])
+    # Closed intervals are islands, the open one is the region above.
+    island = np.full((2, mass.size), np.nan)
+    region = np.full(mass.size, np.nan)
+    for i, r in enumerate(results):
+        for low, high in r.excluded:
+            if high is None:
+                region[i] = low
+            else:
+                island[:, i] = low, high
+    banded = np.isfinite(island[0])
+    return mass, np.where(banded, island[0], region), island[1], np.where(banded, region, np.nan)
+
+
 def plot_exclusion(
     found: Mapping[str, Sequence[Limit]], ax: Axes | None = None, title: str = "", top: float = 1.0
 ) -> ExclusionPlot:
@@ -101,24 +120,14 @@ def plot_exclusion(
     drawn, shading = {}, []
     for name, results in found.items():
         colour, line, label = INTERACTION_STYLE.get(name, ("black", "-", name))
-        mass = np.array([r.mass for r in results])
-        # Closed intervals are islands, the open one is the region above.
-        island = np.full((2, mass.size), np.nan)
-        region = np.full(mass.size, np.nan)
-        for i, r in enumerate(results):
-            for low, high in r.excluded:
-                if high is None:
-                    region[i] = low
-                else:
-                    island[:, i] = low, high
-        banded = np.isfinite(island[0])
-        lower = np.where(banded, island[0], region)  # goes on where a band opens above it
-        edges = (lower, island[1], np.where(banded, region, np.nan))
-        borders = [ax.plot(mass, edge, color=colour, ls=line, lw=1.5)[0] for edge in edges]
-        borders[0].set_label(label)
-        drawn[name] = borders
+        mass, lower, closed, above = borders(results)
+        lines = [ax.plot(mass, edge, color=colour, ls=line, lw=1.5)[0] for edge in (lower, closed, above)]
+        lines[0].set_label(label)
+        drawn[name] = lines
         if name == "vector":
-            for low, high in ((island[0], island[1]), (region, np.full(mass.size, top))):
+            banded = np.isfinite(closed)
+            region = np.where(banded, above, lower)
+            for low, high in ((np.where(banded, lower, np.nan), closed), (region, np.full(mass.size, top))):
                 shading.append(ax.fill_between(mass, low, high, color=colour, alpha=0.22, lw=0))
     ax.set(xscale="log", yscale="log", xlabel=AXES["mass"], ylabel=AXES["coupling"])
     every = next(iter(found.values()))

@@ -13,7 +13,7 @@ from jcevns.inference.parameters import find_parameter
 from jcevns.likelihood.joint import Likelihood
 from jcevns.report import tables
 
-__all__ = ["DATASETS", "STYLE_KEYS", "Run", "Step", "file_rows"]
+__all__ = ["COMPLEMENTARY", "DATASETS", "STYLE_KEYS", "Run", "Step", "file_rows"]
 
 DATASETS = {
     "pandax4t": ("pandax4t-us2",),
@@ -24,6 +24,15 @@ DATASETS = {
 
 STYLE_KEYS = {name: held[0] if len(held) == 1 else "combined" for name, held in DATASETS.items()}
 """Under which name each data set has its colour and label."""
+
+COMPLEMENTARY: dict[str, dict[str, Any]] = {
+    "coherent-csi-2021": {"shapes": "none"},
+    "coherent-lar-2020": {"shapes": "none"},
+    "xenonnt-er-2022": {},
+    "lz-er-ws2022": {},
+    "texono-2010": {},
+}
+"""Experiments set beside those of the paper, with their options: COHERENT without shape nuisances, for its speed."""
 
 
 @dataclasses.dataclass
@@ -50,6 +59,13 @@ class Run:
     def likelihood(self, dataset: str, flux_pull: bool) -> Likelihood:
         """Likelihood of one of the paper's data sets."""
         return Likelihood([self.experiments[name] for name in DATASETS[dataset]], flux_pull)
+
+    def complementary(self, *names: str) -> list[Experiment]:
+        """Experiments beside the paper's data sets, each built when first asked for and then listed in the report."""
+        for name in names:
+            if name not in self.experiments:
+                self.experiments[name] = experiment(name, **COMPLEMENTARY[name])
+        return [self.experiments[name] for name in names]
 
     def estimate(self, parameter: str, dataset: str, flux_pull: bool | None = None) -> Estimate:
         """Estimate with the default inputs; `flux_pull` None takes the parameter's default."""

@@ -19,7 +19,7 @@ from jcevns.physics.flux import B8_FLUX, B8_RELATIVE_ERROR, B8_SHAPES, b8
 from jcevns.physics.interactions import INTERACTIONS
 from jcevns.physics.nuclei import xenon
 from jcevns.physics.recoil import Theory, counts_above
-from jcevns.report import bayesian, exclusion, official, plots, style, tables
+from jcevns.report import bayesian, exclusion, mediators, official, plots, running, style, tables
 from jcevns.report.run import DATASETS, STYLE_KEYS, Run, Step, file_rows
 
 __all__ = ["STEPS"]
@@ -268,7 +268,9 @@ STEPS = {
     "rates": Step("events above threshold", _rates),
     "fig1": Step("Fig. 1: spectra", _figure_1),
     "fig2": Step("Fig. 2: profiles", _figure_2),
+    "fig3": Step("Fig. 3: running of the weak mixing angle", running.figure_3),
     "fig4": Step("Fig. 4: exclusion of five interactions", _figure_4),
+    "fig5": Step("Fig. 5: limits beside other experiments", mediators.figure_5),
     "limits": Step("limits at a few masses, both responses", _limits),
     "systematics": Step("effect of each choice of input", _systematics),
     "posteriors": Step("posteriors beside eqs. 18-23", bayesian.looks),

@@ -1,0 +1,186 @@
+"""Fig. 3: the weak mixing angle against the momentum transfer, CEvNS beside other experiments."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from jcevns import datasets
+from jcevns.inference.batch import prepare
+from jcevns.inference.intervals import Estimate, estimate
+from jcevns.likelihood.joint import Likelihood
+from jcevns.report import style, tables
+from jcevns.report.run import DATASETS, Run
+
+__all__ = ["COMBINATION", "POINTS", "Point", "figure_3"]
+
+SOLAR, COHERENT = DATASETS["combined"], ("coherent-csi-2021", "coherent-lar-2020")
+COMBINATION = "XENONnT + PandaX-4T + COHERENT"
+COMBINED_SCALE = 22.0  # MeV: between the two scales that are combined
+_BATCH = 16  # points fitted at a time by `estimate`
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """A determination of this package.
+
+    Attributes:
+        experiments: names; of the paper's three data sets or beside them.
+        scale: typical momentum transfer in MeV.
+        drawn: where it is drawn, beside the others of its scale.
+        colour: of marker and label.
+        marker: as in Matplotlib.
+        reference: publications of the data.
+    """
+
+    experiments: tuple[str, ...]
+    scale: float
+    drawn: float
+    colour: str
+    marker: str
+    reference: str
+
+
+_XENONNT, _PANDAX = "XENONnT arXiv:2408.02877", "PandaX-4T arXiv:2407.10892"
+_CSI, _LAR = "COHERENT arXiv:2110.07730", "COHERENT arXiv:2003.10630"
+
+POINTS = {
+    "TEXONO": Point(("texono-2010",), 2.3, 2.3, "#CC79A7", "v", "TEXONO arXiv:0911.1597"),
+    "PandaX-4T US2 (reconstructed)": Point(DATASETS["pandax4t"], 10.0, 7.2, "#0072B2", "s", _PANDAX),
+    "XENONnT": Point(DATASETS["xenonnt"], 10.0, 10.0, "#D55E00", "D", _XENONNT),
+    "XENONnT + PandaX-4T": Point(SOLAR, 10.0, 13.9, "#000000", "o", f"{_XENONNT}, {_PANDAX}"),
+    "COHERENT CsI": Point(COHERENT[:1], 40.0, 36.0, "#009E73", "^", _CSI),
+    "COHERENT LAr": Point(COHERENT[1:], 40.0, 50.0, "#A87900", "<", _LAR),
+    "COHERENT CsI + LAr": Point(COHERENT, 40.0, 69.0, "#2C8FC4", ">", f"{_CSI}, {_LAR}"),
+    COMBINATION: Point((*SOLAR, *COHERENT), COMBINED_SCALE, COMBINED_SCALE, "#000000", "*",
+                       f"{_XENONNT}, {_PANDAX}, {_CSI}, {_LAR}"),
+}  # fmt: skip
+"""Our points by label. Scales: TEXONO sqrt(2 m_e T) at 3 to 8 MeV, 8B on xenon and pion decay at rest sqrt(2 M T)."""
+
+_NEAR = {
+    "APV (Cs)": ("above", 1.0),
+    "Qweak": ("below", 0.62),
+    "E158": ("above", 1.6),
+    "PVDIS": ("above", 1.0),
+    "NuTeV": ("above", 1.0),
+    "LEP1": ("below", 0.42),
+    "SLC": ("below", 0.75),
+    "Tevatron": ("below", 1.33),
+    "LHC (CMS)": ("below", 2.4),
+}
+"""Side of the label and factor on the scale: points at the Z mass stand side by side."""
+
+
+def _estimates(run: Run) -> dict[str, Estimate]:
+    """sin2w of each of our points."""
+    paper = {held: name for name, held in DATASETS.items()}
+    likelihoods = {
+        label: Likelihood([*_built(run, point.experiments)])
+        for label, point in POINTS.items()
+        if point.experiments not in paper
+    }
+    for likelihood in likelihoods.values():
+        prepare(likelihood, _BATCH)  # all are compiled at the same time
+    found = {label: estimate(likelihood, "sin2w") for label, likelihood in likelihoods.items()}
+    return {
+        label: found[label] if label in found else run.estimate("sin2w", paper[point.experiments])
+        for label, point in POINTS.items()
+    }
+
+
+def _built(run: Run, names: tuple[str, ...]) -> list[Any]:
+    return [run.experiments[name] if name in SOLAR else run.complementary(name)[0] for name in names]
+
+
+def _ours(ax: Axes, found: dict[str, Estimate]) -> None:
+    """Low momentum transfers: our points, each with its label above."""
+    for label, result in found.items():
+        point, best = POINTS[label], result.best_fit
+        low, high = result.interval_68.lower, result.interval_68.upper
+        ends = (best if low is None else low, best if high is None else high)
+        size = 9 if point.marker == "*" else 5
+        ax.errorbar(point.drawn, best, yerr=[[best - ends[0]], [ends[1] - best]], fmt=point.marker, ms=size,
+                    color=point.colour, capsize=2, lw=1.2)  # fmt: skip
+        ax.annotate(label, (point.drawn, ends[1]), (0, 5), textcoords="offset points", rotation=90, ha="center",
+                    va="bottom", fontsize=8, color=point.colour)  # fmt: skip
+
+
+def _theirs(ax: Axes, table: dict[str, np.ndarray], labels: bool) -> None:
+    """Points of other experiments."""
+    for name, scale, value, error in zip(
+        table["label"], table["scale_MeV"], table["value"], table["error"], strict=True
+    ):
+        side, factor = _NEAR.get(str(name), ("above", 1.0))
+        ax.errorbar(scale * factor, value, yerr=error, fmt="o", ms=3, color="#555555", capsize=1.5, lw=0.9)
+        if labels:
+            sign = 1 if side == "above" else -1
+            ax.annotate(str(name), (scale * factor, value + sign * error), (0, 4 * sign), rotation=90, ha="center",
+                        textcoords="offset points", va="bottom" if sign > 0 else "top", fontsize=8,
+                        color="#333333")  # fmt: skip
+
+
+def figure_3(run: Run) -> None:
+    """Running of sin2w, and the combination of XENONnT, PandaX-4T and COHERENT with its pulls."""
+    found = _estimates(run)
+    table, curve = datasets.read_table("weak_mixing_angle"), datasets.read_table("weak_mixing_running")
+    with style.style():
+        fig, (left, right) = style.figure(columns=2, width=3.9, height=3.6)
+        for ax in (left, right):
+            ax.plot(curve["scale_MeV"], curve["sin2w"], color="#777777", lw=1.1, zorder=1)
+            ax.set(xscale="log", xlabel="momentum transfer [MeV]")
+        _theirs(left, table, labels=False)
+        _ours(left, found)
+        left.set(xlim=(1.0, 300.0), ylim=(0.1, 0.62), ylabel=r"$\sin^2\theta_W$", title="this package")
+        left.annotate(r"$\overline{\mathrm{MS}}$ running", (1.12, 0.236), va="top", fontsize=8, color="#555555")
+        _theirs(right, table, labels=True)
+        right.set(xlim=(0.1, 1e6), ylim=(0.2245, 0.2465), title="other experiments, finer scale")
+        paths = style.save(fig, run.out / "fig3_running")
+    _file(run, found, table)
+    combined = found[COMBINATION]
+    cited = "; ".join(
+        f"{name}: {reference} (arXiv:{arxiv})"
+        for name, reference, arxiv in zip(table["label"], table["reference"], table["arxiv"], strict=True)
+    )
+    caption = (
+        "Fig. 3. Weak mixing angle against momentum transfer; errors 68%, one parameter. Line: running in the MS-bar scheme, "
+        "one loop (after Erler and Ramsey-Musolf, hep-ph/0409169). Left, coloured: determinations of this package, at "
+        "typical momentum transfers of 2 MeV (TEXONO, arXiv:0911.1597), 10 MeV (8B neutrinos on xenon: PandaX-4T, "
+        "arXiv:2407.10892; XENONnT, arXiv:2408.02877) and 30 to 50 MeV (COHERENT CsI, arXiv:2110.07730; LAr, "
+        f"arXiv:2003.10630), drawn side by side; star: {COMBINATION} (CsI and LAr), drawn between their scales. The "
+        "PandaX-4T counts per bin are a reconstruction. COHERENT with shapes=\"none\": quenching and efficiency are "
+        "normalisations. Grey, in both panels: other experiments, not fitted here; those at the Z mass stand side by "
+        f"side. {cited}."
+    )  # fmt: skip
+    run.figures.append((paths[0], caption))
+    rows = [_row(label, result) for label, result in found.items()]
+    run.results["sin2w_combined"] = {"dataset": COMBINATION} | tables.estimate_json(combined) | {"rows": rows}
+
+
+def _row(label: str, result: Estimate) -> dict[str, Any]:
+    return {
+        "dataset": label,
+        "best_fit": result.best_fit,
+        "interval_68": [result.interval_68.lower, result.interval_68.upper],
+        "interval_90": [result.interval_90.lower, result.interval_90.upper],
+        "chi2_min": result.chi2_min,
+        "valid": result.valid,
+    }
+
+
+def _file(run: Run, found: dict[str, Estimate], table: dict[str, np.ndarray]) -> None:
+    """Every point of the figure, and the pulls of the combination."""
+    rows: list[list[Any]] = []
+    for label, result in found.items():
+        point, best = POINTS[label], result.best_fit
+        low, high = result.interval_68.lower, result.interval_68.upper
+        errors = [None if high is None else high - best, None if low is None else best - low]
+        rows.append([label, "this package", point.scale, point.drawn, best, *errors, point.reference])
+    for i, name in enumerate(map(str, table["label"])):
+        scale, value, error = (float(table[c][i]) for c in ("scale_MeV", "value", "error"))
+        reference = f"{table['reference'][i]}, arXiv:{table['arxiv'][i]}"
+        rows.append([name, "published", scale, scale * _NEAR.get(name, ("", 1.0))[1], value, error, error, reference])
+    columns = ["point", "origin", "scale_MeV", "drawn_at_MeV", "sin2w", "error_up", "error_down", "reference"]
+    tables.write_csv(run.out / "fig3_running.csv", columns, rows)
+    pulls = [[name, pull] for name, pull in found[COMBINATION].pulls.items()]
+    tables.write_csv(run.out / "fig3_pulls.csv", ["nuisance", "pull"], pulls)

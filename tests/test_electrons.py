@@ -1,0 +1,238 @@
+"""Neutrino-electron scattering against the formulas in chiral couplings and integrals of one's own."""
+
+from __future__ import annotations
+
+import itertools
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.integrate import quad
+
+import jcevns as jc
+from jcevns.datasets import read_table
+from tests import reference_complementary as ref
+from tests.reference import MOLE
+
+E, T = (x.ravel() for x in np.meshgrid([0.3, 0.86, 3.0, 9.0], [1e-3, 2e-2, 0.1], indexing="ij"))  # MeV
+RECOILS = jnp.asarray([3.0, 10.0, 20.0])  # keV
+# Reference calculation, events/(t y keV) of solar neutrinos at 3, 10, 20 keV.
+SOLAR = {"free": (3.24, 3.15, 3.03), "steps": (2.64, 3.04, 2.92)}
+MEDIATORS = (*jc.INTERACTIONS, "moment")
+
+
+def contracted(coefficients, energy=E) -> np.ndarray:
+    return np.sum(np.asarray(coefficients) / np.stack([energy**0, energy, energy**2]), axis=0)
+
+
+def made(name: str, mass: float, coupling: float, tree: bool = False, **options):
+    model = jc.StandardModel(electron_couplings="tree" if tree else "radiative")
+    if name == "moment":
+        return jc.MagneticMoment(coupling, standard_model=model)
+    return jc.interaction(name, mass, coupling, standard_model=model, **options)
+
+
+# Cross sections -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flavour", jc.FLAVOURS)
+@pytest.mark.parametrize("sin2w", [0.2, 0.23857, 0.4])
+@pytest.mark.parametrize("couplings", ["radiative", "tree"])
+def test_standard_model(flavour, sin2w, couplings) -> None:
+    found = jc.StandardModel(sin2w, electron_couplings=couplings).electron_coefficients(jnp.asarray(T), flavour)
+    expected = ref.electron(E, T, flavour, sin2w, tree=couplings == "tree")
+    np.testing.assert_allclose(contracted(found), expected, rtol=1e-11)
+
+
+def test_textbook_total_cross_section() -> None:
+    """sigma = 2 G_F^2 m_e E/pi (g_L^2 + g_R^2/3) far above the electron mass: 9.5e-45 cm^2 per MeV for nu_e."""
+    energy = 1e4
+    recoil, weight = np.polynomial.legendre.leggauss(8)
+    recoil, weight = energy * (1 + recoil) / 2, energy * weight / 2
+    model = jc.StandardModel(0.23, electron_couplings="tree")
+    for flavour, slope in (("e", 9.49e-45), ("anti-e", 3.97e-45), ("mu", 1.55e-45), ("anti-mu", 1.33e-45)):
+        value = contracted(model.electron_coefficients(jnp.asarray(recoil), flavour), np.full(8, energy))
+        total = float(value @ weight) * (197.3269804e-13) ** 2
+        assert total / energy == pytest.approx(slope, rel=0.02)
+
+
+@pytest.mark.parametrize("flavour", jc.FLAVOURS)
+@pytest.mark.parametrize("name", MEDIATORS)
+def test_couplings_shifted_in_the_whole_formula(name, flavour) -> None:
+    """SM + g^2 I + g^4 Q is the formula with g_V or g_A shifted, or with a term added."""
+    sizes = (1.0, 30.0, 1e3) if name == "moment" else (1e-7, 1e-6, 1e-4)
+    for tree, m, g in itertools.product((True, False), (1e-3, 0.3, 20.0), sizes):
+        theory = made(name, m, g, tree)
+        expected = ref.with_mediator(name, E, T, flavour, m, g, tree)
+        parts = [contracted(p) for p in theory.electron_parts(jnp.asarray(T), flavour)]
+        scale = sum(np.abs(p) * g ** (2 * k) for k, p in enumerate(parts))
+        np.testing.assert_array_less(
+            np.abs(parts[0] + g**2 * parts[1] + g**4 * parts[2] - expected), 1e-11 * scale + 1e-60
+        )
+        whole = contracted(theory.electron_coefficients(jnp.asarray(T), flavour))
+        np.testing.assert_array_less(np.abs(whole - expected), 1e-11 * scale + 1e-60)
+
+
+@pytest.mark.parametrize("name", ["vector", "axial"])
+@pytest.mark.parametrize("flavour", ["e", "anti-mu"])
+def test_interference_and_square_by_differences(name, flavour) -> None:
+    """From the reference formula at two couplings; for axial antineutrinos the signs of shift and g_A meet."""
+    m, recoil = 0.5, jnp.asarray(T)
+    a, b = (ref.with_mediator(name, E, T, flavour, m, g) - ref.electron(E, T, flavour) for g in (1e-5, 2e-5))
+    theory = made(name, m, 1.0)
+    np.testing.assert_allclose(
+        contracted(theory.electron_interference(recoil, flavour)), (16 * a - b) / 12 / 1e-10, rtol=1e-7
+    )
+    np.testing.assert_allclose(
+        contracted(theory.electron_quadratic(recoil, flavour)), (b - 4 * a) / 12 / 1e-20, rtol=1e-7
+    )
+
+
+def test_forms_of_scalar_and_tensor() -> None:
+    recoil = jnp.asarray([1e-3, 0.5, 5.0])
+    exact, literature = (
+        np.asarray(made("scalar", 1.0, 1e-4, electron_form=form).electron_quadratic(recoil, "anti-e"))
+        for form in ("exact", "literature")
+    )
+    np.testing.assert_allclose(exact[2] / literature[2], 1 + np.asarray(recoil) / (2 * ref.ME), rtol=1e-13)
+    trace, usual = (
+        np.asarray(made("tensor", 1.0, 1e-4, electron_form=form).electron_quadratic(recoil, "anti-e"))
+        for form in ("trace", "literature")
+    )
+    np.testing.assert_allclose(trace, 2 * usual, rtol=1e-14)
+
+
+def test_b_minus_l_is_the_universal_vector_on_electrons() -> None:
+    one, other = (made(name, 1.0, 1e-5).electron_parts(jnp.asarray(T), "e") for name in ("vector", "b-l"))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_magnetic_moment_on_a_nucleus() -> None:
+    """Z^2 F^2 times the electron's, with the electron mass in front and no factor of the nucleus' mass."""
+    xe = jc.Nucleus(54, 132, 122840.349, 0)
+    recoil, energy = np.array([1e-4, 1e-3]), 10.0
+    found = jc.MagneticMoment(50.0).dsigma_dT(jnp.asarray(energy), jnp.asarray(recoil), xe)
+    form = jc.KleinNystrand()(jnp.asarray(2 * 122840.349 * recoil), xe)
+    unit = np.pi * ref.ALPHA**2 / ref.ME**2 * (50e-12) ** 2
+    new = unit * 54**2 * np.asarray(form) ** 2 * (1 / recoil - 1 / energy)
+    standard = jc.StandardModel().dsigma_dT(jnp.asarray(energy), jnp.asarray(recoil), xe)
+    np.testing.assert_allclose(found - standard, new, rtol=1e-9)
+
+
+# Solar rates ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("binding", SOLAR)
+def test_solar_rates(binding) -> None:
+    found = jc.recoil_spectrum(jc.StandardModel(), jc.solar(), jc.xenon_electrons(binding), RECOILS)
+    np.testing.assert_allclose(found, SOLAR[binding], rtol=0.01)
+
+
+def test_pp_rate_by_adaptive_quadrature() -> None:
+    spectra, survival = read_table("solar_spectra"), read_table("solar_survival")
+    pp = spectra["source"] == "pp"
+    nodes, density = spectra["energy_MeV"][pp], spectra["density_per_MeV"][pp]
+    xe = read_table("xenon_isotopes")
+    recoil = 7.5e-3
+
+    def integrand(energy):
+        p = np.interp(energy, survival["energy_MeV"], survival["pp"])
+        mixed = p * ref.electron(energy, recoil, "e")
+        for flavour in ("mu", "tau"):
+            mixed += (1 - p) / 2 * ref.electron(energy, recoil, flavour)
+        return np.interp(energy, nodes, density) * mixed
+
+    start = ref.lowest_energy(recoil, ref.ME)
+    cuts = [start, *nodes[nodes > start]]
+    integral = sum(quad(integrand, a, b, epsabs=0, epsrel=1e-9)[0] for a, b in itertools.pairwise(cuts))
+    atoms = 1e6 * MOLE / np.average(xe["atomic_mass_u"], weights=xe["abundance"])
+    expected = integral * ref.per_tonne_year(5.98e10) * atoms * 52  # all but 1s
+    flux = jc.solar(sources=("pp",))
+    found = jc.recoil_spectrum(jc.StandardModel(), flux, jc.xenon_electrons(), jnp.asarray([7.5]))
+    assert float(found[0]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_recoils_end_at_the_kinematic_edge() -> None:
+    line = jc.NeutrinoFlux([0.8612, 0.8613, 0.8614], [0.0, 1e4, 0.0], 1e10, "line", ("e",))
+    end = 2e3 * 0.8613**2 / (ref.ME + 2 * 0.8613)  # 664 keV
+    found = jc.recoil_spectrum(
+        jc.StandardModel(), line, jc.xenon_electrons(), jnp.asarray([0.999 * end, 1.001 * end])
+    )
+    assert float(found[0]) > 0
+    assert float(found[1]) == 0.0
+
+
+# Electrons of a material ----------------------------------------------------------------------------------------
+
+
+def test_shells_open_at_their_binding_energies() -> None:
+    shells, target = read_table("xenon_shells"), jc.xenon_electrons()
+    edges = shells["binding_eV"] / 1e3
+    above = np.asarray(target.per_atom(jnp.asarray(edges * (1 + 1e-9))))
+    below = np.asarray(target.per_atom(jnp.asarray(edges * (1 - 1e-9))))
+    np.testing.assert_array_equal(above - below, shells["electrons"])
+    # The steps that matter in keV: L3, L2, L1, K.
+    energies = [4.83, 4.85, 5.17, 5.52, 34.7, 34.8]
+    np.testing.assert_array_equal(target.per_atom(jnp.asarray(energies)), [44, 48, 50, 52, 52, 54])
+
+
+def test_rrpa_is_a_ratio_to_the_steps() -> None:
+    table = read_table("xenon_rrpa_ratio")
+    recoil = jnp.asarray(np.append(table["recoil_keV"][::10], [0.1, 100.0]))
+    steps, rrpa = (np.asarray(jc.xenon_electrons(b).per_atom(recoil)) for b in ("steps", "rrpa"))
+    assert np.all(table["ratio"] < 1)
+    np.testing.assert_allclose(rrpa[:-2] / steps[:-2], table["ratio"][::10], rtol=1e-12)
+    np.testing.assert_array_equal(rrpa[-2:], steps[-2:])  # none known outside the table
+
+
+def test_electrons_per_tonne() -> None:
+    free = jc.xenon_electrons("free")
+    assert float(free.atoms_per_tonne) == pytest.approx(1e6 * MOLE / 131.293, rel=1e-4)
+    assert float(free.per_atom(jnp.asarray([0.01]))[0]) == 54
+    csi = jc.electrons_of(108.0, 259.81)
+    assert float(csi.atoms_per_tonne * csi.per_atom(jnp.asarray([5e3]))[0]) == pytest.approx(
+        108e6 * MOLE / 259.81, rel=1e-12
+    )
+
+
+# Errors ---------------------------------------------------------------------------------------------------------
+
+
+def test_unknown_binding() -> None:
+    with pytest.raises(ValueError, match=r"'step' \(did you mean steps\?\): choose from steps, rrpa, free"):
+        jc.xenon_electrons("step")
+
+
+@pytest.mark.parametrize(("Z", "mass"), [(0.0, 260.0), (108.0, -1.0), (float("nan"), 260.0)])
+def test_bad_electrons(Z, mass) -> None:
+    with pytest.raises(ValueError, match="must be positive"):
+        jc.electrons_of(Z, mass)
+
+
+class NucleiOnly(jc.AbstractInverseEnergyInteraction):
+    def energy_coefficients(self, recoil, nucleus):
+        return jc.StandardModel().energy_coefficients(recoil, nucleus)
+
+
+def test_interaction_without_electrons() -> None:
+    with pytest.raises(TypeError, match="NucleiOnly says nothing about electrons: write its electron_coefficients"):
+        jc.recoil_spectrum(NucleiOnly(), jc.solar(), jc.xenon_electrons(), RECOILS)
+
+
+def test_flux_without_flavours() -> None:
+    flat = jc.NeutrinoFlux([0.0, 1.0], [1.0, 1.0], 1e10, "flat")
+    with pytest.raises(ValueError, match=r"flux 'flat' does not tell its flavours.*give them, as in NeutrinoFlux"):
+        jc.recoil_spectrum(jc.StandardModel(), flat, jc.xenon_electrons(), RECOILS)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: jc.StandardModel(electron_couplings="loop"), "'radiative' or 'tree'"),
+        (lambda: jc.ScalarMediator(electron_form="full"), "'exact' or 'literature'"),
+        (lambda: jc.TensorMediator(electron_form="full"), "'literature' or 'trace'"),
+    ],
+)
+def test_unknown_forms(make, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
