@@ -120,7 +120,9 @@ def csi_kept(t):
 def csi_counts(pe_edges, time_edges):
     """COHERENT CsI[Na] Standard Model counts in (photoelectrons, time): a sum over recoil energy and PE."""
     rows = read_table("coherent_csi_2021_response")
-    nominal = {c: [rows[k][i] for k in "abcd"] for i, c in enumerate(rows["curve"]) if rows["variation"][i] == "nominal"}
+    nominal = {
+        c: [rows[k][i] for k in "abcd"] for i, c in enumerate(rows["curve"]) if rows["variation"][i] == "nominal"
+    }
     T = np.arange(0.05, 60.0, 0.1)  # keV, midpoints
     flux = 3.198e23 * 0.0848 / (4 * np.pi * 1930.0**2 * YEAR)
     a, b, c, d = nominal["scintillation"]
@@ -183,5 +185,3 @@ def _lowest_octant(chi2: Callable, count: int, anchors: list[np.ndarray]) -> flo
         minuit.migrad()
         best = min(best, minuit.fval)
     return best
-
-

@@ -50,3 +50,8 @@ def test_a_likelihood_of_one_background_less_experiment_with_many_bins() -> None
     b, c = total - 100.0, -data
     factor = (-b + (b**2 - 4 * 100.0 * c) ** 0.5) / 200.0
     assert float(found.pulls[0, 0]) == pytest.approx(factor - 1, rel=1e-6)
+
+
+def test_a_parameter_that_changes_nothing() -> None:
+    with pytest.raises(ValueError, match="xenonnt-er-2022: chi2 does not depend on flux, nothing to fit"):
+        jc.measure("flux", "xenonnt-er-2022")

@@ -59,7 +59,7 @@ def test_a_disagreement_is_called_one(run):
 def test_report_is_self_contained_and_says_what_is_inferred(run):
     out, _, _ = run
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert page.count("data:image/png;base64,") == 4  # Figs. 1, 2, 4 and the posteriors
+    assert page.count("data:image/png;base64,") == 6  # Figs. 1 to 5 and the posteriors
     assert not re.search(r'(src|href)="(?!data:|https://arxiv)', page)
     for word in ("reconstruction", "inferred", "by construction", "mirror point", "differs in upper error", "sha256"):
         assert word in page
@@ -70,7 +70,13 @@ def test_files_and_progress(run):
     names = {path.name for path in out.iterdir()}
     wanted = "summary.json report.html comparison.csv flux.csv sin2w.csv rates.csv systematics.csv"
     assert set(wanted.split()) <= names
-    for figure, table in (("fig1_spectra",) * 2, ("fig2_profiles",) * 2, ("fig4_exclusion", "fig4_contours")):
+    for figure, table in (
+        ("fig1_spectra",) * 2,
+        ("fig2_profiles",) * 2,
+        ("fig3_running",) * 2,
+        ("fig4_exclusion", "fig4_contours"),
+        ("fig5_limits",) * 2,
+    ):
         assert {f"{figure}.png", f"{figure}.pdf", f"{table}.csv"} <= names
     assert "limits.csv" in names
     assert not [name for name in names if "partial" in name]

@@ -44,8 +44,11 @@ Examples:
   jcevns fit flux --experiments xenonnt-2024-s2
   jcevns fit sin2w --experiments xenonnt-2024-s2,pandax4t-us2 --json
   jcevns fit flux --experiments pandax4t-us2:table=T3
+  jcevns fit sin2w --experiments xenonnt-2024-s2,coherent-csi-2021,coherent-lar-2020
+  jcevns fit magnetic-moment --experiments xenonnt-er-2022
   jcevns spectrum --thresholds 0.5,1.0 --csv spectrum.csv
   jcevns limit b-l --mass 1,10,100 --experiments xenonnt-2024-s2
+  jcevns limit vector --mass 10 --flavours 0,1,-1 --experiments coherent-csi-2021:shapes=none
   jcevns scan vector --mass 1e-2:1e4:200 --coupling 1e-7:1e-2:200 --experiments xenonnt-2024-s2 --out v.zarr
   jcevns plot v.zarr
   jcevns fit flux --experiments xenonnt-2024

@@ -1,5 +1,6 @@
 """Commands of the mediators: limit, scan, plot."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,33 @@ def _likelihood(experiments: list[str]) -> Any:
     return Likelihood(load(experiments))
 
 
+def _charges(context: click.Context, option: click.Parameter, text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        charges = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        charges = ()
+    if len(charges) != 3:
+        raise click.BadParameter(f"{text!r}: write the charges of nu_e, nu_mu, nu_tau, as in 0,1,-1")
+    return charges
+
+
+flavours_option = click.option(
+    "--flavours", callback=_charges, metavar="e,mu,tau", help="Charges that multiply g^2.  [default: universal]"
+)
+
+
+def _theory(interaction: str, flavours: tuple[float, ...] | None) -> tuple[Any, str]:
+    """What `limits` and `grid` take, and how it is called."""
+    if flavours is None:
+        return interaction, interaction
+    from jcevns.inference.grid import named_interaction
+
+    charges = ", ".join(f"{q:g}" for q in flavours)
+    return named_interaction(interaction, flavours=flavours), f"{interaction} with charges {charges} of e, mu, tau"
+
+
 def _number(value: float | None) -> str:
     return "..." if value is None else f"{value:.4g}"
 
@@ -25,6 +53,7 @@ def _number(value: float | None) -> str:
 @click.argument("interaction", metavar=LIMITED, shell_complete=chosen_from(LIMITED))
 @click.option("--mass", callback=values, metavar="M,...|lo:hi:n", help="Mediator masses in MeV.")
 @experiments_option
+@flavours_option
 @click.option("--cl", default=0.90, show_default=True, help="Confidence level.")
 @click.option("--dof", default=1, show_default=True, help="Parameters of interest for the threshold.")
 @click.option("--minimum", default="each", show_default=True, help="Count from the minimum at each mass, or of all.")
@@ -35,6 +64,7 @@ def limit(
     interaction: str,
     mass: list[float],
     experiments: list[str],
+    flavours: tuple[float, ...] | None,
     cl: float,
     dof: int,
     minimum: str,
@@ -63,7 +93,8 @@ def limit(
 
     check(interaction)
     likelihood = _likelihood(experiments)
-    results = limits(likelihood, interaction, mass, cl, dof, minimum)
+    theory, title = _theory(interaction, flavours)
+    results = limits(likelihood, theory, mass, cl, dof, minimum)
     if as_json:
         emit_json(
             [
@@ -78,7 +109,7 @@ def limit(
             ]
         )
     else:
-        click.echo(f"{interaction}, {' + '.join(likelihood.names)}: excluded couplings")
+        click.echo(f"{title}, {' + '.join(likelihood.names)}: excluded couplings")
         where = "at each mass" if minimum == "each" else "over all masses"
         click.echo(f"{cl:.0%} CL, {dof} dof: Delta chi2 = {results[0].threshold:.3f} from the minimum {where}")
         click.echo(f"{'mass [MeV]':>12}   excluded")
@@ -124,6 +155,7 @@ def _shard(context: click.Context, option: click.Parameter, text: str | None) ->
 @click.option("--mass", required=True, callback=values, metavar="lo:hi:n", help="MeV, log-spaced, or a list.")
 @click.option("--coupling", required=True, callback=values, metavar="lo:hi:n", help="Log-spaced, or a list.")
 @experiments_option
+@flavours_option
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the results, FILE.zarr.")
 @click.option("--shard", callback=_shard, metavar="i/n", help="Only part i of n; all parts fill one store.")
 def scan(
@@ -131,6 +163,7 @@ def scan(
     mass: list[float],
     coupling: list[float],
     experiments: list[str],
+    flavours: tuple[float, ...] | None,
     out: Path,
     shard: tuple[int, int] | None,
 ) -> None:
@@ -143,7 +176,8 @@ def scan(
     from jcevns.inference.grid import grid
     from jcevns.inference.scan import scan as run
 
-    theories = grid(interaction, mass=mass, coupling=coupling)
+    theory, title = _theory(interaction, flavours)
+    theories = dataclasses.replace(grid(theory, mass=mass, coupling=coupling), name=title)
     likelihood = _likelihood(experiments)
     result = run(likelihood, theories, out, shard)
     there = int(result.edm.notnull().sum())

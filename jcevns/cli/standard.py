@@ -9,7 +9,7 @@ import click
 from jcevns.cli.app import chosen_from, cli, emit_json, experiments_option, load, names, numbers, say, start_jax
 from jcevns.spelling import unknown
 
-FITTED = "{flux,sin2w,strength}"
+FITTED = "{flux,sin2w,magnetic-moment,strength}"
 FLUX_UNIT = "1e6 cm^-2 s^-1"
 
 
@@ -73,7 +73,7 @@ def fit(
     b8: str,
     as_json: bool,
 ) -> None:
-    """Fit the 8B flux, sin^2(theta_W) or the strength of a signal of your own.
+    """Fit the 8B flux, sin^2(theta_W), a magnetic moment or the strength of a signal of your own.
 
     Prints best fit, 68% and 90% intervals, significance, pulls. For `strength` give --spectrum FILE.csv with the
     columns recoil_keV and events_per_tonne_year_keV, full efficiency, as `jcevns spectrum --csv` writes it.
@@ -90,7 +90,7 @@ def fit(
     if parameter == "strength":
         result = estimate(*strength(experiments, spectrum, b8, **options))
     else:
-        if parameter not in ("flux", "sin2w"):
+        if parameter not in FITTED.strip("{}").split(","):
             raise ValueError(unknown("parameter", parameter, FITTED.strip("{}").split(",")))
         if spectrum is not None:
             raise ValueError("--spectrum belongs to `fit strength`")
@@ -120,7 +120,8 @@ def strength(experiments: list[str], spectrum: Path | None, b8: str, **options: 
 
 
 def _estimate_table(result: Any) -> str:
-    scale, unit, digits = (1e6, f" {FLUX_UNIT}", 3) if result.unit else (1.0, "", 4)
+    million = result.unit == FLUX_UNIT.removeprefix("1e6 ")
+    scale, unit, digits = (1e6, f" {FLUX_UNIT}", 3) if million else (1.0, f" {result.unit}".rstrip(), 4)
 
     def ends(interval: Any) -> str:
         low, high = (

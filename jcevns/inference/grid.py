@@ -81,10 +81,15 @@ class Grid:
 
 
 @lru_cache(maxsize=64)
-def named_interaction(name: str) -> Callable[..., AbstractMediator]:
-    """Maker of one of the paper's interactions; the same object every time, so that it is compiled once."""
-    interaction(name)  # an unknown name is an error now, not inside a scan
-    return partial(interaction, name)
+def named_interaction(name: str, **options: Any) -> Callable[..., AbstractMediator]:
+    """Maker of one of the paper's interactions; the same object every time, so that it is compiled once.
+
+    Args:
+        name: a key of `INTERACTIONS`.
+        options: further fields of its class, hashable, such as `flavours=(0.0, 1.0, -1.0)`.
+    """
+    interaction(name, **options)  # an unknown name is an error now, not inside a scan
+    return partial(interaction, name, **options)
 
 
 def grid(theory: str | Callable[..., Theory | AbstractInteraction], **axes: Any) -> Grid:

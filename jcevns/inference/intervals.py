@@ -234,6 +234,8 @@ def _locate(
 
     depths = [chi2_threshold(cl) for cl in levels]
     grid, chi2, slope = _search_grid(curve, quantity, max(depths))
+    if np.ptp(chi2) <= 1e-12 * np.abs(chi2[0]) and not np.any(slope):
+        raise ValueError(f"{', '.join(likelihood.names)}: chi2 does not depend on {quantity.name}, nothing to fit")
     best = _minimum(curve, grid, chi2, slope)
     chi2_min = float(curve(best)[0][0])
     place = int(np.searchsorted(grid, best))

@@ -10,6 +10,7 @@ from jcevns.likelihood import joint
 from jcevns.likelihood.joint import Likelihood
 from jcevns.physics.cross_sections import StandardModel
 from jcevns.physics.flux import B8_FLUX
+from jcevns.physics.magnetic_moment import MagneticMoment
 from jcevns.physics.nuclei import mirror_sin2w
 from jcevns.physics.recoil import AnyTheory, TabulatedSpectrum, Theory
 from jcevns.spelling import unknown
@@ -87,8 +88,27 @@ def _sin2w() -> Parameter:
     )
 
 
-PARAMETERS: dict[str, Callable[[], Parameter]] = {"flux": _flux, "sin2w": _sin2w}
-"""Parameters of the Standard Model fit."""
+def _moment_theory(value: Array) -> MagneticMoment:
+    return MagneticMoment(value)
+
+
+def _magnetic_moment() -> Parameter:
+    return Parameter(
+        "magnetic-moment",
+        "1e-12 mu_B",
+        _moment_theory,
+        lower=0.0,
+        scale=100.0,
+        note="effective moment of solar neutrinos, or of those of the source, the same for all flavours",
+    )
+
+
+PARAMETERS: dict[str, Callable[[], Parameter]] = {
+    "flux": _flux,
+    "sin2w": _sin2w,
+    "magnetic-moment": _magnetic_moment,
+}
+"""Parameters by name."""
 
 
 def find_parameter(name: str) -> Parameter:

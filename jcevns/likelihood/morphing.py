@@ -369,6 +369,8 @@ def starts(model: MorphingModel, signal: Float[Array, " anchor_bin"] | Mixture) 
     # The last only where the nuisances have to go far: elsewhere it is a long way to the same minimum.
     far = jnp.any(jnp.abs(scaled - neutral) > 0.3) & ~jnp.any(~jnp.isfinite(model.sigma))
     low = jnp.concatenate([_scaled(model, signal, ends), ends[neutral.size :]])
+    # Changes that add up may take more than there is when all are at their ends.
+    far = far & jnp.all((expected_counts(model, signal, low) > 0) | (model.observed == 0))
     found.append(jnp.where(far, low, found[0]) if shapes else nominal)
     return jnp.clip(jnp.stack(found), model.lower, model.upper)
 

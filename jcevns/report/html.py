@@ -244,6 +244,44 @@ def _sampled(rows: list[dict[str, Any]]) -> str:
     return _table([*head, "divergences", "seconds", "objections"], cells, numeric=(3, 5, 6, 7, 8, 9))
 
 
+def _combined(found: dict[str, Any]) -> str:
+    """The weak mixing angle of each point of Fig. 3."""
+
+    def ends(pair: list[float | None]) -> str:
+        return "[" + ", ".join("open" if e is None else f"{e:.3f}" for e in pair) + "]"
+
+    cells = [
+        [escape(r["dataset"]), f"{r['best_fit']:.3f}", ends(r["interval_68"]), ends(r["interval_90"]),
+         f"{r['chi2_min']:.2f}", "yes" if r["valid"] else "<b>no</b>"]
+        for r in found["rows"]
+    ]  # fmt: skip
+    return _table(["data", "best fit", "68% interval", "90% interval", "min. chi2", "valid"], cells, numeric=(1, 4))
+
+
+def _pulls(found: dict[str, Any]) -> str:
+    cells = [[f"<code>{escape(name)}</code>", f"{pull:+.3f}"] for name, pull in found["pulls"].items()]
+    return _table(["nuisance", "pull in units of its width"], cells, numeric=(1,))
+
+
+def _statements(rows: list[dict[str, Any]]) -> str:
+    """Sentences of the paper on its Fig. 5 beside our curves."""
+    cells = []
+    for r in rows:
+        kind = "agrees" if r["verdict"].startswith("agrees") else "differs"
+        text = r["verdict"] if r["valid"] else f"fit not valid; {r['verdict']}"
+        cells.append(
+            [
+                escape(r["panel"]),
+                escape(r["paper"]),
+                escape(", ".join(r["compared_with"])),
+                f"{r['smallest_advantage']:.2f} to {r['largest_advantage']:.2f}",
+                f'<span class="{kind if r["valid"] else "differs"}">{escape(text)}</span>',
+            ]
+        )
+    head = ["interaction", "paper", "compared with", "other limit / 8B, within the paper's range", "verdict"]
+    return _table(head, cells, numeric=(3,))
+
+
 def _image(path: Path, caption: str) -> str:
     data = base64.b64encode(path.read_bytes()).decode()
     text = escape(caption)
@@ -290,6 +328,22 @@ def render(summary: dict[str, Any], figures: Sequence[tuple[Path, str]]) -> str:
         )
     if figures:
         parts.append("<h2>Figures</h2>" + "".join(_image(path, caption) for path, caption in figures))
+    if "sin2w_combined" in results:
+        found = results["sin2w_combined"]
+        parts.append("<h2>Combined weak mixing angle</h2>" + _combined(found))
+        parts.append(
+            '<p class="small">sin<sup>2</sup>θ<sub>W</sub>, one parameter. COHERENT with <code>shapes="none"</code>; PandaX-4T: '
+            "reconstructed bins. The flux of the SNS is one nuisance for both COHERENT detectors, that of 8B for both "
+            "xenon experiments.</p>"
+        )
+        parts.append(f"<h2>Combined weak mixing angle: pulls</h2><p>{escape(found['dataset'])}</p>" + _pulls(found))
+    if "fig5_statements" in results:
+        parts.append("<h2>Which limit leads: the paper on its Fig. 5</h2>" + _statements(results["fig5_statements"]))
+        parts.append(
+            '<p class="small">Our curves only, by the lower end of what each excludes, interpolated in the logarithm of the mass from '
+            "0.01 to 10<sup>5</sup> MeV. An end of a range agrees within a factor 1.5. COHERENT: nuclear recoils only; "
+            "what it sees of electrons, which matters for light mediators, is not in our curve.</p>"
+        )
     if "rates" in results:
         parts.append("<h2>Events per tonne-year above threshold</h2>" + _rates(results["rates"]))
         parts.append(

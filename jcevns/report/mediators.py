@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patches import Patch
 
 from jcevns import datasets
 from jcevns.inference.batch import prepare
@@ -33,28 +34,33 @@ class Source:
         experiments: names; empty for the paper's combination of XENONnT and PandaX-4T.
         bend: masses in MeV between which the limit is neither flat nor proportional to the mass.
         colour: of the line and its label.
-        label: in the figure.
+        label: beside the line.
+        legend: in the legend.
     """
 
     experiments: tuple[str, ...]
     bend: tuple[float, float]
     colour: str
     label: str
+    legend: str
 
     def masses(self) -> np.ndarray:
-        """Where the limit is computed: closely where it bends, and at the ends of the axis, between which it is straight."""
+        """Where the limit is computed: closely where it bends, and at the ends of the axis."""
         low, high = self.bend
         close = np.geomspace(low, high, round(PER_DECADE * np.log10(high / low)) + 1)
         return np.unique(np.concatenate([[ENDS[0]], close, [ENDS[1]]]))
 
 
 CURVES = {
-    "8B": Source((), (0.5, 500.0), "#D55E00", r"$^8$B: XENONnT + PandaX-4T"),
-    "COHERENT": Source(("coherent-csi-2021", "coherent-lar-2020"), (2.0, 2000.0), "#0072B2", "COHERENT"),
-    "electron recoils": Source(
-        ("xenonnt-er-2022", "lz-er-ws2022"), (1e-2, 5.0), "#009E73", "XENONnT + LZ, e recoils"
+    "8B": Source((), (0.5, 500.0), "#D55E00", r"$^8$B", r"$^8$B: XENONnT + PandaX-4T US2 (reconstructed)"),
+    "COHERENT": Source(
+        ("coherent-csi-2021", "coherent-lar-2020"), (2.0, 2000.0), "#0072B2", "COHERENT", "COHERENT CsI + LAr (axial: CsI)"
     ),
-    "TEXONO": Source(("texono-2010",), (0.1, 100.0), "#CC79A7", "TEXONO"),
+    "electron recoils": Source(
+        ("xenonnt-er-2022", "lz-er-ws2022"), (1e-2, 5.0), "#009E73", "electron recoils", "electron recoils: XENONnT + LZ"
+    ),
+    "TEXONO": Source(("texono-2010",), (0.1, 100.0), "#CC79A7", "TEXONO", r"TEXONO ($ar
+u_e e$)"),
 }
 """Our curves, in every panel."""
 
@@ -87,16 +93,16 @@ def _limits(run: Run) -> dict[str, dict[str, list[Limit]]]:
     return {panel: {name: done[panel, name] for name in CURVES} for panel in PANELS}
 
 
-_BEAM_DUMPS = ("beam dumps", (12.0, 3e-7))
-_LABELS: dict[str, tuple[tuple[str, tuple[float, float]], ...]] = {
-    "axial": (_BEAM_DUMPS,),
-    "b-l": (_BEAM_DUMPS,),
-    "vector": (_BEAM_DUMPS,),
+_COMMON = {"NA64": (55, 1.7e-5, 0), "Borexino": (0.33, 2e-2, 90), "beam dumps": (12, 3e-7, 0)}
+_SHADED = {
+    "b-l": _COMMON | {"BaBar": (2.5e3, 1.7e-4, 0), "LHCb": (3e4, 6e-4, 0), "CHARM-II": (190, 5e-5, 0)},
+    "vector": _COMMON | {"BaBar": (2.5e3, 2.5e-4, 0), "LHCb": (3e4, 3e-4, 0), "NA64": (75, 1.1e-5, 0)},
+    "axial": _COMMON | {"BaBar": (2.5e3, 1.7e-4, 0), "LHCb": (3e4, 2e-4, 0), "CHARM-II": (190, 4e-5, 0)},
 }
-"""Labels of the shaded regions and where they stand, by panel."""
+"""Labels of the shaded regions: mass, coupling and rotation, at the border that each is alone to give."""
 
-_PLACES: dict[str, dict[str, tuple[float, float, float]]] = {panel: {} for panel in PANELS}
-"""Where the labels of our curves stand: mass, coupling, rotation."""
+_BELOW = {"electron recoils": set(PANELS), "TEXONO": {"scalar", "b-l", "vector"}, "8B": {"axial", "b-l", "vector"}}
+"""Curves and the panels in which their label is below the line."""
 
 
 def _existing(ax: Axes, panel: str) -> None:
@@ -109,25 +115,39 @@ def _existing(ax: Axes, panel: str) -> None:
         # Outlines lie below all fills, so that only the border of the union is seen.
         ax.fill_between(*region, facecolor="none", edgecolor="#AAAAAA", lw=1.0, zorder=0.5)
         ax.fill_between(*region, color="#EAEAEA", lw=0, zorder=0.6)
-    for text, (mass, coupling) in _LABELS.get(panel, ()):
-        ax.text(mass, coupling, text, fontsize=7, color="#666666", ha="center", va="center", zorder=3)
+    for text, (mass, coupling, rotation) in _SHADED.get(panel, {}).items():
+        ax.text(mass, coupling, text, fontsize=7, color="#555555", ha="center", va="center", rotation=rotation)
+
+
+def _borders(results: Sequence[Limit]) -> tuple[np.ndarray, ...]:
+    """As `borders`, with the line broken where an island appears below a region, not a band inside one."""
+    mass, lower, island, above = borders(results)
+    banded = np.isfinite(above)
+    for i in np.flatnonzero(banded[1:] != banded[:-1])[::-1]:
+        inside, outside = (i + 1, i) if banded[i + 1] else (i, i + 1)
+        at = lower[outside]
+        if np.abs(np.log(above[inside] / at)) < np.abs(np.log(lower[inside] / at)):
+            above[outside] = at  # the region's own border goes on
+            values = (mass[inside], np.nan, np.nan, above[inside])
+            edges = (mass, lower, island, above)
+            mass, lower, island, above = (np.insert(x, i + 1, v) for x, v in zip(edges, values, strict=True))
+    return mass, lower, island, above
 
 
 def _draw(ax: Axes, panel: str, found: dict[str, list[Limit]]) -> None:
+    """One panel: regions of others, our lines, allowed bands hatched."""
     _existing(ax, panel)
     for name, results in found.items():
         colour = CURVES[name].colour
-        mass, lower, island, above = borders(results)
-        ax.plot(mass, lower, color=colour, lw=2.0, zorder=2)
-        if np.isfinite(above).any():
-            ax.fill_between(
-                mass, island, above, facecolor="white", edgecolor=colour, hatch="/////", lw=0.9, zorder=1.5
-            )
-        if name in _PLACES[panel]:
-            x, y, rotation = _PLACES[panel][name]
-            ax.text(x, y, CURVES[name].label, color=colour, fontsize=8, rotation=rotation, zorder=4)
+        mass, lower, island, above = _borders(results)
+        ax.plot(mass, lower, color=colour, lw=2.0, label=CURVES[name].legend)
+        ax.plot(mass, above, color=colour, lw=0.9)
+        ax.fill_between(mass, island, above, facecolor="none", edgecolor=colour, hatch="/////", lw=0.9)
+        below = panel in _BELOW.get(name, ())
+        ax.annotate(CURVES[name].label, (ENDS[0], lower[0]), (4, -4 if below else 3), textcoords="offset points",
+                    va="top" if below else "bottom", color=colour, fontsize=8)  # fmt: skip
     ax.set(xscale="log", yscale="log", xlabel=AXES["mass"], ylabel=AXES["coupling"], title=PANELS[panel])
-    ax.set(xlim=ENDS, ylim=(1e-8, 1.0))
+    ax.set(xlim=ENDS, ylim=(2e-8, 1.0))
 
 
 def figure_5(run: Run) -> None:
@@ -137,6 +157,9 @@ def figure_5(run: Run) -> None:
         fig, axes = style.figure(columns=2, rows=2, width=4.3, height=3.8)
         for ax, panel in zip(axes, PANELS, strict=True):
             _draw(ax, panel, found[panel])
+        handles, labels = axes[0].get_legend_handles_labels()
+        handles.append(Patch(facecolor="#EAEAEA", edgecolor="#AAAAAA"))
+        fig.legend(handles, [*labels, "other experiments (DarkCast)"], loc="outside upper center", ncols=3)
         paths = style.save(fig, run.out / "fig5_limits")
     rows = [
         [panel, name, r.mass, low, high]
@@ -173,4 +196,19 @@ def _checked(said: statements.Statement, found: dict[str, list[Limit]]) -> dict[
 
 
 def _caption() -> str:
-    return ""
+    """What the figure shows, whom to credit, and what it lacks."""
+    table = datasets.read_table("existing_limits")
+    papers = dict(zip(table["limit"], table["reference"], strict=True))
+    return (
+        "Fig. 5. Coloured: limits of this package at 90% CL, one parameter (Delta chi2 = 2.71 from the minimum over "
+        "mass and coupling, as in Fig. 4); excluded is what lies above a line, but for the hatched bands, which are "
+        "allowed. 8B: XENONnT (arXiv:2408.02877) and PandaX-4T US2 (arXiv:2407.10892) combined; the PandaX-4T US2 "
+        "counts are a reconstruction. COHERENT: CEvNS in CsI (arXiv:2110.07730) and LAr (arXiv:2003.10630), in the "
+        'axial panel CsI alone since 40Ar has no spin; shapes="none", that is without their shape systematics, and '
+        "without scattering on electrons. Electron recoils: XENONnT (arXiv:2207.11330) and LZ (arXiv:2207.03764; "
+        "background digitised). TEXONO: rate of reactor neutrinos on electrons (arXiv:0911.1597). Grey: limits of "
+        "other experiments on vectors and axial vectors, recast by DarkCast (arXiv:1801.04847), at the masses for "
+        f"which it gives them: {'; '.join(f'{label}: {paper}' for label, paper in papers.items())}. Not obtained and "
+        "so not drawn: limits of others on scalars; COHERENT, CONUS and CONNIE limits of others; contours from N_eff "
+        "and SN1987A. PandaX-4T electron recoils are left out: the data are incomplete."
+    )

@@ -47,12 +47,12 @@ _CSI, _LAR = "COHERENT arXiv:2110.07730", "COHERENT arXiv:2003.10630"
 
 POINTS = {
     "TEXONO": Point(("texono-2010",), 2.3, 2.3, "#CC79A7", "v", "TEXONO arXiv:0911.1597"),
-    "PandaX-4T US2 (reconstructed)": Point(DATASETS["pandax4t"], 10.0, 7.2, "#0072B2", "s", _PANDAX),
-    "XENONnT": Point(DATASETS["xenonnt"], 10.0, 10.0, "#D55E00", "D", _XENONNT),
-    "XENONnT + PandaX-4T": Point(SOLAR, 10.0, 13.9, "#000000", "o", f"{_XENONNT}, {_PANDAX}"),
-    "COHERENT CsI": Point(COHERENT[:1], 40.0, 36.0, "#009E73", "^", _CSI),
-    "COHERENT LAr": Point(COHERENT[1:], 40.0, 50.0, "#A87900", "<", _LAR),
-    "COHERENT CsI + LAr": Point(COHERENT, 40.0, 69.0, "#2C8FC4", ">", f"{_CSI}, {_LAR}"),
+    "PandaX-4T US2 (reconstructed)": Point(DATASETS["pandax4t"], 10.0, 6.0, "#0072B2", "s", _PANDAX),
+    "XENONnT": Point(DATASETS["xenonnt"], 10.0, 9.0, "#D55E00", "D", _XENONNT),
+    "XENONnT + PandaX-4T": Point(SOLAR, 10.0, 13.2, "#000000", "o", f"{_XENONNT}, {_PANDAX}"),
+    "COHERENT CsI": Point(COHERENT[:1], 40.0, 35.0, "#009E73", "^", _CSI),
+    "COHERENT LAr": Point(COHERENT[1:], 40.0, 48.0, "#A87900", "<", _LAR),
+    "COHERENT CsI + LAr": Point(COHERENT, 40.0, 66.0, "#2C8FC4", ">", f"{_CSI}, {_LAR}"),
     COMBINATION: Point((*SOLAR, *COHERENT), COMBINED_SCALE, COMBINED_SCALE, "#000000", "*",
                        f"{_XENONNT}, {_PANDAX}, {_CSI}, {_LAR}"),
 }  # fmt: skip
@@ -62,7 +62,7 @@ _NEAR = {
     "APV (Cs)": ("above", 1.0),
     "Qweak": ("below", 0.62),
     "E158": ("above", 1.6),
-    "PVDIS": ("above", 1.0),
+    "PVDIS": ("below", 1.0),
     "NuTeV": ("above", 1.0),
     "LEP1": ("below", 0.42),
     "SLC": ("below", 0.75),
@@ -70,6 +70,9 @@ _NEAR = {
     "LHC (CMS)": ("below", 2.4),
 }
 """Side of the label and factor on the scale: points at the Z mass stand side by side."""
+
+
+_UPRIGHT: dict[str, Any] = {"textcoords": "offset points", "rotation": 90, "ha": "center", "fontsize": 8}
 
 
 def _estimates(run: Run) -> dict[str, Estimate]:
@@ -100,24 +103,24 @@ def _ours(ax: Axes, found: dict[str, Estimate]) -> None:
         low, high = result.interval_68.lower, result.interval_68.upper
         ends = (best if low is None else low, best if high is None else high)
         size = 9 if point.marker == "*" else 5
-        ax.errorbar(point.drawn, best, yerr=[[best - ends[0]], [ends[1] - best]], fmt=point.marker, ms=size,
-                    color=point.colour, capsize=2, lw=1.2)  # fmt: skip
-        ax.annotate(label, (point.drawn, ends[1]), (0, 5), textcoords="offset points", rotation=90, ha="center",
-                    va="bottom", fontsize=8, color=point.colour)  # fmt: skip
+        errors = [[best - ends[0]], [ends[1] - best]]
+        ax.errorbar(point.drawn, best, yerr=errors, fmt=point.marker, ms=size, color=point.colour, capsize=2, lw=1.2)
+        # Two lines where one would leave the panel.
+        words = label.replace(" US2 (", "\n(").replace("XENONnT + ", "XENONnT +\n")
+        ax.annotate(
+            words, (point.drawn, ends[1]), (0, 5), **_UPRIGHT, linespacing=0.85, va="bottom", color=point.colour
+        )
 
 
-def _theirs(ax: Axes, table: dict[str, np.ndarray], labels: bool) -> None:
+def _theirs(ax: Axes, table: dict[str, np.ndarray]) -> None:
     """Points of other experiments."""
-    for name, scale, value, error in zip(
-        table["label"], table["scale_MeV"], table["value"], table["error"], strict=True
-    ):
+    columns = (table[name] for name in ("label", "scale_MeV", "value", "error"))
+    for name, scale, value, error in zip(*columns, strict=True):
         side, factor = _NEAR.get(str(name), ("above", 1.0))
-        ax.errorbar(scale * factor, value, yerr=error, fmt="o", ms=3, color="#555555", capsize=1.5, lw=0.9)
-        if labels:
-            sign = 1 if side == "above" else -1
-            ax.annotate(str(name), (scale * factor, value + sign * error), (0, 4 * sign), rotation=90, ha="center",
-                        textcoords="offset points", va="bottom" if sign > 0 else "top", fontsize=8,
-                        color="#333333")  # fmt: skip
+        ax.errorbar(scale * factor, value, yerr=error, fmt="o", ms=3, color="#333333", capsize=1.5, lw=0.9)
+        sign, va = (1, "bottom") if side == "above" else (-1, "top")
+        place = (scale * factor, value + sign * error)
+        ax.annotate(str(name), place, (0, 4 * sign), **_UPRIGHT, va=va, color="#333333")
 
 
 def figure_3(run: Run) -> None:
@@ -125,16 +128,15 @@ def figure_3(run: Run) -> None:
     found = _estimates(run)
     table, curve = datasets.read_table("weak_mixing_angle"), datasets.read_table("weak_mixing_running")
     with style.style():
-        fig, (left, right) = style.figure(columns=2, width=3.9, height=3.6)
+        fig, (left, right) = style.figure(columns=2, width=3.9, height=3.9)
         for ax in (left, right):
             ax.plot(curve["scale_MeV"], curve["sin2w"], color="#777777", lw=1.1, zorder=1)
             ax.set(xscale="log", xlabel="momentum transfer [MeV]")
-        _theirs(left, table, labels=False)
         _ours(left, found)
-        left.set(xlim=(1.0, 300.0), ylim=(0.1, 0.62), ylabel=r"$\sin^2\theta_W$", title="this package")
-        left.annotate(r"$\overline{\mathrm{MS}}$ running", (1.12, 0.236), va="top", fontsize=8, color="#555555")
-        _theirs(right, table, labels=True)
-        right.set(xlim=(0.1, 1e6), ylim=(0.2245, 0.2465), title="other experiments, finer scale")
+        left.set(xlim=(1.0, 300.0), ylim=(0.05, 0.68), ylabel=r"$\sin^2\theta_W$", title="this package")
+        left.annotate(r"$\overline{\mathrm{MS}}$ running", (110.0, 0.234), va="top", fontsize=8, color="#555555")
+        _theirs(right, table)
+        right.set(xlim=(0.1, 1e6), ylim=(0.2215, 0.2465), title="other experiments, finer scale")
         paths = style.save(fig, run.out / "fig3_running")
     _file(run, found, table)
     combined = found[COMBINATION]
@@ -143,15 +145,15 @@ def figure_3(run: Run) -> None:
         for name, reference, arxiv in zip(table["label"], table["reference"], table["arxiv"], strict=True)
     )
     caption = (
-        "Fig. 3. Weak mixing angle against momentum transfer; errors 68%, one parameter. Line: running in the MS-bar scheme, "
-        "one loop (after Erler and Ramsey-Musolf, hep-ph/0409169). Left, coloured: determinations of this package, at "
-        "typical momentum transfers of 2 MeV (TEXONO, arXiv:0911.1597), 10 MeV (8B neutrinos on xenon: PandaX-4T, "
+        "Fig. 3. Weak mixing angle against momentum transfer; errors 68%, one parameter. Line: running in the MS-bar "
+        "scheme, one loop (after Erler and Ramsey-Musolf, hep-ph/0409169). Left: determinations of this package, at "
+        "typical momentum transfers of 2 MeV (TEXONO, arXiv:0911.1597), 10 MeV (8B neutrinos: PandaX-4T US2, "
         "arXiv:2407.10892; XENONnT, arXiv:2408.02877) and 30 to 50 MeV (COHERENT CsI, arXiv:2110.07730; LAr, "
         f"arXiv:2003.10630), drawn side by side; star: {COMBINATION} (CsI and LAr), drawn between their scales. The "
-        "PandaX-4T counts per bin are a reconstruction. COHERENT with shapes=\"none\": quenching and efficiency are "
-        "normalisations. Grey, in both panels: other experiments, not fitted here; those at the Z mass stand side by "
-        f"side. {cited}."
-    )  # fmt: skip
+        'PandaX-4T counts per bin are a reconstruction. COHERENT with shapes="none": its shape systematics are left '
+        "out, for CsI normalisations stand for them. Right: other experiments, not fitted here; those at the Z mass, "
+        f"Qweak and E158 are moved apart. {cited}."
+    )
     run.figures.append((paths[0], caption))
     rows = [_row(label, result) for label, result in found.items()]
     run.results["sin2w_combined"] = {"dataset": COMBINATION} | tables.estimate_json(combined) | {"rows": rows}
