@@ -342,3 +342,32 @@ def test_limit_from_either_minimum(capsys):
         assert words in out
         assert "xenonnt-2024-s2: data PUBLISHED" in out
     assert call(capsys, "limit", *options, "--minimum", "lowest")[0] == 2
+
+
+def test_limit_by_flavour(capsys):
+    options = ("vector", "--mass", "10", "--experiments", "xenonnt-2024-s2")
+    bounds = {}
+    for charges in ("1,1,1", "1,0,0", "0,1,-1"):
+        code, out, _ = call(capsys, "limit", *options, "--flavours", charges, "--json")
+        assert code == 0
+        bounds[charges] = json.loads(out)[0]["excluded"]
+    universal = json.loads(call(capsys, "limit", *options, "--json")[1])[0]["excluded"]
+    for pair, same in zip(bounds["1,1,1"], universal, strict=True):
+        assert pair[0] == pytest.approx(same[0], rel=1e-9)
+    # Equal shares of mu and tau: nothing interferes, so no allowed band.
+    assert len(bounds["0,1,-1"]) == 1 < len(universal)
+    assert "charges 0, 1, -1 of e, mu, tau" in call(capsys, "limit", *options, "--flavours", "0,1,-1")[1]
+    code, _, err = call(capsys, "limit", *options, "--flavours", "1,0")
+    assert code == 2
+    assert "as in 0,1,-1" in err
+
+
+def test_fit_of_the_magnetic_moment(capsys):
+    code, out, _ = call(capsys, "fit", "magnetic-moment", "--experiments", "xenonnt-er-2022", "--json")
+    assert code == 0
+    result = json.loads(out)
+    assert result["unit"] == "1e-12 mu_B"
+    assert 6.0 < result["interval_90"][1] < 9.0
+    code, _, err = call(capsys, "fit", "flux", "--experiments", "xenonnt-er-2022")
+    assert code != 0
+    assert "chi2 does not depend on flux" in err

@@ -133,6 +133,7 @@ def test_chi2_of_csi_by_an_own_minimisation(name) -> None:
     assert float(found.chi2) == pytest.approx(ref.additive_minimum(csi, signal), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_axial_bounds() -> None:
     """90% CL in the reference calculation, with the spin expectation value of 133Cs as stand-in."""
     np.testing.assert_allclose(axial("all"), (1.60e-3, 1.64e-3, 3.32e-3, 2.79e-2), rtol=0.03)
@@ -235,6 +236,7 @@ def test_weak_mixing_angle_of_argon() -> None:
     np.testing.assert_allclose((up, down), (0.045, 0.050), rtol=0.10)
 
 
+@pytest.mark.slow
 def test_weak_mixing_angle_of_both() -> None:
     """Reference calculation: 0.240 +0.026 -0.021."""
     best, up, down = sin2w((CSI, "all"), (LAR, "none"))
@@ -265,6 +267,7 @@ def own_flux(name: str) -> jc.Experiment:
     )
 
 
+@pytest.mark.slow
 def test_nothing_shared_adds_up() -> None:
     """Five shapes in two experiments, on signals and on a background: the joint fit is the two fits."""
     parts = [jc.Likelihood(own_flux(name)) for name in (CSI, LAR)]

@@ -8,6 +8,7 @@ import ast
 import dataclasses
 import importlib
 import inspect
+import math
 import re
 import shutil
 import textwrap
@@ -339,6 +340,7 @@ def experiments(_: re.Match[str]) -> str:
         record = jcevns.experiment(name)
         words = " ".join(record.notes).lower()
         badges = [record.status] + [w for w in ("inferred", "assumed") if w in words and w != record.status]
+        exposure = "" if math.isnan(record.exposure) else f", {record.exposure:.4g} tonne-year"
         rows = [
             [f"`{n.name}`", f"{n.sigma:.4g}", ", ".join(n.components), "shared" if n.shared else ""]
             for n in record.nuisances
@@ -347,7 +349,7 @@ def experiments(_: re.Match[str]) -> str:
         parts += [
             f"### {name}",
             " ".join(map(_badge, badges)) + f" {record.observed.size} bins ({record.observable}), "
-            f"{float(record.observed.sum()):g} events, {record.exposure:.4g} tonne-year. Tables: "
+            f"{float(record.observed.sum()):g} events{exposure}. Tables: "
             + ", ".join(f"[`{t}`](../data.md#card-{t.replace('_', '-')})" for t in record.tables)
             + ".",
             "\n".join(f"* {note}" for note in record.notes),

@@ -12,6 +12,7 @@ from jcevns.experiments.experiment import SIGNAL, Experiment, Nuisance, ShapeNui
 from jcevns.physics.flux import NeutrinoFlux
 from jcevns.physics.nuclei import Target, cesium_iodide
 from jcevns.physics.sources import delayed_neutrinos, prompt_neutrinos
+from jcevns.spelling import unknown
 
 __all__ = ["SNS_FLUX", "arrival_probability", "coherent_csi_2021"]
 

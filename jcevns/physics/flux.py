@@ -40,6 +40,7 @@ B8_SHAPES = {"bahcall1996": "b8_spectrum_bahcall1996", "winter2006": "b8_spectru
 FLAVOURS = ("e", "mu", "tau", "anti-e", "anti-mu", "anti-tau")
 """Names of the neutrino flavours."""
 
+_NARROW = 0.03  # half width over middle of a segment, below which its integrals are series
 _LOWEST_ENERGY = 1e-3  # MeV; the recoils below, T < 2e-8 keV, are out of reach of any detector
 
 
@@ -123,7 +124,7 @@ def solar_fractions(source: str, energy: Float[np.ndarray, " energy"]) -> Float[
 
 
 def combine(name: str, fluxes: Sequence[NeutrinoFlux]) -> NeutrinoFlux:
-    """The sum of several fluxes as one, exact, on the nodes of all.
+    """The sum of several fluxes as one, on the nodes of all; a jump at the end of one is a ramp of 1e-9 of its energy.
 
     Args:
         name: of the sum.
@@ -140,7 +141,8 @@ def combine(name: str, fluxes: Sequence[NeutrinoFlux]) -> NeutrinoFlux:
         raise ValueError(f"flux {name!r}: only fluxes with known flavours can be combined, and at least one")
     energy = np.unique(np.concatenate([np.asarray(flux.energy) for flux in fluxes]))
     # A spectrum that starts or ends above zero jumps there: a node just outside keeps the jump in its place.
-    ends = [np.array([f.energy[0] * (1 - 1e-9), f.energy[-1] * (1 + 1e-9)]) for f in fluxes]
+    step = 1e-9 if jnp.result_type(float) == jnp.float64 else 1e-6
+    ends = [np.array([f.energy[0] * (1 - step), f.energy[-1] * (1 + step)]) for f in fluxes]
     energy = np.unique(np.concatenate([energy, *ends]))
     flavours = tuple(f for f in FLAVOURS if any(f in flux.flavours for flux in fluxes))
     rows = np.zeros((len(flavours), energy.size))
@@ -234,23 +236,32 @@ def _moments(
 ) -> Float[Array, "3 *shape"]:
     nodes = jnp.maximum(energy, _LOWEST_ENERGY)
     slope = jnp.diff(shape) / jnp.diff(energy)
-    origin = shape[:-1] - slope * energy[:-1]
 
-    def segment(lower, upper, a, b):
-        """Integrals of (a + b E)/E^k between two energies of one segment, by two-point differences."""
-        width = upper - lower
-        log = jnp.log(upper / lower)
+    def segment(lower, upper, start, value, slope):
+        """Integrals over E^k between two energies of one segment, where the shape is value + slope (E - start)."""
+        # About the middle, in x = half width over middle: a line is so narrow that anything else cancels.
+        width, middle = upper - lower, (upper + lower) / 2
+        x = width / (2 * middle)
+        height = value + slope * (middle - start)
+        small = x < _NARROW
+        y = jnp.where(small, x, 0.0) ** 2
+        z = jnp.where(small, _NARROW, x)
+        # x - atanh x and atanh x - x/(1 - x^2)
+        first = jnp.where(small, -x * y * (1 / 3 + y * (1 / 5 + y / 7)), z - jnp.arctanh(z))
+        second = jnp.where(
+            small, -x * y * (2 / 3 + y * (4 / 5 + y * (6 / 7 + y * 8 / 9))), jnp.arctanh(z) - z / (1 - z**2)
+        )
         return jnp.stack(
             [
-                width * (a + b * (upper + lower) / 2),
-                a * log + b * width,
-                a * width / (upper * lower) + b * log,
+                width * height,
+                2 * jnp.arctanh(x) * height + 2 * slope * middle * first,
+                width / (upper * lower) * height + 2 * slope * second,
             ]
         )
 
-    whole = segment(nodes[:-1], nodes[1:], origin, slope)
+    whole = segment(nodes[:-1], nodes[1:], energy[:-1], shape[:-1], slope)
     above = jnp.concatenate([jnp.cumsum(whole[:, ::-1], axis=1)[:, ::-1], jnp.zeros_like(whole[:, :1])], axis=1)
     e_min = jnp.clip(e_min, nodes[0], nodes[-1])
     index = jnp.clip(jnp.searchsorted(energy, e_min, side="right") - 1, 0, slope.size - 1)
-    partial = segment(e_min, nodes[index + 1], origin[index], slope[index])
+    partial = segment(e_min, nodes[index + 1], energy[index], shape[index], slope[index])
     return partial + above[:, index + 1]

@@ -23,7 +23,7 @@ PANELS = {"scalar": "scalar", "axial": "axial vector", "b-l": r"vector ($B-L$)",
 """Panels and their titles."""
 
 ENDS, PER_DECADE = (1e-2, 1e5), 12  # MeV
-_SPIN = ("coherent-csi-2021",)  # 40Ar has no spin
+_SPIN = ("coherent-csi-2021",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,16 +51,14 @@ class Source:
         return np.unique(np.concatenate([[ENDS[0]], close, [ENDS[1]]]))
 
 
+_DETECTORS = ("coherent-csi-2021", "coherent-lar-2020"), ("xenonnt-er-2022", "lz-er-ws2022")
 CURVES = {
     "8B": Source((), (0.5, 500.0), "#D55E00", r"$^8$B", r"$^8$B: XENONnT + PandaX-4T US2 (reconstructed)"),
-    "COHERENT": Source(
-        ("coherent-csi-2021", "coherent-lar-2020"), (2.0, 2000.0), "#0072B2", "COHERENT", "COHERENT CsI + LAr (axial: CsI)"
-    ),
+    "COHERENT": Source(_DETECTORS[0], (2.0, 2e3), "#0072B2", "COHERENT", "COHERENT CsI + LAr (axial: CsI)"),
     "electron recoils": Source(
-        ("xenonnt-er-2022", "lz-er-ws2022"), (1e-2, 5.0), "#009E73", "electron recoils", "electron recoils: XENONnT + LZ"
+        _DETECTORS[1], (1e-2, 5.0), "#009E73", "electron recoils", "electron recoils: XENONnT + LZ"
     ),
-    "TEXONO": Source(("texono-2010",), (0.1, 100.0), "#CC79A7", "TEXONO", r"TEXONO ($ar
-u_e e$)"),
+    "TEXONO": Source(("texono-2010",), (0.1, 100.0), "#CC79A7", "TEXONO", r"TEXONO ($\bar\nu_e e$)"),
 }
 """Our curves, in every panel."""
 
@@ -71,18 +69,16 @@ def curve_of(found: Sequence[Limit]) -> statements.Curve:
     return np.array([r.mass for r in found]), np.array(lower)
 
 
-def _likelihood(run: Run, name: str, panel: str) -> Likelihood:
-    """Likelihood of a curve; the same conventions as in Fig. 4."""
-    names = CURVES[name].experiments
-    if not names:
-        return run.likelihood("combined", True)
-    return Likelihood(run.complementary(*(_SPIN if (name, panel) == ("COHERENT", "axial") else names)))
-
-
 def _limits(run: Run) -> dict[str, dict[str, list[Limit]]]:
     """All curves, by panel; two at a time, since compilation and root finding both leave cores idle."""
-    wanted = {(panel, name): _likelihood(run, name, panel) for name in CURVES for panel in PANELS}
-    for likelihood in wanted.values():
+    # 40Ar has no spin: axial limits of COHERENT come from CsI.
+    held = {
+        (p, n): _SPIN if (p, n) == ("axial", "COHERENT") else CURVES[n].experiments for n in CURVES for p in PANELS
+    }
+    built = {names: Likelihood(run.complementary(*names)) for names in dict.fromkeys(held.values()) if names}
+    built[()] = run.likelihood("combined", True)  # as in Fig. 4
+    wanted = {key: built[names] for key, names in held.items()}
+    for likelihood in built.values():
         prepare(likelihood)
 
     def one(key: tuple[str, str]) -> list[Limit]:
@@ -101,8 +97,10 @@ _SHADED = {
 }
 """Labels of the shaded regions: mass, coupling and rotation, at the border that each is alone to give."""
 
-_BELOW = {"electron recoils": set(PANELS), "TEXONO": {"scalar", "b-l", "vector"}, "8B": {"axial", "b-l", "vector"}}
-"""Curves and the panels in which their label is below the line."""
+_BELOW = {"electron recoils": set(PANELS), "TEXONO": {"scalar", "b-l", "vector"}, "8B": set(PANELS)}
+"""Curves and the panels in which their label is below the line, at its left end."""
+_PLACE = {("scalar", "8B"): 12.0}
+"""Labels that stand elsewhere, by mass in MeV."""
 
 
 def _existing(ax: Axes, panel: str) -> None:
@@ -143,9 +141,10 @@ def _draw(ax: Axes, panel: str, found: dict[str, list[Limit]]) -> None:
         ax.plot(mass, lower, color=colour, lw=2.0, label=CURVES[name].legend)
         ax.plot(mass, above, color=colour, lw=0.9)
         ax.fill_between(mass, island, above, facecolor="none", edgecolor=colour, hatch="/////", lw=0.9)
-        below = panel in _BELOW.get(name, ())
-        ax.annotate(CURVES[name].label, (ENDS[0], lower[0]), (4, -4 if below else 3), textcoords="offset points",
-                    va="top" if below else "bottom", color=colour, fontsize=8)  # fmt: skip
+        below, at = panel in _BELOW.get(name, ()), _PLACE.get((panel, name), ENDS[0])
+        place, va = (at, lower[np.searchsorted(mass, at)]), "top" if below else "bottom"
+        offset = (4, -4 if below else 3)
+        ax.annotate(CURVES[name].label, place, offset, textcoords="offset points", va=va, color=colour, fontsize=8)
     ax.set(xscale="log", yscale="log", xlabel=AXES["mass"], ylabel=AXES["coupling"], title=PANELS[panel])
     ax.set(xlim=ENDS, ylim=(2e-8, 1.0))
 
