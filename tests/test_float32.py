@@ -8,7 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from jcevns import StandardModel, Theory, profile
+from jcevns import StandardModel, Theory, profile, signal_counts
+from jcevns.experiments.catalogue import parse_experiment
 from tests.problems import BOTH, joint
 from tests.reference import run_python
 
@@ -74,3 +75,18 @@ def test_chi2_agrees_with_double_precision(single) -> None:
     differences = np.abs([row["chi2"] - chi2 for row, chi2 in zip(single, double, strict=True)])
     print(f"largest difference of chi2 in float32: {differences.max():.2e} at {POINTS[differences.argmax()]}")  # noqa: T201
     assert differences.max() < 1e-3
+
+
+def test_sources_of_all_kinds() -> None:
+    """A line, ramps at the ends of spectra, shells of electrons: events of the Standard Model in both precisions."""
+    names = ["coherent-csi-2021:shapes=none", "coherent-lar-2020:correction=none", "xenonnt-er-2022", "texono-2010"]
+    script = f"""
+import jcevns as jc
+from jcevns.experiments.catalogue import parse_experiment
+for name in {names!r}:
+    print(float(jc.signal_counts(parse_experiment(name), jc.StandardModel()).mean()))
+"""
+    done = run_python(script, "-W", "error")
+    assert done.returncode == 0, done.stderr
+    for name, mean in zip(names, map(float, done.stdout.split()), strict=True):
+        assert mean == pytest.approx(float(signal_counts(parse_experiment(name), StandardModel()).mean()), rel=1e-3)

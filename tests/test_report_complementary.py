@@ -78,6 +78,18 @@ def test_figure_5_holds_direct_limits(run):
         assert (row["upper"] == "") == (wanted.excluded[0][1] is None)
 
 
+def test_vector_on_electrons_is_that_of_b_minus_l(run):
+    """The figure computes it once for both panels."""
+    from jcevns.experiments.catalogue import experiment
+
+    out, _, _ = run
+    rows = [r for r in rows_of(out / "fig5_limits.csv") if (r["panel"], r["curve"]) == ("vector", "TEXONO")]
+    mass = [float(rows[0]["mass_MeV"]), float(rows[-1]["mass_MeV"])]
+    direct = limits(Likelihood(experiment("texono-2010")), "vector", mass, minimum="all")
+    for wanted, row in zip(direct, (rows[0], rows[-1]), strict=True):
+        assert float(row["lower"]) == pytest.approx(wanted.excluded[0][0], rel=5e-3)
+
+
 def test_every_panel_has_every_curve_from_end_to_end(run):
     out, _, page = run
     rows = rows_of(out / "fig5_limits.csv")

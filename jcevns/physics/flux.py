@@ -124,7 +124,7 @@ def solar_fractions(source: str, energy: Float[np.ndarray, " energy"]) -> Float[
 
 
 def combine(name: str, fluxes: Sequence[NeutrinoFlux]) -> NeutrinoFlux:
-    """The sum of several fluxes as one, on the nodes of all; a jump at the end of one is a ramp of 1e-9 of its energy.
+    """The sum of several fluxes as one, on the nodes of all; a jump where one ends is a ramp of 1e-9 in E.
 
     Args:
         name: of the sum.

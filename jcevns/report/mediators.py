@@ -17,12 +17,12 @@ from jcevns.report import statements, style, tables
 from jcevns.report.exclusion import AXES, borders
 from jcevns.report.run import Run
 
-__all__ = ["CURVES", "PANELS", "Source", "curve_of", "figure_5"]
+__all__ = ["CURVES", "ENDS", "ON_ELECTRONS", "PANELS", "Source", "curve_of", "figure_5"]
 
 PANELS = {"scalar": "scalar", "axial": "axial vector", "b-l": r"vector ($B-L$)", "vector": "vector (universal)"}
 """Panels and their titles."""
 
-ENDS, PER_DECADE = (1e-2, 1e5), 12  # MeV
+ENDS = (1e-2, 1e5)  # MeV
 _SPIN = ("coherent-csi-2021",)
 
 
@@ -36,6 +36,7 @@ class Source:
         colour: of the line and its label.
         label: beside the line.
         legend: in the legend.
+        per_decade: masses where the limit bends.
     """
 
     experiments: tuple[str, ...]
@@ -43,24 +44,28 @@ class Source:
     colour: str
     label: str
     legend: str
+    per_decade: int = 12
 
     def masses(self) -> np.ndarray:
         """Where the limit is computed: closely where it bends, and at the ends of the axis."""
         low, high = self.bend
-        close = np.geomspace(low, high, round(PER_DECADE * np.log10(high / low)) + 1)
+        close = np.geomspace(low, high, round(self.per_decade * np.log10(high / low)) + 1)
         return np.unique(np.concatenate([[ENDS[0]], close, [ENDS[1]]]))
 
 
 _DETECTORS = ("coherent-csi-2021", "coherent-lar-2020"), ("xenonnt-er-2022", "lz-er-ws2022")
 CURVES = {
     "8B": Source((), (0.5, 500.0), "#D55E00", r"$^8$B", r"$^8$B: XENONnT + PandaX-4T US2 (reconstructed)"),
-    "COHERENT": Source(_DETECTORS[0], (2.0, 2e3), "#0072B2", "COHERENT", "COHERENT CsI + LAr (axial: CsI)"),
+    "COHERENT": Source(_DETECTORS[0], (3.0, 1.5e3), "#0072B2", "COHERENT", "COHERENT CsI + LAr (axial: CsI)", 7),
     "electron recoils": Source(
         _DETECTORS[1], (1e-2, 5.0), "#009E73", "electron recoils", "electron recoils: XENONnT + LZ"
     ),
     "TEXONO": Source(("texono-2010",), (0.1, 100.0), "#CC79A7", "TEXONO", r"TEXONO ($\bar\nu_e e$)"),
 }
 """Our curves, in every panel."""
+
+ON_ELECTRONS = ("electron recoils", "TEXONO")
+"""Curves from scattering on electrons alone."""
 
 
 def curve_of(found: Sequence[Limit]) -> statements.Curve:
@@ -77,7 +82,8 @@ def _limits(run: Run) -> dict[str, dict[str, list[Limit]]]:
     }
     built = {names: Likelihood(run.complementary(*names)) for names in dict.fromkeys(held.values()) if names}
     built[()] = run.likelihood("combined", True)  # as in Fig. 4
-    wanted = {key: built[names] for key, names in held.items()}
+    # Electrons have the same charge under B-L and the universal vector: one computation serves both.
+    wanted = {(p, n): built[names] for (p, n), names in held.items() if p != "vector" or n not in ON_ELECTRONS}
     for likelihood in built.values():
         prepare(likelihood)
 
@@ -86,6 +92,7 @@ def _limits(run: Run) -> dict[str, dict[str, list[Limit]]]:
 
     with ThreadPoolExecutor(2) as pool:
         done = dict(zip(wanted, pool.map(one, wanted), strict=True))
+    done |= {("vector", n): done["b-l", n] for n in ON_ELECTRONS}
     return {panel: {name: done[panel, name] for name in CURVES} for panel in PANELS}
 
 
