@@ -145,3 +145,19 @@ def test_theory_with_another_flux(likelihoods) -> None:
 def test_bad_arguments(arguments, message, likelihoods) -> None:
     with pytest.raises(ValueError, match=message):
         limits(likelihoods["xenonnt"], *arguments)
+
+
+def test_failed_fits_count_unless_all_around_them_is_excluded() -> None:
+    from jcevns.inference.limits import _harmless
+
+    nan = np.nan
+    for above, harmless in (
+        ([-1.0, 1.0, 200.0, nan, nan], True),
+        ([-1.0, 200.0, nan, 200.0, 1.0], True),
+        ([-1.0, 1.0], True),
+        ([-1.0, nan, 200.0], False),
+        ([-1.0, 200.0, nan, 1.0], False),
+        ([nan, -1.0, 200.0], False),
+        ([-1.0, nan, nan], False),
+    ):
+        assert _harmless(np.array(above)) is harmless, above

@@ -204,6 +204,12 @@ def cli(context: click.Context) -> None:
           response=released|unsmeared   shape=bahcall1996|winter2006   correction=best-fit|template|none
       pandax4t-us2      PandaX-4T US2, 8 bins, 332 events (bins RECONSTRUCTED from published totals)
           table=T0..T4 or a CSV file   shape=...   field=V/cm
+      coherent-csi-2021, coherent-lar-2020   CEvNS at the SNS, 99 and 960 bins (published)
+          shapes=all|none (faster)   CsI: steady_state=product|counts   LAr: correction=release|none
+      xenonnt-er-2022, lz-er-ws2022, lz-er-ws2024   electron recoils of solar neutrinos (LZ: background DIGITISED)
+          binding=steps|rrpa|free   background_error=...   XENONnT: bin_keV=1
+      pandax4t-er-run1  the same, INCOMPLETE: exposure=1.00 tonne-year is not published with it
+      texono-2010       reactor antineutrinos on electrons, by rate alone (published)
       FILE.toml         an experiment of your own
 
     Exit code 0: done. 2: bad input, explained in one line. 1: a result was not valid or a file not written.

@@ -39,6 +39,7 @@ class Profiles(NamedTuple):
     valid: Bool[np.ndarray, " point"]
 
 
+_LAST_DIGITS = 1e-11  # of chi2, lost in its sums
 _RESTART = 16  # failures are repeated in batches of one size, so that the slow path is compiled once
 
 _robust = jax.jit(jax.vmap(profile_signal, in_axes=(None, 0)))
@@ -199,8 +200,12 @@ def _in_chunks(
 
 
 def _restart(model: TemplateModel, signals: np.ndarray, fit: Profiles) -> None:
-    """Fit the points that are not valid again, in place, where the signal itself is finite."""
-    failed = np.flatnonzero(~fit.valid & np.all(np.isfinite(signals), axis=0))
+    """Fit the points that are not valid again, in place, where the signal itself is finite and digits are left.
+
+    A chi2 of 1e12 has none below 1e-4: where the distance to the minimum is that small, no fit would do better.
+    """
+    spent = fit.edm < _LAST_DIGITS * fit.chi2
+    failed = np.flatnonzero(~fit.valid & ~spent & np.all(np.isfinite(signals), axis=0))
     dtype = model.observed.dtype
     for first in range(0, failed.size, _RESTART):
         index = failed[first : first + _RESTART]

@@ -27,6 +27,7 @@ _PER_DECADE = 64
 _BELOW, _ABOVE = 2.5, 3.0  # decades around the coupling at which the new signal equals the Standard Model's
 _GENERIC, _GENERIC_PER_DECADE = (1e-12, 1e2), 24  # where an interaction does not tell its scale
 _GENERIC_POINTS = 32
+_DEEP = 100.0  # Delta chi2 above the threshold
 _BLOCK_NUMBERS = 16_000_000  # of signals in memory at a time
 
 
@@ -40,7 +41,8 @@ class Limit:
         threshold: Delta chi2.
         chi2_min: the minimum it is counted from.
         best_fit: coupling of the lowest chi2 at this mass.
-        valid: every fit that an interval end or the minimum rests on is valid.
+        valid: every fit that an interval end or the minimum rests on is valid, and no fit failed but where
+            chi2 is far above the threshold on both sides.
 
     Example:
         >>> import jcevns as jc
@@ -232,9 +234,25 @@ def limits(
         starts_excluded = bool(y[np.isfinite(y)][0] > minima[i] + threshold)
         excluded = _excluded(ends[mine], starts_excluded)
         best = float(g[np.nanargmin(y)])
-        valid = bool(np.all(good[mine]) and np.all(np.isfinite(y)))
+        valid = bool(np.all(good[mine]) and _harmless(y - minima[i] - threshold))
         results.append(Limit(float(curves.masses[i]), excluded, threshold, float(minima[i]), best, valid))
     return results
+
+
+def _harmless(above: np.ndarray) -> bool:
+    """Whether fits failed only where all is excluded: between nodes, or beyond the last, far above the threshold.
+
+    Signals of a billion events in bins that no nuisance covers leave too few digits for a valid fit.
+    """
+    failed = np.flatnonzero(~np.isfinite(above))
+    deep = np.flatnonzero(above > _DEEP)
+    shallow = np.flatnonzero(above <= _DEEP)
+    place = np.searchsorted(shallow, failed)
+    after = np.append(shallow, above.size)[place]  # the next node that is not far above, if any
+    before = np.append(-1, shallow)[place]
+    separated = [np.any((deep > b) & (deep < f)) for b, f in zip(before, failed, strict=True)]
+    closed = [a == above.size or np.any((deep > f) & (deep < a)) for a, f in zip(after, failed, strict=True)]
+    return bool(np.all(separated) and np.all(closed))
 
 
 def _excluded(ends: np.ndarray, starts_excluded: bool) -> tuple[tuple[float, float | None], ...]:
