@@ -2,11 +2,12 @@
 
 from functools import cache
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jcevns as jc
-from jcevns.inference import newton
+from jcevns.inference import newton, newton_step
 from jcevns.inference.batch import profile_signals
 from jcevns.inference.grid import grid_signals
 
@@ -55,3 +56,18 @@ def test_a_likelihood_of_one_background_less_experiment_with_many_bins() -> None
 def test_a_parameter_that_changes_nothing() -> None:
     with pytest.raises(ValueError, match="xenonnt-er-2022: chi2 does not depend on flux, nothing to fit"):
         jc.measure("flux", "xenonnt-er-2022")
+
+
+def test_newton_step_of_more_nuisances_than_are_written_out() -> None:
+    rng = np.random.default_rng(1)
+    size = newton_step._UNROLL_UP_TO + 5
+    root = rng.normal(size=(size, size))
+    matrix, gradient = root @ root.T + np.eye(size), rng.normal(size=size)
+    step, decrement = newton_step.newton_step(jnp.asarray(gradient), jnp.asarray(matrix), jnp.asarray(0.0))
+    exact = np.linalg.solve(matrix, gradient)
+    np.testing.assert_allclose(step, -exact, rtol=1e-9)
+    assert float(decrement) == pytest.approx(gradient @ exact / 2, rel=1e-9)
+    _, indefinite = newton_step.newton_step(
+        jnp.asarray(gradient), jnp.asarray(matrix - 3 * np.diag(np.diag(matrix))), jnp.asarray(0.0)
+    )
+    assert np.isinf(float(indefinite))

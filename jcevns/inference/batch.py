@@ -40,6 +40,7 @@ class Profiles(NamedTuple):
 
 
 _LAST_DIGITS = 1e-11  # of chi2, lost in its sums
+_CACHED = 2**18  # numbers in one table of a chunk
 _RESTART = 16  # failures are repeated in batches of one size, so that the slow path is compiled once
 
 _robust = jax.jit(jax.vmap(profile_signal, in_axes=(None, 0)))
@@ -81,11 +82,17 @@ def prepare(likelihood: Likelihood, chunk: int = CHUNK) -> Future:
         Done when the fit is compiled; `profile_signals` waits for it by itself.
     """
     layout, model = likelihood.layout, likelihood.model
+    chunk = _fitting(chunk, model.observed.size)
     key = (layout, chunk, model.observed.dtype)
     if key not in _first_calls:
         counts = np.ones((model.observed.size, chunk), model.observed.dtype)
         _first_calls[key] = ThreadPoolExecutor(1).submit(_fit, layout, model, counts)
     return _first_calls[key]
+
+
+def _fitting(chunk: int, bins: int) -> int:
+    """Fewer points at a time where they have many bins: they are to stay in the processor's cache."""
+    return min(chunk, max(CHUNK_SHAPES, 2 ** int(np.log2(_CACHED / bins))))
 
 
 def expand(signals: Mixture) -> Float[np.ndarray, "bin point"]:
@@ -124,6 +131,7 @@ def profile_signals(
         slope = [np.sum(fit.slope * terms[signals.row, k].T, axis=0) for k in range(terms.shape[1])]
         return fit._replace(slope=np.stack(slope))
     prepare(likelihood, chunk).result()
+    chunk = _fitting(chunk, model.observed.size)
     heights, counts = np.sum(signals, axis=0), signals
 
     def columns(chosen: np.ndarray) -> np.ndarray:

@@ -17,9 +17,7 @@ def _solve(matrix: Array, vector: Array) -> tuple[Array, Array]:
     """
     n = vector.shape[0]
     if n > _UNROLL_UP_TO:
-        factor = jax.scipy.linalg.cholesky(matrix, lower=True)
-        half = jax.scipy.linalg.solve_triangular(factor, vector, lower=True)
-        return jax.scipy.linalg.solve_triangular(factor.T, half, lower=False), jnp.sum(half**2)
+        return _eliminated(matrix, vector)
     lower: list[list[Array]] = []
     inverse: list[Array] = []
     white: list[Array] = []
@@ -36,6 +34,28 @@ def _solve(matrix: Array, vector: Array) -> tuple[Array, Array]:
         rest = sum(lower[k][i] * solution[k] for k in range(i + 1, n))
         solution[i] = (white[i] - rest) * inverse[i]
     return jnp.stack(solution), jnp.sum(jnp.stack(white) ** 2)
+
+
+def _eliminated(matrix: Array, vector: Array) -> tuple[Array, Array]:
+    """The same for more nuisances, a column at a time. LAPACK, called by two threads at once, may wait for ever."""
+    n = vector.shape[0]
+    index = jnp.arange(n)
+
+    def eliminate(k: Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        rows, right, square = state
+        pivot = jnp.where(rows[k, k] > 0, rows[k, k], jnp.nan)
+        column = jnp.where(index > k, rows[:, k] / pivot, 0.0)
+        square = square + right[k] ** 2 / pivot
+        return rows - column[:, None] * rows[k], right - column * right[k], square
+
+    def substitute(step: Array, solution: Array) -> Array:
+        k = n - 1 - step
+        known = jnp.sum(jnp.where(index > k, rows[k] * solution, 0.0))
+        return solution.at[k].set((right[k] - known) / rows[k, k])
+
+    start = (matrix, vector, jnp.zeros((), vector.dtype))
+    rows, right, square = jax.lax.fori_loop(0, n, eliminate, start)
+    return jax.lax.fori_loop(0, n, substitute, jnp.zeros_like(vector)), square
 
 
 def restricted(hessian: Array, free: Array) -> Array:
