@@ -20,12 +20,12 @@ FLUX_UNIT = "1e6 cm^-2 s^-1"
 @click.option("--only", callback=names, metavar="NAME,...", help="Run only these steps (see above).")
 @click.option("--full", is_flag=True, help="Also the long steps; their results are kept between runs.")
 def reproduce(out: Path, only: list[str], full: bool) -> None:
-    """Reproduce the paper: eqs. 18-23, Figs. 1, 2 and 4, rates, limits, systematics.
+    """Reproduce the paper: eqs. 18-23, Figs. 1 to 5, rates, limits, systematics.
 
     Writes summary.json, report.html (self-contained), figures (PNG, PDF) and tables (CSV) to the folder.
 
     \b
-    Steps: flux, sin2w, rates, fig1, fig2, fig4, limits, systematics, posteriors, official;
+    Steps: flux, sin2w, rates, fig1, fig2, fig3, fig4, fig5, limits, systematics, posteriors, official;
     with --full also sampled-posteriors, official-limits, official-toys, projections, systematics-grid.
     """  # noqa: D301
     start_jax()
