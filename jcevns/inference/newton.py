@@ -4,7 +4,8 @@ The same minimum as `jcevns.inference.fit`, found for thousands of signals at on
 closed: in the space of components the Hessian is a Gram matrix plus a diagonal, the nuisances only add its
 entries up. The factorisation skips what is zero by structure. XLA fuses element-wise code so eagerly that it
 computes shared terms again in every consumer, unless their last operation is one it calls expensive: hence
-the divisions by square roots below, where a reciprocal would look cheaper and cost three times as much.
+the divisions by square roots below, where a reciprocal would look cheaper and cost three times as much. Experiments
+of many bins are not written out: their sums over bins are matrix products.
 """
 
 from collections.abc import Sequence
