@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-__all__ = ["as_float_array", "require_x64"]
+__all__ = ["as_float_array", "optional_array", "require_x64"]
 
 
 def require_x64(what: str) -> None:
@@ -38,3 +38,8 @@ def as_float_array(value: Any) -> Float[Array, "*shape"]:
         return jax.device_put(array if np.issubdtype(array.dtype, np.inexact) else array.astype(float))
     array = jnp.asarray(value)
     return array if jnp.issubdtype(array.dtype, jnp.inexact) else array.astype(float)
+
+
+def optional_array(value: Any) -> Float[Array, "*shape"] | None:
+    """The same for a field that may be absent."""
+    return None if value is None else as_float_array(value)

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from jcevns.detectors.charge_yield import AbstractChargeYield, recoil_from_electrons
 from jcevns.precision import as_float_array
 
-__all__ = ["Response", "add_runs", "charge_response", "interpolated_response"]
+__all__ = ["Response", "add_runs", "charge_response", "interpolated_response", "legendre_panels", "sum_cells"]
 
 
 class Response(eqx.Module):
@@ -42,11 +42,19 @@ class Response(eqx.Module):
         return self.matrix @ rate
 
 
-def _panels(edges: np.ndarray, order: int) -> tuple[np.ndarray, np.ndarray]:
+def legendre_panels(edges: np.ndarray, order: int) -> tuple[np.ndarray, np.ndarray]:
     """Gauss-Legendre nodes and weights between consecutive edges, shape (panel, order)."""
     x, w = np.polynomial.legendre.leggauss(order)
     half = np.diff(edges)[:, None] / 2
     return edges[:-1, None] + half * (1 + x), half * w
+
+
+def sum_cells(
+    values: Float[np.ndarray, "*row cell"], cells: Float[np.ndarray, " node"], edges: Float[np.ndarray, " edge"]
+) -> Float[np.ndarray, "*row bin"]:
+    """Sums of values per cell over the cells of each bin; `cells` are their edges, the bins' among them."""
+    owner = np.searchsorted(edges, (cells[1:] + cells[:-1]) / 2) - 1
+    return values @ (owner[:, None] == np.arange(len(edges) - 1))
 
 
 def _check_exposure(exposure: float) -> None:
@@ -86,7 +94,7 @@ def interpolated_response(
         raise ValueError(f"response has shape {probability.shape}, expected (bins, {nodes_keV.size} energies)")
     if not np.all((probability >= 0) & (probability.sum(axis=0) <= 1 + 1e-6)):
         raise ValueError("response entries are probabilities: none negative or NaN, no energy above 1 in all")
-    energy, weight = _panels(nodes_keV, order)
+    energy, weight = legendre_panels(nodes_keV, order)
     fraction = (energy - nodes_keV[:-1, None]) / np.diff(nodes_keV)[:, None]
     value = probability[:, :-1, None] * (1 - fraction) + probability[:, 1:, None] * fraction
     return Response(energy.ravel(), exposure * (value * weight).reshape(len(probability), -1))
@@ -139,7 +147,7 @@ def charge_response(
     if panels is None:
         panels = 1 if efficiency is None else 16
     fine = np.concatenate([np.linspace(a, b, panels + 1)[:-1] for a, b in itertools.pairwise(edges)])
-    number, weight = _panels(np.append(fine, edges[-1]), order)
+    number, weight = legendre_panels(np.append(fine, edges[-1]), order)
     owner = np.repeat(np.eye(bins), panels * order, axis=1)
     return _charge_operator(
         charge_yield,

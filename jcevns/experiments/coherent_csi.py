@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jcevns import datasets
-from jcevns.detectors.response import Response
+from jcevns.detectors.response import Response, legendre_panels, sum_cells
 from jcevns.experiments.experiment import SIGNAL, Experiment, Nuisance, ShapeNuisance
 from jcevns.physics.flux import NeutrinoFlux
 from jcevns.physics.nuclei import Target, cesium_iodide
@@ -67,8 +67,7 @@ def arrival_probability(
     delayed = (LIFETIMES["mu"] * slow - LIFETIMES["pi"] * prompt) / (LIFETIMES["mu"] - LIFETIMES["pi"])
     middle = (fine[1:] + fine[:-1]) / 2
     kept = np.stack([np.diff(prompt), np.diff(delayed)]) * efficiency(middle)
-    owner = np.searchsorted(edges, middle) - 1
-    return kept @ (owner[:, None] == np.arange(len(edges) - 1))
+    return sum_cells(kept, fine, edges)
 
 
 def end_points(flux: NeutrinoFlux, target: Target) -> list[float]:
@@ -83,10 +82,8 @@ def recoil_nodes(edges: list[float], panels: int, order: int = 4) -> tuple[np.nd
     share = np.maximum(np.round(panels * lengths / lengths.sum()).astype(int), 1)
     share[np.argmax(share)] += panels - share.sum()
     fine = np.concatenate([np.linspace(a, b, n + 1)[:-1] for a, b, n in zip(edges, edges[1:], share, strict=False)])
-    fine = np.append(fine, edges[-1])
-    x, w = np.polynomial.legendre.leggauss(order)
-    half = np.diff(fine)[:, None] / 2
-    return (fine[:-1, None] + half * (1 + x)).ravel(), (half * w).ravel()
+    nodes, weights = legendre_panels(np.append(fine, edges[-1]), order)
+    return nodes.ravel(), weights.ravel()
 
 
 def _energy_response(
@@ -105,8 +102,7 @@ def _energy_response(
     middle = (cells[1:] + cells[:-1]) / 2
     a, b, c, d = efficiency
     kept = np.clip(a / (1 + np.exp(-b * (middle - c))) + d, 0.0, 1.0)
-    owner = np.searchsorted(edges, middle) - 1
-    return ((np.diff(below, axis=1) * kept) @ (owner[:, None] == np.arange(edges.size - 1))).T
+    return sum_cells(np.diff(below, axis=1) * kept, cells, edges).T
 
 
 def _steady_state(table: dict[str, np.ndarray], edges: np.ndarray, how: str) -> Float[np.ndarray, " bin"]:
@@ -115,8 +111,7 @@ def _steady_state(table: dict[str, np.ndarray], edges: np.ndarray, how: str) -> 
     if how == "product":
         fine = np.unique(np.concatenate([np.linspace(a, b, 33) for a, b in itertools.pairwise(edges)]))
         middle = (fine[1:] + fine[:-1]) / 2
-        kept = np.diff(fine) * time_efficiency(middle)
-        in_time = kept @ ((np.searchsorted(edges, middle) - 1)[:, None] == np.arange(edges.size - 1))
+        in_time = sum_cells(np.diff(fine) * time_efficiency(middle), fine, edges)
         counts = np.outer(counts.sum(axis=1), in_time)
     return (counts * (STEADY_STATE / counts.sum())).ravel()
 

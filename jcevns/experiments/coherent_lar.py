@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jcevns import datasets
-from jcevns.detectors.response import Response
+from jcevns.detectors.response import Response, sum_cells
 from jcevns.experiments.coherent_csi import SNS_FLUX, end_points, recoil_nodes
 from jcevns.experiments.experiment import SIGNAL, Experiment, Nuisance, ShapeNuisance, unfitted_counts
 from jcevns.physics.cross_sections import StandardModel
@@ -47,8 +47,7 @@ def _energy_response(recoil_keV: np.ndarray) -> Float[np.ndarray, "bin recoil"]:
     below = ndtr((cells - light[:, None]) / (RESOLUTION * np.sqrt(light))[:, None])
     middle = (cells[1:] + cells[:-1]) / 2
     kept = np.interp(middle, table["energy_keVee"], table["efficiency"], left=0.0)
-    owner = np.searchsorted(EDGES, middle) - 1
-    return ((np.diff(below, axis=1) * kept) @ (owner[:, None] == np.arange(EDGES.size - 1))).T
+    return sum_cells(np.diff(below, axis=1) * kept, cells, EDGES).T
 
 
 def _shares(counts: np.ndarray) -> Float[np.ndarray, "energy cell"]:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jcevns import datasets
-from jcevns.detectors.response import Response
+from jcevns.detectors.response import Response, legendre_panels, sum_cells
 from jcevns.experiments.experiment import SIGNAL, Experiment, Nuisance, unfitted_counts
 from jcevns.physics.cross_sections import StandardModel
 from jcevns.physics.electrons import xenon_electrons
@@ -33,16 +33,15 @@ def _smeared(true_keV: np.ndarray, edges: np.ndarray, sigma: Curve, kept: Curve)
     cells = np.linspace(edges[0], edges[-1], _CELLS * (edges.size - 1) + 1)
     below = ndtr((cells - true_keV[:, None]) / sigma(true_keV)[:, None])
     weighted = np.diff(below, axis=1) * kept((cells[1:] + cells[:-1]) / 2)
-    return weighted.reshape(true_keV.size, edges.size - 1, _CELLS).sum(axis=2).T
+    return sum_cells(weighted, cells, edges).T
 
 
 def _true_energies(shells_keV: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Nodes and weights, with panels that end where a shell opens."""
     edges = np.concatenate([np.linspace(0.1, 1.0, 10), np.arange(1.5, _HIGHEST + 0.1, 0.5)])
     edges = np.unique(np.concatenate([edges, shells_keV[(shells_keV > edges[0]) & (shells_keV < edges[-1])]]))
-    x, w = np.polynomial.legendre.leggauss(_ORDER)
-    half = np.diff(edges)[:, None] / 2
-    return (edges[:-1, None] + half * (1 + x)).ravel(), (half * w).ravel()
+    nodes, weights = legendre_panels(edges, _ORDER)
+    return nodes.ravel(), weights.ravel()
 
 
 def _efficiency(card: str) -> Curve:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from jcevns import datasets
-from jcevns.detectors.response import Response
+from jcevns.detectors.response import Response, legendre_panels
 from jcevns.experiments.experiment import Experiment, Nuisance, unfitted_counts
 from jcevns.physics.cross_sections import StandardModel
 from jcevns.physics.electrons import electrons_of
@@ -28,9 +28,7 @@ def texono_2010() -> Experiment:
     number = dict(zip(map(str, table["quantity"]), map(float, table["value"]), strict=True))
     flux, target = reactor(), electrons_of(108.0, 132.905 + 126.904)
     edges = np.linspace(1e3 * number["recoil_min"], 1e3 * number["recoil_max"], 26)
-    x, w = np.polynomial.legendre.leggauss(4)
-    half = np.diff(edges)[:, None] / 2
-    recoil, weight = (edges[:-1, None] + half * (1 + x)).ravel(), (half * w).ravel()
+    recoil, weight = (x.ravel() for x in legendre_panels(edges, 4))
     standard = StandardModel(REFERENCE_SIN2W, electron_couplings="tree")
     expected = np.asarray(unfitted_counts(standard, flux, target, Response(recoil, weight[None])))
     # In units in which the statistical error is the root of the counts: sqrt(counts) = error x scale.

@@ -13,21 +13,14 @@ from jaxtyping import Array, Float
 
 from jcevns.physics.cross_sections import AbstractInverseEnergyInteraction, StandardModel
 from jcevns.physics.nuclei import Nucleus
-from jcevns.precision import as_float_array
 
 __all__ = [
     "AbstractCoupled",
     "AbstractMediator",
     "CouplingTerms",
     "check_mediator",
-    "optional_array",
     "propagator",
 ]
-
-
-def optional_array(value: Any) -> Array | None:
-    """A field that may be absent."""
-    return None if value is None else as_float_array(value)
 
 
 def check_mediator(mediator: Any) -> None:

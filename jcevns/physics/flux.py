@@ -1,7 +1,6 @@
 """Neutrino fluxes, their flavours and their moments over energy."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -11,7 +10,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from jcevns import datasets
-from jcevns.precision import as_float_array
+from jcevns.precision import as_float_array, optional_array
 from jcevns.spelling import unknown
 
 __all__ = [
@@ -44,10 +43,6 @@ _NARROW = 0.03  # half width over middle of a segment, below which its integrals
 _LOWEST_ENERGY = 1e-3  # MeV; the recoils below, T < 2e-8 keV, are out of reach of any detector
 
 
-def _optional_array(value: Any) -> Array | None:
-    return None if value is None else as_float_array(value)
-
-
 class NeutrinoFlux(eqx.Module):
     """A flux: unit-area spectrum, linear between nodes, times a total.
 
@@ -74,7 +69,7 @@ class NeutrinoFlux(eqx.Module):
     total: Float[Array, ""] = eqx.field(converter=as_float_array)
     name: str = eqx.field(static=True)
     flavours: tuple[str, ...] = eqx.field(static=True, converter=tuple, default=())
-    fractions: Float[Array, "flavour energy"] | None = eqx.field(converter=_optional_array, default=None)
+    fractions: Float[Array, "flavour energy"] | None = eqx.field(converter=optional_array, default=None)
 
     def __check_init__(self):
         if isinstance(self.energy, Tracer) or not eqx.is_array(self.energy):

@@ -14,12 +14,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jcevns.constants import ELECTRON_MASS, FERMI_CONSTANT, NEUTRON_MASS, PROTON_MASS
-from jcevns.physics.couplings import AbstractMediator, check_mediator, optional_array, propagator
+from jcevns.physics.couplings import AbstractMediator, check_mediator, propagator
 from jcevns.physics.cross_sections import StandardModel, weak_charge
 from jcevns.physics.electrons import bilinear, electron_propagator, standard_couplings
 from jcevns.physics.nuclei import Nucleus
 from jcevns.physics.spin_structure import longitudinal_s00, transverse_s00
-from jcevns.precision import as_float_array
+from jcevns.precision import as_float_array, optional_array
 from jcevns.spelling import unknown
 
 __all__ = [

@@ -6,9 +6,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jcevns.constants import ELECTRON_MASS, FINE_STRUCTURE
-from jcevns.physics.couplings import AbstractCoupled, optional_array
+from jcevns.physics.couplings import AbstractCoupled
 from jcevns.physics.cross_sections import StandardModel
-from jcevns.precision import as_float_array
+from jcevns.precision import as_float_array, optional_array
 
 __all__ = ["MagneticMoment"]
 
