@@ -1,6 +1,6 @@
 """A competitor in NumPy: the batched Newton fit that one would write by hand, batch axis last.
 
-Shares no code with `jcevns.inference`. Background templates are constants, so that everything linear in them
+Shares no code with `jcevns.fit`. Background templates are constants, so that everything linear in them
 (expected counts, gradient, Gram matrix) is one small matrix product per experiment; only the signal needs
 element-wise work. The factorisation skips the structural zeros, chunks fit the cache, converged points leave.
 """
@@ -40,12 +40,10 @@ class NumpyModel:
         observed, background = np.asarray(model.observed, float), np.asarray(model.background, float)
         self.experiments = []
         for e, (first, stop) in enumerate(layout.bins):
-            rows = [k for k, (owner, _) in enumerate(layout.background) if owner == e]
-            acting = [layout.background[k][1] for k in rows]
-            bins = slice(first, stop)
-            self.experiments.append(
-                _Experiment(observed[bins], background[rows, bins], bins, layout.signal[e], acting)
-            )
+            rows = [c.place for c in layout.backgrounds_of(e)]
+            acting = [c.acting for c in layout.backgrounds_of(e)]
+            (signal,), bins = layout.signals_of(e), slice(first, stop)
+            self.experiments.append(_Experiment(observed[bins], background[rows, bins], bins, signal.acting, acting))
         users = np.bincount([j for e in self.experiments for j in e.signal], minlength=self.size)
         self.shared = int(np.argmax(users))
 

@@ -7,8 +7,6 @@ import numpy as np
 
 import jcevns as jc
 from benchmarks import engine
-from jcevns.inference.batch import profile_signals
-from jcevns.inference.grid import grid_signals
 
 TARGETS = {
     "ratio_us_per_bin": ("<=", 1.0),
@@ -32,14 +30,14 @@ MASSES, COUPLINGS = np.geomspace(0.1, 1e4, 64), np.geomspace(1e-8, 1e-4, 128)
 
 def _timed(likelihood: jc.Likelihood) -> tuple[float, float, float]:
     """Microseconds per fit, seconds of the first call above that, and share of valid fits; scalar grid."""
-    signals = grid_signals(likelihood, jc.grid("scalar", mass=MASSES, coupling=COUPLINGS))
+    signals = engine.signals(likelihood, "scalar", engine.grid_points(mass=MASSES, coupling=COUPLINGS))
     start = time.perf_counter()
-    fit = profile_signals(likelihood, signals, chunk=engine.CHUNK)
+    fit = engine.fit(likelihood, signals)
     first = time.perf_counter() - start
     best = np.inf
     for _ in range(3):
         start = time.perf_counter()
-        profile_signals(likelihood, signals, chunk=engine.CHUNK)
+        engine.fit(likelihood, signals)
         best = min(best, time.perf_counter() - start)
     return 1e6 * best / signals.shape[1], first - best, float(fit.valid.mean())
 

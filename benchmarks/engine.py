@@ -13,10 +13,10 @@ import numpy as np
 
 import jcevns as jc
 from benchmarks.batched_numpy import NumpyModel, newton_steps
-from jcevns.inference.batch import profile_signals
-from jcevns.inference.grid import grid, grid_signals
-from jcevns.inference.newton import batch_fit
+from jcevns.fit.batch import Profiles, profile_signals
+from jcevns.fit.newton import batch_fit
 from jcevns.likelihood.layout import Layout
+from jcevns.likelihood.likelihood import arranged
 
 INTERACTIONS = ("scalar", "vector", "b-l", "axial", "tensor")
 CHUNK = 2048
@@ -24,7 +24,7 @@ CHUNK = 2048
 
 def combined() -> jc.Likelihood:
     """XENONnT and PandaX-4T."""
-    return jc.Likelihood([jc.experiment("xenonnt-2024-s2"), jc.experiment("pandax4t-us2")])
+    return jc.Likelihood(["xenonnt-2024-s2", "pandax4t-us2"])
 
 
 def axes(masses: int, couplings: int) -> dict[str, np.ndarray]:
@@ -34,8 +34,24 @@ def axes(masses: int, couplings: int) -> dict[str, np.ndarray]:
 
 def all_signals(likelihood: jc.Likelihood, masses: int, couplings: int) -> np.ndarray:
     """Signals of the five interactions, one after the other, shape (bin, point)."""
-    chosen = axes(masses, couplings)
-    return np.concatenate([grid_signals(likelihood, grid(name, **chosen)) for name in INTERACTIONS], axis=1)
+    points = grid_points(**axes(masses, couplings))
+    return np.concatenate([signals(likelihood, name, points) for name in INTERACTIONS], axis=1)
+
+
+def grid_points(**chosen: np.ndarray) -> np.ndarray:
+    """All combinations, the last axis fastest, (point, axis)."""
+    return np.stack([grid.ravel() for grid in np.meshgrid(*chosen.values(), indexing="ij")], axis=1)
+
+
+def signals(likelihood: jc.Likelihood, name: str, points: np.ndarray) -> np.ndarray:
+    """Signals of a mediator at masses and couplings, (bin, point)."""
+    surface = jc.Surface(likelihood.under(name), ("mass", "coupling"))
+    return np.ascontiguousarray(surface.signals(points).T)
+
+
+def fit(likelihood: jc.Likelihood, counts: np.ndarray, chunk: int = CHUNK) -> Profiles:
+    """Profile fits of signals."""
+    return profile_signals(arranged(likelihood), counts, chunk=chunk)
 
 
 def least(call: Callable[[], Any], repeat: int) -> float:
@@ -55,9 +71,9 @@ def scan_single(likelihood: jc.Likelihood, signals: np.ndarray) -> tuple[np.ndar
     for first in range(0, signals.shape[1], CHUNK):
         part = signals[:, first : first + CHUNK]
         padded = np.pad(part, ((0, 0), (0, CHUNK - part.shape[1])), mode="edge")
-        fit = batch_fit(likelihood.layout, model, jnp.asarray(padded, jnp.float32))
-        values.append(np.asarray(fit.chi2)[: part.shape[1]])
-        valid.append(np.asarray(fit.valid)[: part.shape[1]])
+        found = batch_fit(likelihood.layout, model, jnp.asarray(padded, jnp.float32))
+        values.append(np.asarray(found.chi2)[: part.shape[1]])
+        valid.append(np.asarray(found.valid)[: part.shape[1]])
     return np.concatenate(values).astype(float), np.concatenate(valid)
 
 
@@ -71,7 +87,7 @@ def flops_per_step(layout: Layout) -> int:
     pairs: set[tuple[int, int]] = set()
     for e, (first, stop) in enumerate(layout.bins):
         bins = stop - first
-        acting = [layout.signal[e], *(acts for owner, acts in layout.background if owner == e)]
+        acting = [c.acting for c in (*layout.signals_of(e), *layout.backgrounds_of(e))]
         backgrounds = len(acting) - 1
         count += sum(max(len(acts) - 1, 0) for acts in acting)
         count += bins * (2 * backgrounds + 2)  # expected counts
@@ -109,13 +125,13 @@ def run(likelihood: jc.Likelihood) -> dict[str, Any]:
     results: dict[str, Any] = {}
     small = all_signals(likelihood, 20, 100)
     before = time.perf_counter()
-    profile_signals(likelihood, small, chunk=CHUNK)
+    fit(likelihood, small)
     first = time.perf_counter() - before
-    seconds = least(lambda: profile_signals(likelihood, small, chunk=CHUNK), 7)
+    seconds = least(lambda: fit(likelihood, small), 7)
     results["us_per_fit_scan_1e4"] = 1e6 * seconds / small.shape[1]
     results["seconds_compile_scan"] = first - seconds
     tiny = all_signals(likelihood, 4, 5)
-    results["us_per_fit_scan_1e2"] = 1e4 * least(lambda: profile_signals(likelihood, tiny, chunk=CHUNK), 7)
+    results["us_per_fit_scan_1e2"] = 1e4 * least(lambda: fit(likelihood, tiny), 7)
 
     flops = flops_per_step(likelihood.layout)
     steps = newton_steps(NumpyModel(likelihood), small)
@@ -128,10 +144,10 @@ def run(likelihood: jc.Likelihood) -> dict[str, Any]:
     print("  1e6 points", flush=True)
     large = all_signals(likelihood, 400, 500)
     before = time.perf_counter()
-    fit = profile_signals(likelihood, large, chunk=CHUNK)
+    whole = fit(likelihood, large)
     results["seconds_scan_1e6"] = time.perf_counter() - before
     results["us_per_fit_scan_1e6"] = 1e6 * results["seconds_scan_1e6"] / large.shape[1]
-    results["fraction_valid"] = float(fit.valid.mean())
+    results["fraction_valid"] = float(whole.valid.mean())
     # The largest of the process so far, an upper bound; ru_maxrss is in KiB on Linux, in bytes on macOS.
     unit = 1 if sys.platform == "darwin" else 1024
     results["gigabytes_scan_1e6"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
@@ -147,7 +163,7 @@ def run(likelihood: jc.Likelihood) -> dict[str, Any]:
     value, valid = scan_single(likelihood, large)
     results["us_per_fit_scan_1e6_float32"] = 1e6 * (time.perf_counter() - before) / large.shape[1]
     results["fraction_valid_float32"] = float(valid.mean())
-    near = valid & (fit.chi2 - fit.chi2.min() < 25)
-    worst = np.max(np.abs(value - fit.chi2)[near], initial=0.0)
+    near = valid & (whole.chi2 - whole.chi2.min() < 25)
+    worst = np.max(np.abs(value - whole.chi2)[near], initial=0.0)
     results["max_dchi2_float32"] = float(worst) if math.isfinite(worst) else None
     return results

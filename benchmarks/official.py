@@ -13,8 +13,10 @@ from iminuit import Minuit
 import jcevns as jc
 from benchmarks import engine
 from jcevns import datasets
-from jcevns.inference.toy_runs import throw
-from jcevns.inference.toys import fit_intervals, simulate
+from jcevns.constants import ONE_SIGMA, chi2_threshold
+from jcevns.statistics.hypothesis import hypothesis
+from jcevns.statistics.toy_runs import throw
+from jcevns.statistics.toys import ToySegments, draw, fit_segments
 
 TARGETS = {
     "ratio_official_iminuit": (">=", 200.0),
@@ -111,27 +113,32 @@ def _alea(each: float) -> dict[str, Any]:
 
 def run() -> dict[str, Any]:
     """Time the engine and its peer on the same toys; keys as in `TARGETS`."""
-    likelihood = jc.Likelihood(jc.experiment("xenonnt-2024"), flux_pull=False)
-    flux = jc.hypothesis(likelihood, "flux")
-    observed, centre = simulate(flux, _REFERENCE, _TOYS, seed=7)
+    likelihood = jc.Likelihood("xenonnt-2024")
+    flux = hypothesis(likelihood, "flux")
+    toys = draw(flux, _REFERENCE, _TOYS, seed=7)
+    threshold = chi2_threshold(ONE_SIGMA)
+
+    def intervals() -> ToySegments:
+        return fit_segments(flux, _REFERENCE, toys, threshold)
+
     before = time.perf_counter()
-    fit_intervals(flux, observed, centre)
+    intervals()
     first = time.perf_counter() - before
-    seconds = engine.least(lambda: fit_intervals(flux, observed, centre), 3)
-    best, _, _ = fit_intervals(flux, observed, centre)
+    seconds = engine.least(intervals, 3)
+    best = intervals().best
 
     grid = len(flux.model.anchors[0]), len(flux.model.anchors[1]), flux.model.observed.size
-    peer = NumpyLikelihood(flux.signal(_REFERENCE).reshape(grid))
-    order = [likelihood.nuisances.index(f"xenonnt-2024.{n}") for n in (
+    peer = NumpyLikelihood(np.asarray(jc.signal(likelihood, {"flux": _REFERENCE})).reshape(grid))
+    order = [flux.nuisances.index(f"xenonnt-2024.{n}") for n in (
         "efficiency", "accidental_sr0", "accidental_sr1", "neutron", "electronic", "t_ly", "t_qy")]  # fmt: skip
     times, off = [], []
     for i in range(_PEER):
         before = time.perf_counter()
-        theirs, _, _ = peer.fit(observed[i], centre[i][order])
+        theirs, _, _ = peer.fit(toys.observed[i], toys.centre[i][order])
         times.append(time.perf_counter() - before)
         off.append(abs(theirs * _REFERENCE - best[i]) / _REFERENCE)
     before = time.perf_counter()
-    toys = throw(flux, _REFERENCE, 100_000, seed=11)
+    thrown = throw(likelihood, "flux", _REFERENCE, 100_000, seed=11)
     many = time.perf_counter() - before
     each = seconds / _TOYS
     return {
@@ -141,7 +148,7 @@ def run() -> dict[str, Any]:
         "ratio_official_iminuit": float(np.mean(times)) / each,
         **_alea(each),
         "seconds_official_1e5_toys": many,
-        "fraction_valid_official_toys": float(np.mean(toys.valid)),
+        "fraction_valid_official_toys": float(np.mean(thrown.valid)),
         "median_official_dflux": float(np.median(off)),
         "max_official_dflux": float(np.max(off)),
         "toys_official_peer": _PEER,

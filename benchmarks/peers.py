@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jcevns import Likelihood
-from jcevns.inference.fit import tolerances
-from jcevns.likelihood import poisson
-from jcevns.likelihood.pyhf_model import to_pyhf
-from jcevns.physics.cross_sections import AbstractInteraction
-from jcevns.physics.recoil import Theory
+from jcevns import Likelihood, to_pyhf
+from jcevns.fit.validity import tolerances
+from jcevns.likelihood import model as models
+from jcevns.likelihood.starts import starts
+
+_NO_CELL = jnp.zeros(0, int)  # no shape nuisances
 
 
 class Timing(NamedTuple):
@@ -33,7 +33,7 @@ class NumpyChi2:
         model = likelihood.model
         self.owner, self.observed = np.asarray(model.owner), np.asarray(model.observed)
         self.templates = np.concatenate([self.owner, np.asarray(model.background)])
-        self.loading = np.concatenate([np.asarray(model.signal_loading), np.asarray(model.background_loading)])
+        self.loading = np.asarray(model.linear) + np.asarray(model.logarithmic)
         self.sigma = np.asarray(model.sigma)
         seen = self.observed[self.observed > 0]
         self.constant = 2 * (seen @ np.log(seen) - seen.sum())
@@ -89,8 +89,8 @@ def iminuit_numpy(likelihood: Likelihood, signals: np.ndarray, tight: bool = Fal
 
 def iminuit_jax(likelihood: Likelihood, signals: np.ndarray) -> Timing:
     """MIGRAD on the compiled value and gradient of jcevns."""
-    value = jax.jit(poisson.chi2)
-    gradient = jax.jit(lambda model, signal, theta: poisson.chi2_derivatives(model, signal, theta)[1])
+    value = jax.jit(_chi2_of_logs)
+    gradient = jax.jit(jax.grad(_chi2_of_logs, 2))
     model, size = likelihood.model, len(likelihood.nuisances)
 
     def fit(i: int) -> tuple[float, bool]:
@@ -105,7 +105,16 @@ def iminuit_jax(likelihood: Likelihood, signals: np.ndarray) -> Timing:
     return _timed(fit, signals.shape[1])
 
 
-def pyhf_fits(likelihood: Likelihood, theories: Sequence[Theory | AbstractInteraction], backend: str) -> Timing:
+def _parameters(model: models.Model, theta: Any) -> Any:
+    """Parameters of the model at log-factors: all peers minimise in these."""
+    return jnp.where(model.is_log, theta, jnp.exp(theta))
+
+
+def _chi2_of_logs(model: models.Model, signal: Any, theta: Any) -> Any:
+    return models.chi2(model, signal, _parameters(model, theta), _NO_CELL)
+
+
+def pyhf_fits(likelihood: Likelihood, theories: Sequence[tuple[str, dict[str, float]]], backend: str) -> Timing:
     """pyhf's fit with its default optimiser, the model built anew for every point; the export is not timed."""
     import warnings
 
@@ -113,7 +122,7 @@ def pyhf_fits(likelihood: Likelihood, theories: Sequence[Theory | AbstractIntera
 
     before = pyhf.get_backend()
     pyhf.set_backend(backend, precision="64b")
-    workspaces = [to_pyhf(likelihood, theory) for theory in theories]
+    workspaces = [to_pyhf(likelihood.under(name), at) for name, at in theories]
     observed = np.asarray(likelihood.model.observed)
     seen = observed[observed > 0]
     # What -2 ln L has and chi2 has not: the saturated Poisson term and the normalisation of the Gaussians.
@@ -122,7 +131,7 @@ def pyhf_fits(likelihood: Likelihood, theories: Sequence[Theory | AbstractIntera
     constant += sum(
         2 * math.log(sigma)
         for name, sigma in zip(likelihood.nuisances, np.asarray(likelihood.model.sigma), strict=True)
-        if name == "b8_flux"
+        if name == "flux.b8"
     )
 
     def fit(i: int) -> tuple[float, bool]:
@@ -147,9 +156,10 @@ def _vmapped(likelihood: Likelihood, signals: np.ndarray, minimise: Callable[[Ca
     model = likelihood.model
 
     def one(signal):
-        start = poisson.starts(model, signal)[0] / model.sigma
-        theta = minimise(lambda x: poisson.chi2(model, signal, x * model.sigma), start) * model.sigma
-        value, gradient, hessian = poisson.chi2_derivatives(model, signal, theta)
+        begin = starts(model, signal)[0]
+        start = jnp.where(model.is_log, begin, jnp.log(jnp.maximum(begin, 1e-3))) / model.sigma
+        theta = minimise(lambda x: _chi2_of_logs(model, signal, x * model.sigma), start) * model.sigma
+        value, gradient, hessian = models.derivatives(model, signal, _parameters(model, theta), _NO_CELL)
         edm = gradient @ jnp.linalg.solve(hessian, gradient) / 2
         return value, (jnp.abs(edm) < tolerances(value.dtype)[1]) & jnp.isfinite(value)
 

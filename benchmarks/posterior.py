@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import jcevns as jc
-from jcevns.likelihood.joint import signal
 from jcevns.physics.nuclei import mirror_sin2w
+from jcevns.statistics.sample import sample
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)
@@ -38,11 +38,7 @@ _NAMES = ("xenonnt-2024-s2", "pandax4t-us2")
 _CHAINS, _SAMPLES, _WARMUP = 16, 2000, 1000  # as in `jcevns reproduce --full`
 _PEER_CHAINS, _PEER_SAMPLES, _PEER_WARMUP = 4, 200, 200  # a rate is wanted, and this is slow
 _WALKERS, _STEPS, _BURN = 64, 6000, 1000
-_LOW, _HIGH = mirror_sin2w(), 1.2386
-
-
-def _likelihood(names: tuple[str, ...], pull: bool) -> jc.Likelihood:
-    return jc.Likelihood([jc.experiment(n) for n in names], flux_pull=pull)
+_LOW, _HIGH = mirror_sin2w(jc.physics.xenon()), 1.2386
 
 
 def _naive(likelihood: jc.Likelihood) -> Callable[[], None]:
@@ -50,22 +46,26 @@ def _naive(likelihood: jc.Likelihood) -> Callable[[], None]:
     model = likelihood.model
     widths, observed = np.asarray(model.sigma), np.asarray(model.observed)
 
-    class Plain(jc.AbstractInteraction):
+    class Plain(jc.Interaction):
         """The Standard Model as an unknown interaction: nothing is factored out of the energy integral."""
 
-        sin2w: jax.Array
+        sin2w: jax.Array = jc.parameter(0.23857)
 
-        def dsigma_dT(self, energy, recoil, nucleus):
-            return jc.StandardModel(sin2w=self.sin2w).dsigma_dT(energy, recoil, nucleus)
+        def dsigma_dT(self, energy, recoil, particle, flavour):
+            return jc.StandardModel(sin2w=self.sin2w).dsigma_dT(energy, recoil, particle, flavour)
+
+    plain = likelihood.under(Plain())
+    loading = np.asarray(model.linear) + np.asarray(model.logarithmic)
+    owner, signals = np.asarray(model.owner), len(model.signals)
 
     def run() -> None:
         sin2w = numpyro.sample("sin2w", dist.Uniform(_LOW, _HIGH))
-        counts = signal(likelihood, Plain(sin2w))
+        counts = jc.signal(plain, {"sin2w": sin2w})
         pairs = zip(likelihood.nuisances, widths, strict=True)
         factors = jnp.stack([numpyro.sample(n, dist.TruncatedNormal(1.0, w, low=0.0)) for n, w in pairs])
-        scale = jnp.exp(model.signal_loading @ jnp.log(factors))
-        backgrounds = jnp.exp(model.background_loading @ jnp.log(factors)) @ model.background
-        numpyro.sample("counts", dist.Poisson((scale @ model.owner) * counts + backgrounds).to_event(1), obs=observed)
+        scale = jnp.exp(loading @ jnp.log(factors))
+        expected = (scale[:signals] @ owner) * counts + scale[signals:] @ model.background
+        numpyro.sample("counts", dist.Poisson(expected).to_event(1), obs=observed)
 
     return run
 
@@ -88,10 +88,11 @@ def _run_naive(likelihood: jc.Likelihood) -> float:
 def _run_emcee(likelihood: jc.Likelihood) -> float:
     """Effective samples of sin2w: samples over the integrated autocorrelation time."""
     model, units = likelihood.model, np.array([0.0, 0.5, 1.0])
-    rows = np.stack([np.asarray(jc.signal(likelihood, jc.StandardModel(jnp.asarray(u)))) for u in units])
+    rows = np.stack([np.asarray(jc.signal(likelihood, {"sin2w": u})) for u in units])
     terms = np.linalg.inv(np.vander(units, 3, increasing=True)) @ rows
     sigma, observed, background = (np.asarray(x) for x in (model.sigma, model.observed, model.background))
-    loading, other, owner = (np.asarray(x) for x in (model.signal_loading, model.background_loading, model.owner))
+    both, owner = np.asarray(model.linear) + np.asarray(model.logarithmic), np.asarray(model.owner)
+    loading, other = both[: len(model.signals)], both[len(model.signals) :]
 
     def log_posterior(x: np.ndarray) -> np.ndarray:
         sin2w, factors = x[:, 0], x[:, 1:]
@@ -134,14 +135,14 @@ def run() -> dict[str, Any]:
     least, slowest, bulk = np.inf, 0.0, 0.0
     for parameter in ("flux", "sin2w"):
         for names in (_NAMES[:1], _NAMES[1:], _NAMES):
-            likelihood = _likelihood(names, parameter == "sin2w")
+            likelihood = jc.Likelihood(names)
 
             def ours(likelihood: jc.Likelihood = likelihood, parameter: str = parameter) -> float:
-                found = jc.sample(likelihood, parameter, chains=_CHAINS, samples=_SAMPLES, warmup=_WARMUP)
+                found = sample(likelihood, parameter, chains=_CHAINS, samples=_SAMPLES, warmup=_WARMUP)
                 found.check()
                 nonlocal bulk
-                bulk = found.parameters[parameter].ess_bulk
-                return min(bulk, found.parameters[parameter].ess_tail)
+                bulk = found.parameters[likelihood.parameters[parameter].name].ess_bulk
+                return min(bulk, found.parameters[likelihood.parameters[parameter].name].ess_tail)
 
             ess, cold, warm = _timed(ours)
             label = f"{parameter}_{'combined' if len(names) == 2 else names[0].split('-')[0]}"
@@ -152,7 +153,7 @@ def run() -> dict[str, Any]:
     # The peers count effective samples in the bulk: so does the comparison, for the last of the runs above.
     rate = bulk / results["seconds_posterior_sin2w_combined_warm"]
     results["ess_per_second_posterior"] = rate
-    likelihood = _likelihood(_NAMES, True)
+    likelihood = jc.Likelihood(_NAMES)
     for name, call in (("naive", _run_naive), ("emcee", _run_emcee)):
         # Minutes of sampling, seconds of compiling: one call is enough for the first.
         ess, cold, warm = _timed(lambda call=call: call(likelihood), 1 if name == "naive" else 2)

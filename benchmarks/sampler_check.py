@@ -25,34 +25,32 @@ from scipy.stats import binom, chisquare  # noqa: E402
 
 import jcevns as jc  # noqa: E402
 from benchmarks import machine  # noqa: E402
-from jcevns.inference.posterior import numpyro_model, signal_function  # noqa: E402
-from jcevns.inference.priors import default_prior  # noqa: E402
-from jcevns.report import style  # noqa: E402
+from jcevns.plot import style  # noqa: E402
+from jcevns.statistics.sample import Target  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = ("xenonnt-2024-s2", "pandax4t-us2")
-RUNS = {"flux alone": ("flux",), "flux and sin2w": ("flux", "sin2w")}
+RUNS = {"flux alone": ("flux.b8",), "flux and sin2w": ("flux.b8", "sin2w")}
 DRAWS, THIN, WARMUP, SEED, BINS = 99, 10, 1000, 20241118, 10
-LABELS = {"flux": r"$^8$B flux", "sin2w": r"$\sin^2\theta_W$"}
+LABELS = {"flux.b8": r"$^8$B flux", "sin2w": r"$\sin^2\theta_W$"}
 
 
 def ranks(names: tuple[str, ...], data_sets: int, seed_number: int) -> dict[str, np.ndarray]:
     """Ranks, 0 to `DRAWS`, of the true values in the posteriors of simulated data sets."""
-    likelihood = jc.Likelihood([jc.experiment(n) for n in EXPERIMENTS], flux_pull=False)
-    priors = {n: default_prior(n, joint=len(names) > 1) for n in names}
-    model = numpyro_model(likelihood, signal_function(likelihood, names, None, None), priors)
+    target = Target(jc.Likelihood(EXPERIMENTS), names)
+    model = target.numpyro_model()
     simulate, start, run = jax.random.split(jax.random.key(seed_number), 3)
 
-    def truth(key: Any) -> tuple[dict[str, Any], Any]:
+    def truth(key: Any) -> tuple[Any, Any]:
         drawn = trace(seed(model, key)).get_trace(None)
-        return {n: drawn[n]["value"] for n in names}, drawn["counts"]["value"]
+        return drawn["parameters"]["value"], drawn["counts"]["value"]
 
     true, observed = jax.vmap(truth)(jax.random.split(simulate, data_sets))
     observed = observed.astype(float)
     info = initialize_model(start, model, dynamic_args=True, model_args=(observed[0],))
     first = info.param_info.z
 
-    def posterior(key: Any, counts: Any) -> dict[str, Any]:
+    def posterior(key: Any, counts: Any) -> Any:
         init, step = hmc(potential_fn_gen=info.potential_fn, algo="NUTS")
         state = init(
             first, num_warmup=WARMUP, dense_mass=True, target_accept_prob=0.9, rng_key=key, model_args=(counts,)
@@ -64,10 +62,11 @@ def ranks(names: tuple[str, ...], data_sets: int, seed_number: int) -> dict[str,
             return state, info.postprocess_fn(counts)(state.z)
 
         _, kept = jax.lax.scan(thinned, state, None, length=DRAWS)
-        return {n: kept[n] for n in names}
+        return kept["parameters"]
 
     drawn = jax.jit(jax.vmap(posterior))(jax.random.split(run, data_sets), observed)
-    return {n: np.asarray(jnp.sum(drawn[n] < true[n][:, None], axis=1)) for n in names}
+    below = np.asarray(jnp.sum(drawn < true[:, None], axis=1))  # (data set, parameter)
+    return dict(zip(names, below.T, strict=True))
 
 
 def draw(found: np.ndarray, ax: Axes, title: str) -> None:
@@ -117,7 +116,10 @@ def main() -> None:
         "thinning": THIN,
         "warmup": WARMUP,
         "seed": SEED,
-        "priors": {k: {n: str(default_prior(n, joint=len(v) > 1)) for n in v} for k, v in RUNS.items()},
+        "priors": {
+            label: {n: str(p) for n, p in Target(jc.Likelihood(EXPERIMENTS), names).priors.items()}
+            for label, names in RUNS.items()
+        },
     }
     content = {"settings": settings, "seconds": time.perf_counter() - started, "machine": machine.describe()}
     options.out.write_text(json.dumps(content | {"ranks": rows}, indent=2) + "\n", encoding="utf-8")

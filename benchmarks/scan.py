@@ -17,9 +17,7 @@ import numpy as np
 import jcevns as jc
 from benchmarks import engine, peers
 from benchmarks.batched_numpy import NumpyModel, fit_batched
-from jcevns.inference.batch import profile_signals
-from jcevns.inference.newton import batch_fit
-from jcevns.physics.interactions import AbstractMediator, interaction
+from jcevns.fit.newton import batch_fit
 
 TARGETS = {
     "ratio_iminuit_numpy": (">=", 2000.0),
@@ -51,8 +49,10 @@ assert fit.chi2.size == 50_000 and fit.valid.mean() > 0.99
 """
 _FITS = {
     "engine": (
-        "from jcevns.inference.batch import prepare, profile_signals\nprepare(likelihood)",
-        "fit = profile_signals(likelihood, signals)",
+        "from jcevns.fit.batch import prepare\n"
+        "from jcevns.likelihood.likelihood import arranged\n"
+        "prepare(arranged(likelihood))",
+        "fit = engine.fit(likelihood, signals)",
     ),
     "numpy": (
         "from benchmarks.batched_numpy import NumpyModel, fit_batched",
@@ -86,7 +86,7 @@ def whole_processes() -> dict[str, Any]:
 
 def figure() -> dict[str, Any]:
     """`jcevns reproduce --only fig4` as a whole process; None where the step does not exist or fails."""
-    from jcevns.report.steps import STEPS
+    from jcevns.paper.steps import STEPS
 
     results: dict[str, Any] = {"fig4_seconds_cold": None, "fig4_seconds_warm": None}
     if "fig4" not in STEPS:
@@ -99,17 +99,17 @@ def figure() -> dict[str, Any]:
     return results
 
 
-def sample(likelihood: jc.Likelihood, points: int) -> tuple[np.ndarray, list[AbstractMediator]]:
+def sample(likelihood: jc.Likelihood, points: int) -> tuple[np.ndarray, list[tuple[str, dict[str, float]]]]:
     """Signals and theories of random grid points with Delta chi2 below the depth, the five interactions mixed."""
     masses, couplings = 50, 80
     signals = engine.all_signals(likelihood, masses, couplings)
-    fit = profile_signals(likelihood, signals, chunk=engine.CHUNK)
+    fit = engine.fit(likelihood, signals)
     near = np.flatnonzero(fit.chi2 - fit.chi2.min() < _DEPTH)
     chosen = np.random.default_rng(20241118).permutation(near)[:points]
     axes = engine.axes(masses, couplings)
     where = np.unravel_index(chosen, (len(engine.INTERACTIONS), masses, couplings))
     theories = [
-        interaction(engine.INTERACTIONS[k], float(axes["mass"][i]), float(axes["coupling"][j]))
+        (engine.INTERACTIONS[k], {"mass": float(axes["mass"][i]), "coupling": float(axes["coupling"][j])})
         for k, i, j in zip(*where, strict=True)
     ]
     return np.ascontiguousarray(signals[:, chosen]), theories
@@ -126,7 +126,7 @@ def _rows(likelihood: jc.Likelihood) -> dict[str, Any]:
 
     say("iminuit, tight (reference)")
     reference = peers.iminuit_numpy(likelihood, few, tight=True, grad=True)
-    ours = profile_signals(likelihood, many, chunk=engine.CHUNK)
+    ours = engine.fit(likelihood, many)
     results["max_dchi2_vs_iminuit"] = float(np.max(np.abs(ours.chi2[:_POINTS] - reference.chi2)))
     rows = {"iminuit_tight": reference}
     say("iminuit, NumPy")
@@ -164,7 +164,7 @@ def _numpy_batched(likelihood: jc.Likelihood) -> dict[str, Any]:
     """The batched NumPy Newton on the grid of 1e4 points that the engine is timed on."""
     signals = engine.all_signals(likelihood, 20, 100)
     model = NumpyModel(likelihood)
-    fit, ours = fit_batched(model, signals), profile_signals(likelihood, signals, chunk=engine.CHUNK)
+    fit, ours = fit_batched(model, signals), engine.fit(likelihood, signals)
     seconds = engine.least(lambda: fit_batched(model, signals), 5)
     return {
         "us_per_fit_numpy_batched": 1e6 * seconds / signals.shape[1],

@@ -1,166 +1,94 @@
-"""Differentiable likelihoods for solar 8B CEvNS in xenon detectors."""
+"""Differentiable likelihoods for coherent elastic neutrino-nucleus scattering and the probes beside it."""
 
 from importlib.metadata import version as _version
 
+from jcevns import detectors, physics
 from jcevns.constants import chi2_threshold
 from jcevns.datasets import DataError
-from jcevns.detectors.charge_yield import (
-    AbstractChargeYield,
-    NestChargeYield,
-    PowerLawChargeYield,
-    TabulatedChargeYield,
-)
-from jcevns.detectors.response import Response, charge_response, interpolated_response
 from jcevns.experiments.catalogue import EXPERIMENTS, experiment
-from jcevns.experiments.experiment import (
-    Experiment,
-    Nuisance,
-    ShapeNuisance,
-    b8_as_background,
-    correction_factors,
-    signal_counts,
-)
+from jcevns.experiments.experiment import Channel, Experiment, normalised, signal_counts
+from jcevns.experiments.nuisances import Nuisance, ShapeNuisance
 from jcevns.experiments.toml_file import load_experiment
-from jcevns.inference.calibration import coverage, discovery, fit_quality, toy_interval
-from jcevns.inference.fit import Fit, profile
-from jcevns.inference.grid import Grid, coupling_terms, grid, grid_signals
-from jcevns.inference.hypothesis import Hypothesis, coupling_hypothesis, hypothesis
-from jcevns.inference.intervals import Estimate, Interval, estimate, interval, measure, profile_curve
-from jcevns.inference.laplace import GridPosterior, laplace_grid
-from jcevns.inference.limits import Limit, limits
-from jcevns.inference.parameters import Parameter, find_parameter, signal_strength
-from jcevns.inference.posterior import Posterior, sample
-from jcevns.inference.priors import Prior, parse_prior
-from jcevns.inference.projections import asimov, expected_error, expected_limit, expected_significance, scaled
-from jcevns.inference.scan import Contours, contours, open_scan, scan
-from jcevns.inference.toy_runs import throw
-from jcevns.inference.toys import Toys, simulate
-from jcevns.likelihood.joint import Likelihood, component_counts, signal
+from jcevns.fit.contour import contour
+from jcevns.fit.fit import fit
+from jcevns.fit.interval import interval, limits, profile_curve
+from jcevns.fit.profile import profile
+from jcevns.fit.surface import Surface
+from jcevns.likelihood.likelihood import Likelihood, chi2, component_counts, signal
 from jcevns.likelihood.pyhf_model import to_pyhf
-from jcevns.physics.couplings import AbstractMediator
-from jcevns.physics.cross_sections import (
-    AbstractInteraction,
-    AbstractInverseEnergyInteraction,
-    StandardModel,
-)
-from jcevns.physics.electrons import ElectronTarget, electrons_of, xenon_electrons
-from jcevns.physics.flux import FLAVOURS, NeutrinoFlux, b8, combine, hep
-from jcevns.physics.form_factors import AbstractFormFactor, Helm, KleinNystrand, SymmetrisedFermi
-from jcevns.physics.interactions import (
-    INTERACTIONS,
-    AxialVectorMediator,
-    ScalarMediator,
-    TensorMediator,
-    VectorMediator,
-    interaction,
-)
-from jcevns.physics.magnetic_moment import MagneticMoment
-from jcevns.physics.nuclei import Nucleus, Target, argon, cesium_iodide, xenon
-from jcevns.physics.recoil import TabulatedSpectrum, Theory, counts_above, load_spectrum, recoil_spectrum
-from jcevns.physics.sources import reactor, solar, spallation
+from jcevns.parameters import Parameter, parameter
+from jcevns.physics.electromagnetic import MagneticMoment
+from jcevns.physics.interaction import Interaction
+from jcevns.physics.mediators import AxialVectorMediator, ScalarMediator, TensorMediator, VectorMediator
+from jcevns.physics.new_physics import NewPhysics
+from jcevns.physics.recoil import TabulatedSpectrum
+from jcevns.physics.standard_model import StandardModel
+from jcevns.physics.theories import THEORIES, theory
+from jcevns.statistics.calibration import coverage, discovery, fit_quality, toy_interval
+from jcevns.statistics.laplace import laplace
+from jcevns.statistics.priors import Prior
+from jcevns.statistics.projections import expected_error, expected_limit, expected_significance, scaled
+from jcevns.statistics.sample import sample
+from jcevns.statistics.scan import contours, open_scan, scan
+from jcevns.statistics.toy_runs import throw
+from jcevns.statistics.toys import simulate
 
 __version__ = _version("jcevns")
 
 __all__ = [
     "EXPERIMENTS",
-    "FLAVOURS",
-    "INTERACTIONS",
-    "AbstractChargeYield",
-    "AbstractFormFactor",
-    "AbstractInteraction",
-    "AbstractInverseEnergyInteraction",
-    "AbstractMediator",
+    "THEORIES",
     "AxialVectorMediator",
-    "Contours",
+    "Channel",
     "DataError",
-    "ElectronTarget",
-    "Estimate",
     "Experiment",
-    "Fit",
-    "Grid",
-    "GridPosterior",
-    "Helm",
-    "Hypothesis",
-    "Interval",
-    "KleinNystrand",
+    "Interaction",
     "Likelihood",
-    "Limit",
     "MagneticMoment",
-    "NestChargeYield",
-    "NeutrinoFlux",
-    "Nucleus",
+    "NewPhysics",
     "Nuisance",
     "Parameter",
-    "Posterior",
-    "PowerLawChargeYield",
     "Prior",
-    "Response",
     "ScalarMediator",
     "ShapeNuisance",
     "StandardModel",
-    "SymmetrisedFermi",
-    "TabulatedChargeYield",
+    "Surface",
     "TabulatedSpectrum",
-    "Target",
     "TensorMediator",
-    "Theory",
-    "Toys",
     "VectorMediator",
     "__version__",
-    "argon",
-    "asimov",
-    "b8",
-    "b8_as_background",
-    "cesium_iodide",
-    "charge_response",
+    "chi2",
     "chi2_threshold",
-    "combine",
     "component_counts",
+    "contour",
     "contours",
-    "correction_factors",
-    "counts_above",
-    "coupling_hypothesis",
-    "coupling_terms",
     "coverage",
+    "detectors",
     "discovery",
-    "electrons_of",
-    "estimate",
     "expected_error",
     "expected_limit",
     "expected_significance",
     "experiment",
-    "find_parameter",
+    "fit",
     "fit_quality",
-    "grid",
-    "grid_signals",
-    "hep",
-    "hypothesis",
-    "interaction",
-    "interpolated_response",
     "interval",
-    "laplace_grid",
+    "laplace",
     "limits",
     "load_experiment",
-    "load_spectrum",
-    "measure",
+    "normalised",
     "open_scan",
-    "parse_prior",
+    "parameter",
+    "physics",
     "profile",
     "profile_curve",
-    "reactor",
-    "recoil_spectrum",
     "sample",
     "scaled",
     "scan",
     "signal",
     "signal_counts",
-    "signal_strength",
     "simulate",
-    "solar",
-    "spallation",
+    "theory",
     "throw",
     "to_pyhf",
     "toy_interval",
-    "xenon",
-    "xenon_electrons",
 ]

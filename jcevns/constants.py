@@ -66,6 +66,8 @@ SIN2_THETA_W = 0.23857
 ONE_SIGMA = math.erf(1 / math.sqrt(2))
 """Probability content of one standard deviation, 0.6827."""
 
+_MOST_DOF = 1000
+
 
 def chi2_threshold(cl: float = 0.90, dof: int = 1) -> float:
     """Delta chi2 that bounds a confidence region (Wilks' theorem).
@@ -89,6 +91,8 @@ def chi2_threshold(cl: float = 0.90, dof: int = 1) -> float:
 
     if not 0.0 < cl < 1.0:
         raise ValueError(f"confidence level {cl!r} is outside (0, 1): give 0.90 for 90%")
-    if int(dof) != dof or dof < 1:
-        raise ValueError(f"dof {dof!r} must be a whole number of parameters, 1 or more")
+    if isinstance(dof, bool) or not 1 <= dof <= _MOST_DOF or int(dof) != dof:
+        raise ValueError(f"dof {dof!r} must be a whole number of parameters, 1 or more, {_MOST_DOF} at most")
+    if cl < 1e-9:
+        raise ValueError(f"confidence level {cl!r} is too close to 0: give 0.90 for 90%")
     return float(2 * gammaincinv(dof / 2, cl))

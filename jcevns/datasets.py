@@ -39,7 +39,7 @@ class DataError(ValueError):
 
     Example:
         >>> import jcevns as jc
-        >>> jc.load_spectrum("missing.csv")
+        >>> jc.physics.load_spectrum("missing.csv")
         Traceback (most recent call last):
         jcevns.datasets.DataError: missing.csv: no such file
     """

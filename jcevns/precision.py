@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-__all__ = ["as_float_array", "optional_array", "require_x64"]
+__all__ = ["as_float_array", "check_seed", "optional_array", "require_x64"]
 
 
 def require_x64(what: str) -> None:
@@ -24,6 +24,12 @@ def require_x64(what: str) -> None:
             f"{what} needs double precision. Put this line before any other use of JAX:\n"
             '    import jax; jax.config.update("jax_enable_x64", True)'
         )
+
+
+def check_seed(seed: Any) -> None:
+    """Raise ValueError for what is no seed of random numbers, here and in JAX: a whole number of 32 bits."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
+        raise ValueError(f"seed {seed!r} must be a whole number from 0 to {2**32 - 1}")
 
 
 def as_float_array(value: Any) -> Float[Array, "*shape"]:

@@ -1,12 +1,14 @@
 """One message for a name that is not known: the nearest one that is, and all the others."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 __all__ = ["unknown"]
 
 
-def unknown(what: str, name: str, known: Iterable[str], remedy: str = "choose from") -> str:
+def unknown(
+    what: str, name: str, known: Iterable[str], remedy: str = "choose from", short: Mapping[str, str] | None = None
+) -> str:
     """Message for an unknown name.
 
     Args:
@@ -14,6 +16,7 @@ def unknown(what: str, name: str, known: Iterable[str], remedy: str = "choose fr
         name: as given.
         known: the names there are.
         remedy: words before their list.
+        short: other ways to write them, to the names.
 
     Example:
         >>> from jcevns.spelling import unknown
@@ -21,7 +24,7 @@ def unknown(what: str, name: str, known: Iterable[str], remedy: str = "choose fr
         "unknown interaction 'sclar' (did you mean scalar?): choose from scalar, vector"
     """
     names = list(known)
-    lower = {known.lower(): known for known in names}
+    lower = {spelt.lower(): full for spelt, full in (short or {}).items()} | {n.lower(): n for n in names}
     near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
     hint = f" (did you mean {lower[near[0]]}?)" if near else ""
     place, separator, noun = what.rpartition(": ")

@@ -117,14 +117,15 @@ def recoil_energy(electrons: Callable[[float], float], number: float) -> float:
 class Chi2:
     """Eq. 17 of arXiv:2411.11749 in the log-factors, in plain NumPy loops over components.
 
-    `scale_signal` adds one more parameter at the end, an unconstrained factor on every signal.
+    The fluxes with an error are nuisances, unless `flux` is false. `scale_signal` adds one more parameter at the end,
+    an unconstrained factor on every signal.
     """
 
     def __init__(
         self,
         experiments: Sequence[Experiment],
         signals: Sequence[np.ndarray],
-        flux_pull: bool = True,
+        flux: bool = True,
         scale_signal: bool = False,
     ):
         self.labels: list[str] = []
@@ -134,14 +135,19 @@ class Chi2:
         start, observed = 0, []
         for experiment, signal in zip(experiments, signals, strict=True):
             acting: dict[str, list[int]] = {"signal": [], **{b: [] for b in experiment.backgrounds}}
+            entries = [
+                (f"flux.{channel.flux.name}", channel.flux.error, ("signal",))
+                for channel in experiment.channels
+                if flux and channel.flux.error is not None
+            ]
             for nuisance in experiment.nuisances:
-                if nuisance.name == "b8_flux" and not flux_pull:
-                    continue
                 label = nuisance.name if nuisance.shared else f"{experiment.name}.{nuisance.name}"
+                entries.append((label, nuisance.sigma, nuisance.components))
+            for label, sigma, components in entries:
                 if label not in self.labels:
                     self.labels.append(label)
-                    widths.append(nuisance.sigma)
-                for component in nuisance.components:
+                    widths.append(sigma)
+                for component in components:
                     acting[component].append(self.labels.index(label))
             bins = slice(start, start + len(experiment.observed))
             start = bins.stop

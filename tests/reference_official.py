@@ -77,7 +77,7 @@ class Official:
         self,
         name: str,
         signal: np.ndarray,
-        flux_pull: bool = True,
+        flux: bool = True,
         others: Sequence[tuple[Experiment, np.ndarray]] = (),
         observed: np.ndarray | None = None,
         centre: Mapping[str, float] | None = None,
@@ -99,7 +99,7 @@ class Official:
                 self.limits.append((low, high))
             return self.names.index(label)
 
-        on_all = [nuisance("b8_flux", FLUX_WIDTH)] if flux_pull else []
+        on_all = [nuisance("flux.b8", FLUX_WIDTH)] if flux else []
         size = [np.asarray(pack["observed"]).size, *(e.observed.size for e, _ in others)]
         place = np.concatenate([[0], np.cumsum(size)])
         self.parts: list[Part] = []
@@ -119,10 +119,9 @@ class Official:
         for block, (other, counts) in enumerate(others, 1):
             acting: dict[str, list[int]] = {"signal": list(on_all), **{b: [] for b in other.backgrounds}}
             for n in other.nuisances:
-                if n.name != "b8_flux":
-                    index = nuisance(f"{other.name}.{n.name}", n.sigma)
-                    for component in n.components:
-                        acting[component].append(index)
+                index = nuisance(f"{other.name}.{n.name}", n.sigma)
+                for component in n.components:
+                    acting[component].append(index)
             for component, table in {"signal": counts, **other.backgrounds}.items():
                 add(np.asarray(table), block, acting[component])
         self.free_strength = free_strength

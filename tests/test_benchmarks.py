@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from benchmarks import engine, peers
 from benchmarks.batched_numpy import NumpyModel, fit_batched
-from jcevns.inference.batch import Profiles, profile_signals
+from benchmarks.testbench.page import page, text
+from jcevns.fit.batch import Profiles
+from jcevns.likelihood import model as models
 from tests import problems
 
 
@@ -14,7 +20,7 @@ def points() -> tuple[np.ndarray, Profiles]:
     """Signals of about fifty points that are not far from the data, and their fits by jcevns."""
     likelihood = problems.joint(problems.BOTH)
     signals = engine.all_signals(likelihood, 5, 12)
-    fit = profile_signals(likelihood, signals, chunk=512)
+    fit = engine.fit(likelihood, signals, 512)
     near = np.flatnonzero(fit.chi2 - fit.chi2.min() < 25)
     chosen = np.random.default_rng(3).permutation(near)[:50]
     return signals[:, chosen], Profiles(*(x[..., chosen] for x in fit))
@@ -25,13 +31,15 @@ def test_batched_numpy_newton_agrees(points):
     theirs = fit_batched(NumpyModel(problems.joint(problems.BOTH)), signals, chunk=16)
     assert theirs.valid.all()
     assert theirs.chi2 == pytest.approx(ours.chi2, abs=1e-8)
-    assert np.expm1(theirs.theta) == pytest.approx(ours.pulls, abs=1e-4)
+    model = problems.joint(problems.BOTH).model
+    pulls = np.stack([models.pulls(model, jnp.asarray(x)) for x in ours.x.T], axis=1)
+    assert np.expm1(theirs.theta) == pytest.approx(pulls, abs=1e-4)
 
 
 def test_batched_numpy_newton_agrees_where_the_signal_is_excluded():
     likelihood = problems.joint(problems.BOTH)
     signals = engine.all_signals(likelihood, 3, 5)
-    theirs, ours = fit_batched(NumpyModel(likelihood), signals), profile_signals(likelihood, signals, chunk=512)
+    theirs, ours = fit_batched(NumpyModel(likelihood), signals), engine.fit(likelihood, signals, 512)
     assert theirs.valid.all()
     assert theirs.chi2 == pytest.approx(ours.chi2, rel=1e-9)
 
@@ -55,3 +63,10 @@ def test_gradient_of_the_numpy_likelihood():
 
 def test_operations_of_a_step_are_counted():
     assert 500 < engine.flops_per_step(problems.joint(problems.BOTH).layout) < 2000
+
+
+def test_page_of_the_test_bench_is_that_of_its_results():
+    root = Path(__file__).parents[1]
+    stored = (root / "benchmarks" / "results" / "testbench.json").read_text(encoding="utf-8")
+    assert (root / "docs" / "testbench.md").read_text(encoding="utf-8") == page(json.loads(stored))
+    assert text(json.loads(stored)) == stored

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jcevns.inference.bounded import Minimum, minimise_bounded
-from jcevns.likelihood.morphing import Derivatives
+from jcevns.fit.bounded import Minimum, minimise_bounded
+from jcevns.likelihood.model import Derivatives
 
 ANCHORS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 FLAT, VEE, BENT = (0.0, 0.0, 0.0, 0.0), (-3.0, -3.0, 3.0, 3.0), (-0.1, 0.0, 0.1, 0.2)

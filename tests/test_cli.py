@@ -36,15 +36,19 @@ def test_fit_json_keys_and_numbers():
     done = run("fit", "flux", "--experiments", "xenonnt-2024-s2", "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    wanted = "parameter unit experiments best_fit interval_68 interval_90 chi2_min significance valid edm pulls"
-    wanted += " data_status"
-    assert set(wanted.split()) <= set(result)
+    keys = "parameter unit experiments best_fit interval_68 interval_90 chi2_min significance valid edm pulls"
+    keys += " flux_pull data_status note segments_68 segments_90 theory problems"
+    assert set(keys.split()) <= set(result)
+    assert result["parameter"] == "flux.b8"
     assert result["unit"] == "cm^-2 s^-1"
     assert result["experiments"] == ["xenonnt-2024-s2"]
     assert result["valid"] is True
     assert abs(result["best_fit"] - 5.7e6) < 0.05e6
     assert result["interval_68"][0] < result["best_fit"] < result["interval_68"][1]
-    assert "b8_flux" not in result["pulls"]
+    assert result["segments_68"] == [result["interval_68"]]
+    assert "flux.b8" not in result["pulls"]
+    assert result["flux_pull"] is False
+    assert result["problems"] == []
 
 
 def test_open_ends_and_significance_are_null(capsys):
@@ -54,6 +58,9 @@ def test_open_ends_and_significance_are_null(capsys):
     assert result["significance"] is None
     assert result["interval_90"][0] is None
     assert result["interval_90"][1] > 0.5
+    assert result["segments_90"][0][0] is None
+    assert result["flux_pull"] is True
+    assert "flux.b8" in result["pulls"]
     assert "mirror point -0.108" in result["note"]
     assert result["data_status"]["pandax4t-us2"]["status"] == "reconstructed"
 
@@ -71,14 +78,57 @@ def test_human_output_names_units_and_status(capsys):
         assert text in out
 
 
-def test_flux_pull_option(capsys):
+def test_flux_is_measured_assumed_or_fixed(capsys):
     widths = {}
-    for option in ("--flux-pull", "--no-flux-pull"):
-        _, out, _ = call(capsys, "fit", "flux", "--experiments", "pandax4t-us2", option, "--json")
+    for option in ((), ("--constrained", "flux")):
+        _, out, _ = call(capsys, "fit", "flux", "--experiments", "pandax4t-us2", *option, "--json")
         result = json.loads(out)
         widths[option] = (result["interval_68"][1] - result["best_fit"]) / 1e6
-    assert widths["--no-flux-pull"] == pytest.approx(6.73, abs=0.02)
-    assert widths["--flux-pull"] == pytest.approx(6.94, abs=0.02)
+    assert widths[()] == pytest.approx(6.73, abs=0.02)
+    assert widths["--constrained", "flux"] < 0.12 * 5.46
+    _, out, _ = call(capsys, "fit", "sin2w", "--experiments", "pandax4t-us2", "--at", "flux=5.46e6", "--json")
+    result = json.loads(out)
+    assert result["fixed"] == {"flux.b8": 5.46e6}
+    assert result["flux_pull"] is False
+    assert "flux.b8" not in result["pulls"]
+
+
+def test_several_parameters(capsys):
+    arguments = ("fit", "sin2w,flux", "--experiments", "xenonnt-2024-s2", "--constrained", "flux")
+    code, out, _ = call(capsys, *arguments, "--json")
+    assert code == 0
+    result = json.loads(out)
+    assert set(result["best_fit"]) == {"sin2w", "flux.b8"}
+    assert result["units"]["flux.b8"] == "cm^-2 s^-1"
+    correlation, covariance = result["correlation"], result["covariance"]
+    assert correlation["sin2w"]["flux.b8"] == pytest.approx(-0.22, abs=0.01)
+    scale = (covariance["sin2w"]["sin2w"] * covariance["flux.b8"]["flux.b8"]) ** 0.5
+    assert covariance["sin2w"]["flux.b8"] / scale == pytest.approx(correlation["sin2w"]["flux.b8"])
+    down, up = result["errors"]["sin2w"]
+    ((low, high),) = result["segments_68"]["sin2w"]
+    assert result["best_fit"]["sin2w"] - down == pytest.approx(low)
+    assert result["best_fit"]["sin2w"] + up == pytest.approx(high)
+    # The same interval as that of sin2w alone, the flux profiled under its constraint.
+    alone = json.loads(call(capsys, "fit", "sin2w", *arguments[2:4], "--json")[1])
+    assert alone["segments_90"][0] == pytest.approx(result["segments_90"]["sin2w"][0], rel=1e-5)
+    code, out, _ = call(capsys, *arguments, "--no-errors", "--minimiser", "bfgs")
+    assert code == 0
+    assert "correlation" in out
+    assert "minimiser bfgs" in out
+
+
+def test_all_segments_of_a_profile_with_two_dips(capsys):
+    arguments = ("fit", "coupling", "--theory", "vector", "--at", "mass=10", "--experiments", "xenonnt-2024-s2")
+    code, out, _ = call(capsys, *arguments, "--json")
+    assert code == 0
+    result = json.loads(out)
+    assert result["valid"] is True
+    assert len(result["segments_90"]) == 2
+    assert result["segments_90"][0][0] is None
+    assert result["interval_90"] == result["segments_90"][1]
+    assert result["fixed"] == {"mass": 10.0}
+    short = json.loads(call(capsys, "fit", "vector", *arguments[4:], "--json")[1])
+    assert short == result
 
 
 def test_spectrum_counts_and_csv(capsys, tmp_path):
@@ -130,7 +180,39 @@ BAD = [
     (("fit", "flux", "--experiments", "pandax4t-us2:table=T9"), "one of T0"),
     (("fit", "flux", "--experiments", "pandax4t-us2:table=none.csv"), "none.csv"),
     (("fit", "flux", "--experiments", "none.toml"), "none.toml"),
-    (("fit", "mass", "--experiments", "pandax4t-us2"), "choose from flux, sin2w"),
+    (("fit", "mass", "--experiments", "pandax4t-us2"), "choose from sin2w"),
+    (("fit", "mass", "--experiments", "pandax4t-us2"), "add --theory one of scalar, vector"),
+    (("fit", "sin2", "--experiments", "pandax4t-us2"), "did you mean sin2w?"),
+    (("fit", "strength", "--experiments", "pandax4t-us2"), "spectrum:FILE.csv"),
+    (("fit", "standard-model", "--experiments", "pandax4t-us2"), "name one of its parameters"),
+    (("fit", "sin2w,sin2w", "--experiments", "pandax4t-us2"), "named twice"),
+    (("fit", "sin2w", "--experiments", "pandax4t-us2", "--at", "sin2w=0.2"), "both varied and fixed"),
+    (("fit", "sin2w", "--experiments", "pandax4t-us2", "--at", "flux"), "NAME=VALUE"),
+    (("fit", "sin2w", "--experiments", "pandax4t-us2", "--at", "flux=many"), "'many' is not a number"),
+    (("fit", "sin2w", "--experiments", "pandax4t-us2", "--at", "flux=5"), "cm^-2 s^-1, as in 5e6"),
+    (("fit", "sin2w", "--experiments", "pandax4t-us2", "--at", "a_k=9"), "outside [0, 5] fm"),
+    (("fit", "sin2w", "--experiments", "pandax4t-us2", "--at", "r0=1", "--at", "r0=2"), "twice"),
+    (("fit", "sin2w", "--experiments", "pandax4t-us2", "--minimiser", "newtn"), "did you mean newton?"),
+    (("fit", "sin2w", "--experiments", "pandax4t-us2", "--theory", "vectr"), "did you mean vector?"),
+    (("fit", "sin2w", "--experiments", "pandax4t-us2", "--theory", "none.py:A"), "there is no file none.py"),
+    (("fit", "sin2w", "--experiments", "pandax4t-us2", "--b8", "none"), "--b8 is not used here"),
+    (("fit", "sin2w", "--experiments", "texono-2010", "--shape", "winter2006"), "--shape is not used here"),
+    (("fit", "sin2w", "--experiments", "pandax4t-us2", "--no-flux-pull"), "--at flux=5.46e6"),
+    (("fit", "flux", "--experiments", "pandax4t-us2", "--flux-pull"), "--constrained flux"),
+    (("fit", "flux", "--experiments", "pandax4t-us2", "--experiments", "texono-2010"), "given 2 times"),
+    (("fit", "flux", "--experiments", "pandax4t-us2", "--json", "--json"), "given 2 times"),
+    (("contour", "sin2w", "--experiments", "pandax4t-us2", "--json"), "two parameters, got 1"),
+    (("contour", "sin2w", "flux", "--experiments", "pandax4t-us2"), "--out DIR"),
+    (("posterior", "--experiments", "pandax4t-us2", "--interaction", "scalar"), "--theory scalar"),
+    (("posterior", "--experiments", "pandax4t-us2", "--mass", "10"), "--at mass=10"),
+    (("posterior", "--experiments", "pandax4t-us2", "--prior", "flux"), "NAME=PRIOR"),
+    (("posterior", "--experiments", "pandax4t-us2", "--prior", "sin2w=uniform:0:1"), "name it in --parameters"),
+    (("toys", "coverage", "--experiments", "pandax4t-us2"), "needs --values"),
+    (("toys", "significance", "--experiments", "pandax4t-us2", "--values", "5e6"), "--values is not used here"),
+    (("toys", "significance", "--experiments", "pandax4t-us2", "--mass", "5"), "--at mass=10"),
+    (("toys", "signifcance", "--experiments", "pandax4t-us2"), "did you mean significance?"),
+    (("parameters", "--experiments", "pandax4t-u2"), "did you mean pandax4t-us2?"),
+    (("spectrum", "--csv", "-", "--json"), "both print to standard output"),
     (("fit", "flux", "--experiments", "xenonnt-2024-s2", "--shape", "flat"), "bahcall1996"),
     (("spectrum", "--flux", "-1"), "not negative"),
     (("spectrum", "--flux", "nan"), "finite"),
@@ -141,12 +223,22 @@ BAD = [
     (("spectrum", "--form-factor", "x"), "klein-nystrand"),
     (("reproduce", "--only", "fig9"), "choose from flux"),
     (("limit", "scaler", "--mass", "1", "--experiments", "xenonnt-2024-s2"), "did you mean scalar"),
-    (("limit", "scalar", "--mass", "-1", "--experiments", "xenonnt-2024-s2"), "must not be negative"),
+    (("limit", "scalar", "--mass", "-1", "--experiments", "xenonnt-2024-s2"), "outside [0, inf] MeV"),
     (("limit", "scalar", "--mass", "1:2", "--experiments", "xenonnt-2024-s2"), "lo:hi:n"),
     (("limit", "scalar", "--mass", "9:1:3", "--experiments", "xenonnt-2024-s2"), "0 < lo < hi"),
+    (("limit", "scalar", "--mass", "0:9:3", "--experiments", "xenonnt-2024-s2"), "0:9:3:lin"),
+    (("limit", "scalar", "--experiments", "xenonnt-2024-s2"), "--mass is missing"),
+    (("limit", "sin2w", "--mass", "1", "--experiments", "xenonnt-2024-s2"), "--mass goes with one of scalar"),
+    (("limit", "coupling", "--theory", "scalar", "--mass", "1", "--experiments", "x"), "write --over mass=1,10"),
+    (("limit", "coupling", "--theory", "scalar", "--flavours", "1,0,0", "--experiments", "x"), "vector:flavours="),
+    (("limit", "sin2w", "--minimum", "all", "--experiments", "xenonnt-2024-s2"), "--minimum is not used here"),
+    (("limit", "sin2w", "--over", "flux=5,6", "--experiments", "xenonnt-2024-s2"), "as in 5e6"),
     (("limit", "scalar", "--mass", "1", "--experiments", "xenonnt-2024-s2", "--cl", "90"), "outside (0, 1)"),
     (("limit", "scalar", "--mass", "1", "--experiments", "xenonnt-2024-s2", "--dof", "0"), "dof"),
     ((*SCAN, "--experiments", "x", "--shard", "3/2"), "i runs from 1 to n"),
+    (("scan", "--experiments", "xenonnt-2024-s2", "--out", "x.zarr"), "needs an axis"),
+    (("scan", "scaler", "--mass", "1", "--experiments", "xenonnt-2024-s2", "--out", "x.zarr"), "did you mean scalar"),
+    (("scan", "--axis", "sin2w=1:2", "--experiments", "xenonnt-2024-s2", "--out", "x.zarr"), "lo:hi:n"),
     (("plot", "none.zarr"), "is not a scan"),
     (("data", "show", "xenon"), "xenon_isotopes"),
     (("fitt",), "did you mean fit?"),
@@ -196,12 +288,14 @@ def test_corrupted_data_stops_with_a_remedy(tmp_path):
 def test_help_explains_every_command(capsys):
     code, out, _ = call(capsys, "--help")
     assert code == 0
-    for word in ("reproduce", "fit", "spectrum", "data", "table=T0..T4", "Exit code"):
+    for word in ("reproduce", "fit", "spectrum", "data", "table=T1", "Exit code", "RUNS THE FILE", "texono-2010"):
         assert word in out
-    for command in ("reproduce", "fit", "spectrum"):
+    for command in cli.cli.commands:
         code, out, _ = call(capsys, command, "--help")
         assert code == 0
         assert "--" in out
+        if command not in ("reproduce", "plot", "data", "experiments", "completion"):
+            assert f"jcevns {command}" in out or command == "theories"
 
 
 def test_limit_json(capsys):
@@ -259,6 +353,7 @@ def test_strength_of_a_spectrum_of_ones_own(tmp_path):
     assert limit["delta_chi2"] == pytest.approx(2.7055, abs=1e-4)
     ((low, high),) = limit["excluded"]
     assert high is None
+    assert limit["segments"] == [[None, low]]
     assert 0 < low < 5  # 8B is a background here: what is left for a second one is small
 
 
@@ -315,6 +410,13 @@ def test_completion_script(capsys, shell):
         ("jcevns repr", "reproduce"),
         ("jcevns fit s", "sin2w"),
         ("jcevns limit ten", "tensor"),
+        ("jcevns limit coup", "coupling"),
+        ("jcevns fit sin2w,fl", "sin2w,flux"),
+        ("jcevns fit coupling --theory vec", "vector"),
+        ("jcevns fit coupling --theory scalar+mag", "scalar+magnetic-moment"),
+        ("jcevns fit sin2w --theory vector --profile ka", "kappa"),
+        ("jcevns contour sin2w --experiments pan", "pandax4t-us2"),
+        ("jcevns data show b8_spectrum_w", "b8_spectrum_winter2006"),
         ("jcevns fit flux --experiments pan", "pandax4t-us2"),
         ("jcevns fit flux --experiments xenonnt-2024-s2,pan", "xenonnt-2024-s2,pandax4t-us2"),
         ("jcevns toys cov", "coverage"),
@@ -336,7 +438,7 @@ def test_flux_in_other_units_is_refused(capsys):
 
 def test_limit_from_either_minimum(capsys):
     options = ("vector", "--mass", "1,10", "--experiments", "xenonnt-2024-s2")
-    for choice, words in (("each", "at each mass"), ("all", "over all masses")):
+    for choice, words in (("each", "at each mass"), ("all", "over all values of mass")):
         code, out, _ = call(capsys, "limit", *options, "--minimum", choice)
         assert code == 0
         assert words in out
@@ -368,6 +470,180 @@ def test_fit_of_the_magnetic_moment(capsys):
     result = json.loads(out)
     assert result["unit"] == "1e-12 mu_B"
     assert 6.0 < result["interval_90"][1] < 9.0
-    code, _, err = call(capsys, "fit", "flux", "--experiments", "xenonnt-er-2022")
-    assert code != 0
-    assert "chi2 does not depend on flux" in err
+    assert result["significance"] >= 0
+    code, _, err = call(capsys, "fit", "r0", "--experiments", "xenonnt-er-2022")
+    assert code == 2
+    assert "chi2 does not depend on r0" in err
+    code, _, err = call(capsys, "fit", "flux", "--experiments", "texono-2010,pandax4t-us2")
+    assert code == 2
+    assert "ambiguous: flux.reactor, flux.b8" in err
+
+
+def test_limits_over_any_parameters(capsys):
+    options = ("--experiments", "xenonnt-2024-s2", "--json")
+    general = ("limit", "coupling", "--theory", "vector", "--over", "mass=1,10")
+    rows = json.loads(call(capsys, *general, *options)[1])
+    short = json.loads(call(capsys, "limit", "vector", "--mass", "1,10", *options)[1])
+    assert [row["at"] for row in rows] == [{"mass": 1.0}, {"mass": 10.0}]
+    for row, same in zip(rows, short, strict=True):
+        assert row["parameter"] == "coupling"
+        assert set(same) == {"mass_MeV", "excluded", "best_fit", "delta_chi2", "valid"}
+        assert {key: row[key] for key in same if key != "mass_MeV"} == {
+            k: v for k, v in same.items() if k != "mass_MeV"
+        }
+        edges = [end for pair in row["excluded"] for end in pair]
+        assert [end for pair in row["segments"] for end in pair] == [None, *edges[:-1]]
+    code, out, _ = call(capsys, *general, "--over", "kappa=-1:1:3", *options)
+    assert code == 0
+    assert [tuple(row["at"].values()) for row in json.loads(out)] == [(m, k) for m in (1, 10) for k in (-1, 0, 1)]
+    # No other parameter at all, and a flux as the other one.
+    (row,) = json.loads(call(capsys, "limit", "moment", "--theory", "magnetic-moment", "--experiments", "texono-2010", "--json")[1])  # fmt: skip # noqa: E501
+    assert row["at"] == {}
+    code, out, _ = call(capsys, "limit", "sin2w", "--over", "flux=2e6:8e6:3", "--experiments", "xenonnt-2024-s2")
+    assert code == 0
+    assert "flux.b8 [cm^-2 s^-1]" in out
+    assert "5e+06" in out
+
+
+def test_contour_writes_figure_and_lines(capsys, tmp_path):
+    arguments = ("contour", "sin2w", "flux", "--constrained", "flux", "--experiments", "xenonnt-2024-s2")
+    code, out, err = call(capsys, *arguments, "--out", str(tmp_path / "region"), "--json")
+    assert code == 0
+    assert "written" in err
+    region = json.loads(out)
+    assert region["closed"] == {"0.683": [True], "0.9": [True]}
+    assert region["delta_chi2"] == pytest.approx([2.298, 4.605], abs=1e-3)
+    table = np.genfromtxt(tmp_path / "region" / "contour.csv", delimiter=",", names=True)
+    assert sum(len(line) for lines in region["lines"].values() for line in lines) == table.size
+    assert (tmp_path / "region" / "contour.png").stat().st_size > 10_000
+    assert (tmp_path / "region" / "contour.pdf").exists()
+    code, out, _ = call(capsys, *arguments, "--out", str(tmp_path / "region"), "--cl", "0.9", "--dof", "1")
+    assert code == 0
+    assert "Delta chi2 = 2.706, dof 1" in out
+    assert "cm^-2 s^-1" in out
+
+
+def test_scan_of_any_axes(capsys, tmp_path):
+    import xarray
+
+    store = tmp_path / "s.zarr"
+    arguments = ("scan", "--axis", "sin2w=0.1:0.4:7", "--axis", "flux=2e6:8e6:3:log", "--out", str(store))
+    code, out, _ = call(capsys, *arguments, "--experiments", "xenonnt-2024-s2")
+    assert code == 0
+    assert "21 of 21 points, 0 not valid" in out
+    with xarray.open_zarr(store) as result:
+        assert result.chi2.dims == ("sin2w", "flux.b8")
+        np.testing.assert_allclose(np.diff(result["sin2w"]), 0.05)
+        np.testing.assert_allclose(result["flux.b8"], [2e6, 4e6, 8e6])
+    code, _, _ = call(capsys, "plot", str(store), "--out", str(tmp_path / "figure"), "--dof", "2")
+    assert code == 0
+    assert (tmp_path / "figure.png").exists()
+
+
+def test_lists_of_what_there_is(capsys):
+    code, out, _ = call(capsys, "theories")
+    assert code == 0
+    for text in ("b-l", "kappa=-0.3333", "moment", "1e-12 mu_B", "[0, inf]", "MeV", "RUNS the file"):
+        assert text in out
+    theories = {entry["name"]: entry for entry in json.loads(call(capsys, "theories", "--json")[1])}
+    (mass,) = [p for p in theories["scalar"]["parameters"] if p["name"] == "mass"]
+    assert (mass["unit"], mass["lower"], mass["upper"]) == ("MeV", 0.0, None)
+    code, out, _ = call(capsys, "parameters", "--experiments", "xenonnt-2024-s2,texono-2010", "--theory", "vector")
+    assert code == 0
+    for text in (
+        "coupling",
+        "kappa",
+        "flux.b8",
+        "cm^-2 s^-1",
+        "flux.reactor",
+        "xenonnt-2024-s2.accidental",
+        "+- 0.048",
+    ):
+        assert text in out
+    rows = json.loads(call(capsys, "parameters", "--experiments", "pandax4t-us2", "--json")[1])
+    assert {"sin2w", "flux.b8"} <= {row["name"] for row in rows}
+
+
+@pytest.mark.slow
+def test_list_of_experiments(capsys):
+    found = {entry["name"]: entry for entry in json.loads(call(capsys, "experiments", "--json")[1])}
+    assert found["pandax4t-us2"]["status"] == "reconstructed"
+    assert found["coherent-csi-2021"]["fluxes"] == ["flux.sns"]
+    assert found["xenonnt-2024-s2"]["events"] == 37
+    assert found["pandax4t-us2"]["options"]["table"] == "T1"
+    out = call(capsys, "experiments")[1]
+    assert "flux.solar" in out
+    assert "table=T1" in out
+
+
+MINE = """
+import jax.numpy as jnp
+
+import jcevns as jc
+
+
+class Mine(jc.Interaction):
+    size: object = jc.parameter(0.0, lower=-0.9, upper=2.0, prior="uniform:-0.9:2", null=0.0)
+    slope: object = jc.parameter(0.0, lower=-1.0, upper=1.0, unit="keV^-1", prior="uniform:-1:1")
+    radius: object = jc.parameter(1.0, lower=0.5, upper=2.0, unit="fm", prior="uniform:0.5:2")
+
+    def weights(self):
+        return jnp.stack([1 + self.size, self.slope])
+
+    def terms(self, recoil, particle, flavour):
+        model = jc.StandardModel()
+        base = jnp.tensordot(model.weights(), model.terms(recoil, particle, flavour), 1)
+        base = base * jnp.exp(-2 * particle.mass * recoil * (self.radius**2 - 1) / (3 * 197.327**2))
+        return jnp.stack([base, base * (recoil * 1e3 - 1.0)])
+
+
+class Wrong(jc.Interaction):
+    size: object = jc.parameter(0.0)
+
+    def terms(self, recoil, particle, flavour):
+        return recoil.nothing
+"""
+
+
+def test_theory_of_ones_own(capsys, tmp_path):
+    """Three parameters, one of them inside the terms, through the commands."""
+    file = tmp_path / "mine.py"
+    file.write_text(MINE, encoding="utf-8")
+    options = ("--theory", f"{file}:Mine", "--experiments", "xenonnt-2024-s2")
+    out = call(capsys, "parameters", *options)[1]
+    assert "slope" in out
+    assert "keV^-1" in out
+    result = json.loads(call(capsys, "fit", "size", *options, "--at", "radius=1.2", "--json")[1])
+    assert result["theory"] == "Mine"
+    assert result["significance"] is not None
+    (low, high) = result["interval_68"]
+    assert low < result["best_fit"] < high
+    result = json.loads(call(capsys, "fit", "size,slope", *options, "--no-errors", "--json")[1])
+    assert result["valid"] is True
+    assert set(result["correlation"]["size"]) == {"size", "slope"}
+    rows = json.loads(call(capsys, "limit", "size", *options, "--over", "radius=0.8:1.2:3", "--json")[1])
+    assert [row["at"]["radius"] for row in rows] == pytest.approx([0.8, 1.0, 1.2])
+    assert all(row["valid"] for row in rows)
+    code, out, _ = call(capsys, "scan", *options, "--axis", "size=-0.5:0.5:3", "--axis", "radius=0.8:1.2:3", "--axis", "slope=0,0.1", "--out", str(tmp_path / "x.zarr"))  # fmt: skip # noqa: E501
+    assert code == 0
+    assert "18 of 18 points, 0 not valid" in out
+    region = json.loads(call(capsys, "contour", "size", "slope", *options, "--cl", "0.683", "--json")[1])
+    assert region["parameters"] == ["size", "slope"]
+    found = json.loads(
+        call(capsys, "toys", "significance", "--parameter", "size", *options, "--toys", "20", "--json")[1]
+    )
+    assert found["name"] == "size"
+    code, _, err = call(capsys, "fit", "size", "--theory", f"{file}:Wrong", "--experiments", "xenonnt-2024-s2")
+    assert code == 2
+    assert f"{file}, line" in err
+    assert err.count("\n") == 1
+    code, _, err = call(capsys, "fit", "size", "--theory", f"{file}:Min", "--experiments", "xenonnt-2024-s2")
+    assert code == 2
+    assert "did you mean Mine?" in err
+
+
+def test_command_line_starts_without_jax():
+    code = "import sys, types; m = types.ModuleType('jcevns'); m.__path__ = ['jcevns']; sys.modules['jcevns'] = m\n"
+    code += "from jcevns import cli; assert not {'jax', 'numpy', 'matplotlib'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

@@ -22,17 +22,19 @@ def made(name: str, flavours=None, factor: float = 1.0, **options):
     coupling = factor * COUPLINGS[name]
     if name == "moment":
         return jc.MagneticMoment(coupling, flavours=flavours, **options)
-    return jc.interaction(name, 10.0, coupling, flavours=flavours, **options)
+    return jc.theory(name, mass=10.0, coupling=coupling, flavours=flavours, **options)
 
 
 SOURCES = {
-    "8B on xenon": lambda theory: jc.recoil_spectrum(theory, jc.b8(), jc.xenon(), RECOILS),
-    "SNS on CsI": lambda theory: jc.recoil_spectrum(
-        theory, jc.spallation(**BEAM), jc.cesium_iodide(), jnp.asarray([1.0, 10.0, 25.0])
+    "8B on xenon": lambda theory: jc.physics.recoil_spectrum(theory, jc.physics.b8(), jc.physics.xenon(), RECOILS),
+    "SNS on CsI": lambda theory: jc.physics.recoil_spectrum(
+        theory, jc.physics.spallation(**BEAM), jc.physics.cesium_iodide(), jnp.asarray([1.0, 10.0, 25.0])
     ),
-    "sun on electrons": lambda theory: jc.recoil_spectrum(theory, jc.solar(), jc.xenon_electrons(), ELECTRON_RECOILS),
-    "reactor on electrons": lambda theory: jc.recoil_spectrum(
-        theory, jc.reactor(), jc.electrons_of(108.0, 259.81), MEV_RECOILS
+    "sun on electrons": lambda theory: jc.physics.recoil_spectrum(
+        theory, jc.physics.solar(), jc.physics.xenon_electrons(), ELECTRON_RECOILS
+    ),
+    "reactor on electrons": lambda theory: jc.physics.recoil_spectrum(
+        theory, jc.physics.reactor(), jc.physics.electrons_of(108.0, 259.81), MEV_RECOILS
     ),
 }
 
@@ -102,13 +104,15 @@ def test_electron_neutrinos_only_by_direct_quadrature(charges) -> None:
 
 def test_beam_flavours_by_their_own_fluxes() -> None:
     """A muonic force in the beam: nu_mu and anti-nu_mu with it, nu_e without."""
-    target, recoil = jc.cesium_iodide(), jnp.asarray([1.0, 10.0, 25.0])
+    target, recoil = jc.physics.cesium_iodide(), jnp.asarray([1.0, 10.0, 25.0])
     m = 105.6583755
     energy = np.linspace(0.0, m / 2, 4001)
     total = BEAM["protons"] * BEAM["per_proton"] / (4 * np.pi * 1930.0**2) / (365.25 * 86400)
-    e = jc.NeutrinoFlux(energy, 96 * energy**2 / m**3 * (1 - 2 * energy / m), total, "nu_e", ("e",))
-    whole = jc.recoil_spectrum(made("vector"), jc.spallation(**BEAM), target, recoil)
-    with_e, without_e = (jc.recoil_spectrum(t, e, target, recoil) for t in (made("vector"), jc.StandardModel()))
+    e = jc.physics.NeutrinoFlux(energy, 96 * energy**2 / m**3 * (1 - 2 * energy / m), total, "nu_e", ("e",))
+    whole = jc.physics.recoil_spectrum(made("vector"), jc.physics.spallation(**BEAM), target, recoil)
+    with_e, without_e = (
+        jc.physics.recoil_spectrum(t, e, target, recoil) for t in (made("vector"), jc.StandardModel())
+    )
     found = SOURCES["SNS on CsI"](made("vector", (0.0, 1.0, 0.0)))
     np.testing.assert_allclose(found, whole - with_e + without_e, rtol=1e-5)
 
@@ -160,40 +164,42 @@ def test_gradient_in_the_charges() -> None:
 
 
 MASSES = [1.0, 30.0]
+MUONIC = jc.VectorMediator(flavours=(0.0, 1.0, -1.0))
+NAMES = ("mass", "coupling")
 
 
 def muonic(mass, coupling):
-    return jc.VectorMediator(mass, coupling, flavours=(0.0, 1.0, -1.0))
+    return dict(zip(NAMES, (mass, coupling), strict=True))
 
 
-def test_signals_of_a_grid_are_those_of_its_points() -> None:
-    likelihood = problems.joint(problems.BOTH)
-    points = jc.grid(muonic, mass=MASSES, coupling=[0.0, 1e-6, 1e-4])
-    found = np.asarray(jc.grid_signals(likelihood, points))
-    expected = [jc.signal(likelihood, muonic(m, g)) for m in MASSES for g in (0.0, 1e-6, 1e-4)]
-    np.testing.assert_allclose(found.reshape(-1, 6), np.stack(expected, axis=1), rtol=1e-9)
+def test_signals_of_many_points_are_those_of_each() -> None:
+    likelihood = problems.joint(problems.BOTH).under(MUONIC)
+    points = [(m, g) for m in MASSES for g in (0.0, 1e-6, 1e-4)]
+    found = jc.Surface(likelihood, NAMES).signals(np.array(points))
+    expected = [jc.signal(likelihood, muonic(m, g)) for m, g in points]
+    np.testing.assert_allclose(found, np.stack(expected), rtol=1e-9)
 
 
 def test_limit_is_where_the_pointwise_profile_says() -> None:
-    likelihood = problems.joint(problems.BOTH)
-    found = jc.limits(likelihood, muonic, MASSES)
+    likelihood = problems.joint(problems.BOTH).under(MUONIC)
+    found = jc.limits(likelihood, "coupling", over={"mass": MASSES})
     for limit in found:
         assert limit.valid
         (lower, upper), *_ = limit.excluded
         assert upper is None
         couplings = np.append(0.0, np.geomspace(lower / 10, 3 * lower, 6))
-        chi2 = [float(jc.profile(likelihood, muonic(limit.mass, g)).chi2) for g in couplings]
+        chi2 = [float(jc.profile(likelihood, muonic(limit.at["mass"], g)).chi2) for g in couplings]
         assert min(chi2) >= limit.chi2_min - 1e-9
-        end = float(jc.profile(likelihood, muonic(limit.mass, lower)).chi2)
+        end = float(jc.profile(likelihood, muonic(limit.at["mass"], lower)).chi2)
         assert end - limit.chi2_min == pytest.approx(2.7055, abs=1e-4)
         assert all((c - limit.chi2_min > 2.7055) == (g > lower) for g, c in zip(couplings, chi2, strict=True))
 
 
 def test_flavours_of_a_flux_are_needed() -> None:
-    flat = jc.NeutrinoFlux([0.0, 10.0], [0.1, 0.1], 1e6, "flat")
-    with pytest.raises(ValueError, match=r"flux 'flat' does not tell its flavours.*couplings that depend on them"):
-        jc.recoil_spectrum(made("vector", (1.0, 0.0, 0.0)), flat, jc.xenon(), RECOILS)
-    jc.recoil_spectrum(made("vector"), flat, jc.xenon(), RECOILS)
+    flat = jc.physics.NeutrinoFlux([0.0, 10.0], [0.1, 0.1], 1e6, "flat")
+    with pytest.raises(ValueError, match=r"flux 'flat' does not tell its flavours, and vector needs them"):
+        jc.physics.recoil_spectrum(made("vector", (1.0, 0.0, 0.0)), flat, jc.physics.xenon(), RECOILS)
+    jc.physics.recoil_spectrum(made("vector"), flat, jc.physics.xenon(), RECOILS)
 
 
 @pytest.mark.parametrize(
@@ -210,5 +216,5 @@ def test_flavours_of_a_flux_are_needed() -> None:
 def test_bad_flavours(flavours, fractions, message) -> None:
     fractions = None if fractions is None else np.array(fractions)
     with pytest.raises(ValueError, match="flux 'bad'") as error:
-        jc.NeutrinoFlux([0.0, 1.0], [1.0, 1.0], 1.0, "bad", flavours, fractions)
+        jc.physics.NeutrinoFlux([0.0, 1.0], [1.0, 1.0], 1.0, "bad", flavours, fractions)
     assert error.match(message)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from jcevns import NeutrinoFlux, b8, hep
 from jcevns.datasets import read_table
+from jcevns.physics import NeutrinoFlux, b8, hep
 from jcevns.physics.flux import B8_SHAPES, density, inverse_energy_moments
 
 FLOOR = 1e-3  # MeV, below which the moments start

@@ -10,8 +10,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.special import spherical_jn
 
-from jcevns import Helm, KleinNystrand, Nucleus, SymmetrisedFermi
-from jcevns.physics import form_factors
+from jcevns.physics import Helm, KleinNystrand, Nucleus, SymmetrisedFermi, form_factors
 from tests import reference
 from tests.reference import HBARC
 

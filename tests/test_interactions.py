@@ -7,22 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jcevns import (
-    INTERACTIONS,
-    StandardModel,
-    TensorMediator,
-    Theory,
-    VectorMediator,
-    b8,
-    interaction,
-    profile,
-    recoil_spectrum,
-    signal,
-    xenon,
-)
+from jcevns import StandardModel, TensorMediator, VectorMediator, profile, signal, theory
 from jcevns.datasets import read_table
-from jcevns.inference.batch import profile_signals
-from tests import reference
+from jcevns.fit.batch import profile_signals
+from jcevns.fit.surface import Surface
+from jcevns.physics import b8, recoil_spectrum, xenon
+from jcevns.physics.theories import MEDIATORS
+from tests import problems, reference
 from tests.test_spin_structure import WITH_SPIN, nucleus, s00
 
 ADDED = ("scalar", "axial", "tensor")  # without interference
@@ -30,14 +21,23 @@ FLUX, TARGET = b8(), xenon()
 RECOIL = jnp.asarray([0.05, 0.5, 1.0, 2.5, 4.0])  # keV
 PROTON, NEUTRON = 938.27208943, 939.56542194
 
-_signals = jax.jit(jax.vmap(signal, in_axes=(None, 0)))
+
+def interaction(name: str, mass=10.0, coupling=0.0, **options):
+    return theory(name, mass=mass, coupling=coupling, **options)
 
 
-def points(name: str, mass, coupling, **options):
-    """The same interaction at many masses and couplings, stacked."""
+def strength(made, energy, recoil, particle) -> np.ndarray:
+    """What an interaction adds without interference, as dsigma/dT."""
+    parts = np.asarray(made.additions(jnp.asarray(recoil), particle, "e"))
+    whole = np.tensordot(np.asarray(made.strengths()), parts, 1)
+    return np.tensordot(np.ones(3), whole / np.asarray(energy) ** np.arange(3)[:, None], 1)
+
+
+def counts(likelihood, mass, coupling) -> np.ndarray:
+    """Signals at many masses and couplings, (point, bin)."""
     mass, coupling = np.broadcast_arrays(np.asarray(mass, float), np.asarray(coupling, float))
-    each = [interaction(name, m, g, **options) for m, g in zip(mass.ravel(), coupling.ravel(), strict=True)]
-    return jax.tree.map(lambda *x: jnp.stack(x), *each)
+    surface = Surface(likelihood, ("mass", "coupling"))
+    return surface.signals(np.stack([mass.ravel(), coupling.ravel()], axis=1))
 
 
 def new_physics(name: str, E, T, isotope: str, m, g, trace: bool = True) -> np.ndarray:
@@ -67,18 +67,18 @@ def new_physics(name: str, E, T, isotope: str, m, g, trace: bool = True) -> np.n
     return M / (2 * J + 1) * g**4 / P**2 * ((2 - M * T / E**2 - 2 * T / E) * S_T + (1 - T / E) * S_L)
 
 
-@pytest.mark.parametrize("name", INTERACTIONS)
+@pytest.mark.parametrize("name", MEDIATORS)
 def test_no_coupling_is_the_standard_model(name, likelihoods) -> None:
     for mass in (0.0, 1e-3, 10.0, 1e5):
         none = interaction(name, mass, 0.0)
         expected = recoil_spectrum(StandardModel(), FLUX, TARGET, RECOIL)
         np.testing.assert_allclose(recoil_spectrum(none, FLUX, TARGET, RECOIL), expected, rtol=1e-12)
-        expected = signal(likelihoods["combined"], StandardModel())
-        np.testing.assert_allclose(signal(likelihoods["combined"], none), expected, rtol=1e-12)
+        expected = signal(likelihoods["combined"])
+        np.testing.assert_allclose(signal(likelihoods["combined"].under(none)), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("isotope", ["129Xe", "131Xe", "132Xe"])
-@pytest.mark.parametrize("name", INTERACTIONS)
+@pytest.mark.parametrize("name", MEDIATORS)
 def test_cross_section_is_that_of_the_formula(name, isotope) -> None:
     one = nucleus(isotope)
     E, T = (x.ravel() for x in np.meshgrid([8.0, 11.0, 15.0], [1e-5, 3e-4, 1e-3], indexing="ij"))
@@ -93,10 +93,7 @@ def test_cross_section_is_that_of_the_formula(name, isotope) -> None:
             scale = sm + (np.abs(new) if name in ADDED else (np.sqrt(sm) + np.sqrt(np.maximum(sm + new, 0))) ** 2)
             np.testing.assert_array_less(np.abs(np.asarray(whole) - sm - new), 1e-10 * scale)
             if name in ADDED:
-                got = g**4 * np.tensordot(
-                    np.ones(3), np.asarray(made.quadratic(jnp.asarray(T), one)) / E ** np.arange(3)[:, None], 1
-                )
-                np.testing.assert_allclose(got, new, rtol=1e-10, atol=0)
+                np.testing.assert_allclose(strength(made, E, T, one), new, rtol=1e-10, atol=0)
 
 
 def test_mean_scalar_charge_of_xenon() -> None:
@@ -105,7 +102,7 @@ def test_mean_scalar_charge_of_xenon() -> None:
     assert float(charge @ abundance / abundance.sum()) == pytest.approx(2244.5, abs=0.1)
 
 
-@pytest.mark.parametrize("name", INTERACTIONS)
+@pytest.mark.parametrize("name", MEDIATORS)
 def test_contact_limit(name) -> None:
     """Heavy mediators: g/m alone counts, up to the propagator's 2 m_N T/m^2."""
     T = jnp.asarray([3e-4, 1e-3])
@@ -115,9 +112,15 @@ def test_contact_limit(name) -> None:
         P = [m**2 + 2 * float(one.mass) * np.asarray(T) for m in (1e4, 1e5)]
         ratio = P[1] / P[0] / 100
         assert np.all(np.abs(ratio - 1) < 3e-6)
-        for part, g_power in (("interference", 2), ("quadratic", 4)):
-            a, b = (np.asarray(getattr(x, part)(T, one)) * float(x.coupling) ** g_power for x in (light, heavy))
-            np.testing.assert_allclose(a, b * ratio ** (g_power / 2), rtol=1e-12)
+        for (a, b), power in zip(zip(*(_parts(x, T, one) for x in (light, heavy)), strict=True), (1, 2), strict=True):
+            np.testing.assert_allclose(a, b * ratio**power, rtol=1e-12)
+
+
+def _parts(made, recoil, particle) -> tuple[np.ndarray, np.ndarray]:
+    """Shift of the charge, zero where nothing interferes, and what is added."""
+    shifts = zip(made.amplitudes(), made.shifts(recoil, particle, "e"), strict=True)
+    shift = sum((np.asarray(a * pair[0]) for a, pair in shifts), np.zeros(recoil.size))
+    return shift, np.tensordot(np.asarray(made.strengths()), np.asarray(made.additions(recoil, particle, "e")), 1)
 
 
 def test_vector_recovers_the_standard_model_where_the_charge_flips() -> None:
@@ -138,11 +141,11 @@ def test_vector_recovers_the_standard_model_where_the_charge_flips() -> None:
 
 
 def test_b_minus_l_only_adds(likelihoods) -> None:
-    likelihood = likelihoods["combined"]
+    likelihood = likelihoods["combined"].under("b-l")
     mass, coupling = np.meshgrid([0.0, 1e-3, 1.0, 30.0, 1e3, 1e5], np.geomspace(1e-8, 1.0, 17))
-    counts = np.asarray(_signals(likelihood, points("b-l", mass, coupling)))
-    assert np.all(counts >= np.asarray(signal(likelihood, Theory())) * (1 - 1e-14))
-    assert np.all(np.diff(counts.reshape(17, 6, -1), axis=0) >= 0)
+    found = counts(likelihood, mass, coupling)
+    assert np.all(found >= np.asarray(signal(likelihoods["combined"])) * (1 - 1e-14))
+    assert np.all(np.diff(found.reshape(17, 6, -1), axis=0) >= 0)
 
 
 def test_tensor_normalisations() -> None:
@@ -150,12 +153,10 @@ def test_tensor_normalisations() -> None:
     for isotope in WITH_SPIN:
         one = nucleus(isotope)
         trace, naive = (
-            np.asarray(TensorMediator(10.0, 1e-3, normalisation=n).quadratic(jnp.asarray(T), one))
+            strength(TensorMediator(10.0, 1e-3, normalisation=n), np.array([10.0, 12.0, 15.0]), T, one)
             for n in ("trace", "naive")
         )
-        E = np.array([10.0, 12.0, 15.0])
-        ratio = np.tensordot(np.ones(3), trace / E ** np.arange(3)[:, None], 1)
-        ratio = ratio / np.tensordot(np.ones(3), naive / E ** np.arange(3)[:, None], 1)
+        ratio = trace / naive
         assert np.all((ratio > 8) & (ratio < 32))
         assert np.all((ratio**0.25 > 1.7) & (ratio**0.25 < 2.4))
         for E, t in ((9.0, 1e-4), (14.0, 1e-3)):
@@ -184,44 +185,48 @@ def test_spectrum_is_that_of_direct_quadrature() -> None:
 
 CORNERS = ((1e-3, 1e-8), (1e-3, 1.0), (1e5, 1e-8), (1e5, 1.0))
 INTERIOR = {"scalar": 6e-6, "vector": 2.6e-5, "b-l": 2e-5, "axial": 6e-4, "tensor": 4e-4}
-_slopes = jax.jit(jax.grad(lambda theory, likelihood: profile(likelihood, theory).chi2))
 
 
-@pytest.mark.parametrize("name", INTERACTIONS)
+@pytest.mark.parametrize("name", MEDIATORS)
 def test_gradients(name, likelihoods) -> None:
-    likelihood, g = likelihoods["xenonnt"], INTERIOR[name]
+    likelihood, g = likelihoods["xenonnt"].under(name), INTERIOR[name]
     inner = [(3.0, g), (20.0, 1.5 * g)]
-    slopes = [_slopes(interaction(name, *point), likelihood) for point in (*CORNERS, *inner)]
-    both = np.array([[s.mass for s in slopes], [s.coupling for s in slopes]])
+    slope = jax.jit(jax.grad(lambda values: profile(likelihood, values).chi2))
+    slopes = [slope({"mass": jnp.asarray(m), "coupling": jnp.asarray(c)}) for m, c in (*CORNERS, *inner)]
+    both = np.array([[s["mass"] for s in slopes], [s["coupling"] for s in slopes]])
     assert np.all(np.isfinite(both)), both
+    arrangement = problems.arrangement((problems.XENONNT,))
     for i, (m, g) in enumerate(inner):
         k = np.array([-2, -1, 1, 2])
         weights = np.array([1, -8, 8, -1]) / 12
         step = 1e-3
-        stencil = points(name, [*(m * (1 + k * step)), *[m] * 4], [*[g] * 4, *(g * (1 + k * step))])
-        fits = profile_signals(likelihood, np.asarray(_signals(likelihood, stencil)).T)
+        stencil = counts(likelihood, [*(m * (1 + k * step)), *[m] * 4], [*[g] * 4, *(g * (1 + k * step))])
+        fits = profile_signals(arrangement, stencil.T)
         chi2 = fits.chi2.reshape(2, 4) @ weights / step
         expected = chi2 / np.array([m, g])
         np.testing.assert_allclose(both[:, 4 + i], expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", INTERACTIONS)
+@pytest.mark.parametrize("name", MEDIATORS)
 @pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf, -1e-300])
 def test_bad_numbers(name, bad) -> None:
-    with pytest.raises(ValueError, match=r"^mediator mass in MeV .* must be finite and not negative"):
+    message = r"must be finite|is outside \[0, inf\]"
+    with pytest.raises(ValueError, match=rf"theory '{name}': mass .* ({message})"):
         interaction(name, bad, 1e-5)
-    with pytest.raises(ValueError, match=r"^coupling .* must be finite and not negative"):
+    with pytest.raises(ValueError, match=rf"theory '{name}': coupling .* ({message})"):
         interaction(name, 10.0, bad)
 
 
 def test_other_bad_arguments() -> None:
     with pytest.raises(
-        ValueError, match=r"unknown interaction 'vectr' \(did you mean vector\?\): choose from scalar,"
+        ValueError, match=r"unknown theory 'vectr' \(did you mean vector\?\): .*standard-model, scalar,"
     ):
-        interaction("vectr")
-    with pytest.raises(ValueError, match="unknown interaction 'xyz': choose from scalar, vector, b-l, axial, tensor"):
-        interaction("xyz")
+        theory("vectr")
+    with pytest.raises(
+        ValueError, match=r"unknown theory 'xyz': .*scalar, vector, b-l, axial, tensor, magnetic-moment"
+    ):
+        theory("xyz")
     with pytest.raises(ValueError, match="tensor normalisation 'other' must be 'trace' or 'naive'"):
-        interaction("tensor", normalisation="other")
-    with pytest.raises(TypeError):
-        interaction("scalar", normalisation="trace")
+        theory("tensor", normalisation="other")
+    with pytest.raises(ValueError, match="scalar: unknown option 'normalisation'"):
+        theory("scalar", normalisation="trace")

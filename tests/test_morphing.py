@@ -14,15 +14,15 @@ import pytest
 from scipy.interpolate import RegularGridInterpolator
 
 import jcevns as jc
-from jcevns.experiments.experiment import ShapeNuisance
-from jcevns.inference.fit import profile_signal
-from jcevns.likelihood import morphing
-from jcevns.likelihood.joint import as_morphing
-from jcevns.likelihood.morphing import Mixture, MorphingModel, with_strength
+from jcevns.experiments.nuisances import ShapeNuisance
+from jcevns.fit.batch import profile_signals
+from jcevns.likelihood import model as morphing
+from jcevns.likelihood.likelihood import Arrangement, arranged
+from jcevns.likelihood.model import Mixture, Model
 from tests import problems
 from tests import reference_official as ref
 
-_general = jax.jit(profile_signal)
+_general = problems.compiled
 T = (-2.0, -0.5, 0.0, 1.5)
 U = (-1.0, 0.0, 2.0)
 
@@ -34,9 +34,11 @@ def uneven() -> jc.Experiment:
     matrix = np.eye(4) * rng.uniform(0.5, 2.0, (len(T), len(U), 4, 1)) / 60
     return jc.Experiment(
         "uneven",
-        jc.b8(),
-        jc.xenon(),
-        jc.Response(np.linspace(0.9, 1.1, 4), matrix),
+        jc.Channel(
+            dataclasses.replace(jc.physics.b8(), error=None),
+            jc.physics.xenon(),
+            jc.detectors.Response(np.linspace(0.9, 1.1, 4), matrix),
+        ),
         np.array([4.0, 0.0, 7.0, 2.0]),
         {"moving": rng.uniform(0.5, 2.0, (len(T), len(U), 4)), "still": np.array([1.0, 2.0, 0.5, 0.7])},
         (
@@ -50,24 +52,29 @@ def uneven() -> jc.Experiment:
 
 
 @cache
-def likelihood(name: str, flux_pull: bool = True) -> jc.Likelihood:
+def likelihood(name: str) -> jc.Likelihood:
     if name == "uneven":
-        return jc.Likelihood(uneven(), flux_pull)
-    return problems.joint(problems.BOTH) if name == "plain" else jc.Likelihood(jc.experiment(name), flux_pull)
+        return jc.Likelihood(uneven())
+    return problems.joint(problems.BOTH) if name == "plain" else jc.Likelihood(name)
 
 
 @cache
-def numbers(name: str) -> tuple[MorphingModel, jax.Array]:
-    """Model and Standard Model signal."""
+def arrangement(name: str) -> Arrangement:
+    """With a free factor on every signal, if the name says so: the flux without its constraint."""
     here = likelihood(name.removesuffix("+strength"))
-    model, signal = as_morphing(here), jc.signal(here, jc.Theory())
-    return (with_strength(model) if name.endswith("+strength") else model), signal
+    return arranged(here, (), (problems.FLUX,)) if name.endswith("+strength") else arranged(here)
+
+
+@cache
+def numbers(name: str) -> tuple[Model, jax.Array]:
+    """Model and Standard Model signal."""
+    return arrangement(name).model, jc.signal(likelihood(name.removesuffix("+strength")))
 
 
 MODELS = ("uneven", "uneven+strength", "plain", "plain+strength", "xenonnt-2024", "xenonnt-2024+strength")
 
 
-def inside(model: MorphingModel, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def inside(model: Model, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """A point inside a random cell, and the cell."""
     linear = np.asarray(model.is_linear).astype(bool)
     x = np.where(linear, rng.uniform(0.3, 2.0, linear.size), rng.uniform(-0.6, 0.4, linear.size))
@@ -108,19 +115,26 @@ def test_gradient_is_a_finite_difference() -> None:
 
 
 def test_strength_is_a_factor_on_every_signal() -> None:
-    plain, signal = numbers("plain")
-    model, _ = numbers("plain+strength")
-    x = np.append(np.asarray(jnp.where(plain.is_linear, 1.1, 0.05)), 2.5)
+    signal = numbers("plain")[1]
+    plain = arranged(likelihood("plain"), (problems.FLUX,)).model
+    model, place = numbers("plain+strength")[0], arrangement("plain+strength").nuisances.index(problems.FLUX)
+    x = np.asarray(jnp.where(plain.is_linear, 1.1, 0.05))
     np.testing.assert_allclose(
-        morphing.expected_counts(model, signal, jnp.asarray(x)),
-        morphing.expected_counts(plain, 2.5 * signal, jnp.asarray(x[:-1])),
+        morphing.expected_counts(model, signal, jnp.asarray(np.insert(x, place, 2.5))),
+        morphing.expected_counts(plain, 2.5 * signal, jnp.asarray(x)),
         rtol=1e-13,
     )
-    assert float(model.lower[-1]) == 0
-    assert np.isinf(model.sigma[-1])
+    assert float(model.lower[place]) == 0
+    assert np.isinf(model.sigma[place])
 
 
 # Interpolation -------------------------------------------------------------------------------------------------
+
+
+def values_at(here: jc.Likelihood, pull) -> dict:
+    """Values by name at relative pulls and positions of shapes."""
+    records = [here.parameters[n] for n in here.nuisances]
+    return {r.name: p if r.kind == "shape" else (1 + p) * r.default for r, p in zip(records, pull, strict=True)}
 
 
 def interpolated(table: np.ndarray, anchors: tuple[np.ndarray, ...], place: np.ndarray) -> np.ndarray:
@@ -133,7 +147,7 @@ def test_expected_counts_are_those_of_scipys_interpolation(name) -> None:
     (source,), rng = here.experiments, np.random.default_rng(2)
     anchors = tuple(np.asarray(a) for a in model.anchors)
     for _ in range(8):
-        pull = rng.uniform(-0.4, 0.6, len(here.nuisances))
+        pull = rng.uniform(-0.4, 0.45, len(here.nuisances))
         place = np.array([rng.uniform(a[0], a[-1]) for a in anchors])
         pull[-2:] = place
         factor = dict(zip((n.removeprefix(f"{name}.") for n in here.nuisances), 1 + pull, strict=True))
@@ -141,10 +155,11 @@ def test_expected_counts_are_those_of_scipys_interpolation(name) -> None:
         for component, counts in source.backgrounds.items():
             table = np.asarray(counts)
             expected[component] = interpolated(table, anchors, place) if table.ndim > 1 else table
+        expected["signal"] = expected["signal"] * factor.get(problems.FLUX, 1.0)
         for nuisance in source.nuisances:
             for component in nuisance.components:
                 expected[component] = expected[component] * factor[nuisance.name]
-        found = jc.likelihood.joint.component_counts(here, signal, jnp.asarray(pull))[name]
+        found = jc.component_counts(here, values_at(here, pull))[name]
         for component, counts in expected.items():
             np.testing.assert_allclose(found[component], counts, rtol=1e-12, err_msg=component)
         x = np.where(np.append(model.is_linear, [True] * 2), pull + 1, np.log1p(np.append(pull[:-2], [0, 0])))
@@ -156,7 +171,7 @@ def test_expected_counts_are_those_of_scipys_interpolation(name) -> None:
 def test_anchors_are_returned_as_they_are() -> None:
     here, (model, signal) = likelihood("xenonnt-2024"), numbers("xenonnt-2024")
     table, neutron = np.asarray(signal).reshape(7, 7, -1), np.asarray(here.experiments[0].backgrounds["neutron"])
-    call = jax.jit(lambda pull: jc.likelihood.joint.component_counts(here, signal, pull))
+    call = jax.jit(lambda pull: jc.component_counts(here, values_at(here, pull)))
     for i, j in itertools.product(range(7), repeat=2):
         pull = np.zeros(len(here.nuisances))
         pull[-2:] = np.asarray(model.anchors[0])[i], np.asarray(model.anchors[1])[j]
@@ -199,28 +214,52 @@ def test_slope_of_a_mixture_is_with_respect_to_its_weights() -> None:
     terms = np.asarray(signal) * np.random.default_rng(6).uniform(0.1, 1.0, (1, 3, signal.size))
     weights, step = np.array([0.4, 0.5, 0.3]), 1e-5
 
-    def fit(w: np.ndarray) -> jc.Fit:
+    def fit(w: np.ndarray) -> problems.Fitted:
         return _general(model, Mixture(jnp.asarray(terms), jnp.asarray(0), jnp.asarray(w)))
 
     here = fit(weights)
     assert bool(here.valid)
-    assert here.slope.shape == (3,)
+    many = Mixture(terms, np.zeros(1, int), weights[:, None])
+    slope = profile_signals(arrangement("uneven"), many).slope[:, 0]
+    assert slope.shape == (3,)
     written = _general(model, jnp.asarray(weights @ terms[0]))
     assert float(here.chi2) == pytest.approx(float(written.chi2), abs=1e-10)
     for k in range(3):
         up, down = (float(fit(weights + s * np.eye(3)[k]).chi2) for s in (step, -step))
-        assert float(here.slope[k]) == pytest.approx((up - down) / (2 * step), rel=1e-6, abs=1e-6)
+        assert float(slope[k]) == pytest.approx((up - down) / (2 * step), rel=1e-6, abs=1e-6)
 
 
-def test_a_mixture_needs_shapes() -> None:
-    model = problems.joint((problems.XENONNT,)).model
-    with pytest.raises(TypeError, match="needs a likelihood with shape"):
-        profile_signal(model, Mixture(jnp.ones((1, 1, 3)), jnp.asarray(0), jnp.ones(1)))
+def test_mixture_of_a_plain_likelihood() -> None:
+    """Many points as one mixture, with rows that differ: the fits of the signals written out."""
+    model, signal = numbers("plain")
+    rng = np.random.default_rng(9)
+    terms = np.asarray(signal) * rng.uniform(0.1, 1.0, (2, 3, signal.size))
+    row, weights = np.array([0, 1, 1, 0, 1]), rng.uniform(0.2, 1.5, (3, 5))
+    found = profile_signals(arrangement("plain"), Mixture(terms, row, weights))
+    for k in range(5):
+        single = _general(model, jnp.asarray(weights[:, k] @ terms[row[k]]))
+        assert float(found.chi2[k]) == pytest.approx(float(single.chi2), abs=1e-8)
 
 
-# The same minimum as a plain likelihood ------------------------------------------------------------------------
+# The same minimum by the written-out fit and by the general one --------------------------------------------------
 
 
+def test_same_minimum_by_both_fits() -> None:
+    for problem in problems.PROBLEMS:
+        if problem.name in PLAIN:
+            assert problem.arrangement.layout.plain
+            general, counts = problems.fitted(problem), np.concatenate(problems.signals(problem))
+            plain = profile_signals(problem.arrangement, counts[:, None])
+            assert bool(general.valid), problem
+            assert bool(plain.valid[0]), problem
+            assert float(general.chi2) == pytest.approx(float(plain.chi2[0]), abs=1e-8), problem
+            pulls = morphing.pulls(problem.arrangement.model, jnp.asarray(plain.x[:, 0]))
+            np.testing.assert_allclose(general.pulls, pulls, rtol=0, atol=1e-6)
+            slope = _slopes(problem.arrangement.model, jnp.asarray(counts))
+            np.testing.assert_allclose(plain.slope[:, 0], slope, rtol=1e-6, atol=1e-6)
+
+
+_slopes = jax.jit(jax.grad(lambda model, counts: problems.profile_signal(model, counts).chi2, 1))
 PLAIN = (
     "sm",
     "flux-zero",
@@ -233,32 +272,18 @@ PLAIN = (
 )
 
 
-def test_same_minimum_as_the_plain_likelihood() -> None:
-    chosen = [p for p in problems.PROBLEMS if p.name in PLAIN]
-    assert len(chosen) == len(PLAIN)
-    for problem in chosen:
-        plain = problems.fitted(problem)
-        general = _general(as_morphing(problem.likelihood), jc.signal(problem.likelihood, problem.theory()))
-        assert bool(general.valid), problem
-        assert bool(plain.valid), problem
-        assert float(general.chi2) == pytest.approx(float(plain.chi2), abs=1e-8), problem
-        np.testing.assert_allclose(general.pulls, plain.pulls, rtol=0, atol=1e-6)
-        np.testing.assert_allclose(general.expected, plain.expected, rtol=1e-6, atol=1e-9)
-        np.testing.assert_allclose(general.slope, plain.slope, rtol=1e-6, atol=1e-6)
-
-
 # Derivatives of the profile ------------------------------------------------------------------------------------
 
 
-@eqx.filter_jit
-def _changes(likelihood: jc.Likelihood, at: jax.Array) -> tuple[jax.Array, jax.Array]:
+def derivatives_of(likelihood: jc.Likelihood, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Derivatives of chi2 and pulls in the flux (in units of its nominal value) and in sin2w."""
 
-    def both(place):
-        fit = jc.profile(likelihood, jc.Theory(jc.StandardModel(sin2w=place[1]), ref.NOMINAL_FLUX * place[0]))
+    @jax.jit
+    def call(place):
+        fit = problems.profile_signal(likelihood.model, place[0] * jc.signal(likelihood, {"sin2w": place[1]}))
         return fit.chi2, fit.pulls
 
-    return jax.jacrev(both)(at)
+    return jax.jacrev(call)(jnp.asarray(at))
 
 
 KINKS = {"smooth": (None, ()), "t_ly held": (55, (-2,)), "t_qy held": (12, (-1,)), "both held": (495, (-2, -1))}
@@ -273,16 +298,15 @@ def test_gradient_of_the_profile() -> None:
 def check_gradient(seed: int | None, held: tuple[int, ...]) -> None:
     here = likelihood("xenonnt-2024")
     if seed is not None:
-        official = ref.Official("xenonnt-2024", np.asarray(jc.signal(here, jc.Theory())).reshape(7, 7, -1))
+        official = ref.Official("xenonnt-2024", np.asarray(jc.signal(here)).reshape(7, 7, -1))
         drawn = np.random.default_rng(seed).poisson(official.expected(official.nominal)).astype(float)
         here = jc.Likelihood(dataclasses.replace(here.experiments[0], observed=drawn))
 
-    def fit(place: np.ndarray) -> jc.Fit:
-        flux, sin2w = map(jnp.asarray, place)
-        return jc.profile(here, jc.Theory(jc.StandardModel(sin2w=sin2w), ref.NOMINAL_FLUX * flux))
+    def fit(place: np.ndarray) -> problems.Fitted:
+        return _general(here.model, place[0] * jc.signal(here, {"sin2w": place[1]}))
 
     at, step = np.array([1.0, 0.23857]), 1e-4
-    slope, slopes = _changes(here, jnp.asarray(at))
+    slope, slopes = derivatives_of(here, at)
     for k in range(2):
         fits = [fit(at + m * step * np.eye(2)[k]) for m in (-2, -1, 1, 2)]
         five_point = lambda f: (f[0] - 8 * f[1] + 8 * f[2] - f[3]) / (12 * step)  # noqa: E731

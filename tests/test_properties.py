@@ -9,20 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jcevns import (
-    KleinNystrand,
-    NestChargeYield,
-    StandardModel,
-    Theory,
-    b8,
-    charge_response,
-    counts_above,
-    recoil_spectrum,
-    signal,
-    xenon,
-)
-from jcevns.inference.fit import profile_signal
-from tests.problems import BOTH, PANDAX, XENONNT, joint
+from jcevns import StandardModel, signal
+from jcevns.detectors import NestChargeYield, charge_response
+from jcevns.physics import KleinNystrand, b8, counts_above, recoil_spectrum, xenon
+from tests.problems import BOTH, PANDAX, XENONNT, joint, profile_signal
 
 DATA = {"xenonnt": (XENONNT,), "pandax": (PANDAX,), "combined": BOTH}
 datasets = pytest.mark.parametrize("dataset", DATA)
@@ -42,16 +32,14 @@ def compiled(key, build):
 
 def counts_function(dataset: str):
     likelihood = joint(DATA[dataset])
-    return compiled(
-        ("counts", dataset), lambda sin2w, flux: signal(likelihood, Theory(StandardModel(sin2w=sin2w), flux))
-    )
+    return compiled(("counts", dataset), lambda sin2w, flux: signal(likelihood, {"sin2w": sin2w, "flux": flux}))
 
 
 def profile_function(dataset: str):
     likelihood = joint(DATA[dataset])
 
     def chi2(point):
-        fit = profile_signal(likelihood.model, signal(likelihood, Theory(StandardModel(sin2w=point[0]), point[1])))
+        fit = profile_signal(likelihood.model, signal(likelihood, {"sin2w": point[0], "flux": point[1]}))
         return fit.chi2, fit
 
     return compiled(("profile", dataset), jax.value_and_grad(chi2, has_aux=True))

@@ -50,7 +50,7 @@ def test_toml_example_is_an_experiment(tmp_path):
     (text,) = _blocks("toml")
     file = tmp_path / "my.toml"
     file.write_text(text, encoding="utf-8")
-    result = jc.measure("flux", jc.experiment(str(file)))
+    result = jc.fit(str(file), "flux")
     assert result.valid
     assert result.data_status["my-detector"]["status"] == "user"
 

@@ -11,23 +11,22 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from jcevns import (
-    AbstractInteraction,
+from jcevns import Interaction, StandardModel
+from jcevns.datasets import read_table
+from jcevns.physics import (
     Helm,
     KleinNystrand,
     Nucleus,
-    StandardModel,
     SymmetrisedFermi,
-    Theory,
     b8,
     counts_above,
     hep,
     recoil_spectrum,
     xenon,
 )
-from jcevns.datasets import read_table
-from jcevns.physics.cross_sections import maximum_recoil, minimum_energy, weak_charge
+from jcevns.physics.interaction import maximum_recoil, minimum_energy
 from jcevns.physics.nuclei import mirror_sin2w, target_from_isotopes
+from jcevns.physics.standard_model import weak_charge
 from tests import reference
 
 XENON = xenon()
@@ -47,41 +46,42 @@ def spectrum(theory, recoil_keV, flux=None):
 
 @pytest.mark.parametrize("shape", COUNTS)
 def test_counts_above_threshold(shape) -> None:
-    counts = counts_above(Theory(), b8(shape), XENON, jnp.asarray(THRESHOLDS))
+    counts = counts_above(StandardModel(), b8(shape), XENON, jnp.asarray(THRESHOLDS))
     np.testing.assert_allclose(counts, COUNTS[shape], rtol=3e-3)
 
 
 def test_hep_above_one_keV() -> None:
-    assert float(counts_above(Theory(), hep(), XENON, jnp.asarray([1.0]))[0]) == pytest.approx(0.84, abs=0.005)
+    assert float(counts_above(StandardModel(), hep(), XENON, jnp.asarray([1.0]))[0]) == pytest.approx(0.84, abs=0.005)
 
 
-def test_b8_flux_of_the_theory_leaves_hep_alone() -> None:
-    np.testing.assert_array_equal(spectrum(Theory(b8_flux=0.0), RECOILS, hep()), spectrum(Theory(), RECOILS, hep()))
-    np.testing.assert_array_equal(spectrum(Theory(b8_flux=0.0), RECOILS), 0.0)
+def test_rate_is_linear_in_the_total() -> None:
+    np.testing.assert_array_equal(spectrum(StandardModel(), RECOILS, b8(total=0.0)), 0.0)
+    half = spectrum(StandardModel(), RECOILS, b8(total=2.73e6))
+    np.testing.assert_allclose(2 * half, spectrum(StandardModel(), RECOILS), rtol=1e-14)
 
 
 @pytest.mark.parametrize(
     ("theory", "table", "options"),
     [
-        (Theory(), "b8_spectrum_bahcall1996", {}),
-        (Theory(), "b8_spectrum_winter2006", {}),
-        (Theory(StandardModel(0.4), 8e6), "b8_spectrum_bahcall1996", {"sin2w": 0.4, "total": 8e6}),
-        (Theory(StandardModel(-1.0)), "b8_spectrum_bahcall1996", {"sin2w": -1.0}),
-        (Theory(StandardModel(0.23857, Helm())), "b8_spectrum_bahcall1996", {"form_factor": reference.helm}),
+        (StandardModel(), "b8_spectrum_bahcall1996", {}),
+        (StandardModel(), "b8_spectrum_winter2006", {}),
+        (StandardModel(0.4), "b8_spectrum_bahcall1996", {"sin2w": 0.4, "total": 8e6}),
+        (StandardModel(-1.0), "b8_spectrum_bahcall1996", {"sin2w": -1.0}),
+        (StandardModel(0.23857, Helm()), "b8_spectrum_bahcall1996", {"form_factor": reference.helm}),
         (
-            Theory(StandardModel(0.23857, SymmetrisedFermi())),
+            StandardModel(0.23857, SymmetrisedFermi()),
             "b8_spectrum_bahcall1996",
             {"form_factor": reference.symmetrised_fermi},
         ),
         (
-            Theory(StandardModel(0.23857, KleinNystrand(0.9, 1.1))),
+            StandardModel(0.23857, KleinNystrand(0.9, 1.1)),
             "b8_spectrum_bahcall1996",
             {"form_factor": lambda q, A: reference.klein_nystrand(q, A, 0.9, 1.1)},
         ),
     ],
 )
 def test_spectrum_is_the_direct_double_sum(theory, table, options) -> None:
-    flux = b8("winter2006" if "winter" in table else "bahcall1996")
+    flux = b8("winter2006" if "winter" in table else "bahcall1996", total=options.get("total", 5.46e6))
     np.testing.assert_allclose(
         spectrum(theory, RECOILS, flux), reference.spectrum(RECOILS, table, **options), rtol=1e-9
     )
@@ -92,7 +92,7 @@ def test_counts_above_are_the_integral_of_the_direct_spectrum() -> None:
     for threshold in (0.3, 1.0):
         cuts = np.linspace(np.sqrt(threshold), np.sqrt(end), 25) ** 2
         expected = reference.integrate(reference.spectrum, cuts, order=6)
-        counts = counts_above(Theory(), b8(), XENON, jnp.asarray([threshold]))
+        counts = counts_above(StandardModel(), b8(), XENON, jnp.asarray([threshold]))
         np.testing.assert_allclose(counts[0], expected, rtol=1e-5)
 
 
@@ -110,7 +110,7 @@ def test_one_recoil_energy_by_adaptive_quadrature() -> None:
     integral = sum(quad(integrand, a, b, epsabs=0, epsrel=1e-10)[0] for a, b in itertools.pairwise(cuts))
     atoms = 1e6 * 6.02214076e23 / 131.904155083
     expected = integral * atoms * 5.46e6 * (197.3269804e-13) ** 2 * 365.25 * 86400 * 1e-3
-    rate = recoil_spectrum(Theory(), b8(), single, jnp.asarray([1.3]))
+    rate = recoil_spectrum(StandardModel(), b8(), single, jnp.asarray([1.3]))
     np.testing.assert_allclose(rate[0], expected, rtol=1e-9)
 
 
@@ -150,11 +150,11 @@ def test_spectrum_beyond_the_end_point_is_zero_with_finite_gradients() -> None:
     def rate(theory, recoil):
         return recoil_spectrum(theory, b8(), XENON, recoil)
 
-    value = rate(Theory(), recoils)
+    value = rate(StandardModel(), recoils)
     assert float(value[0]) > 0
     np.testing.assert_array_equal(value[2:], 0.0)
-    gradient = eqx.filter_jit(eqx.filter_jacfwd(lambda t: rate(t, recoils)))(Theory())
-    by_recoil = jax.jit(jax.jacfwd(lambda r: rate(Theory(), r)))(recoils)
+    gradient = eqx.filter_jit(eqx.filter_jacfwd(lambda t: rate(t, recoils)))(StandardModel())
+    by_recoil = jax.jit(jax.jacfwd(lambda r: rate(StandardModel(), r)))(recoils)
     for leaf in [*jax.tree.leaves(eqx.filter(gradient, eqx.is_array)), by_recoil]:
         assert np.isfinite(leaf).all()
 
@@ -163,8 +163,8 @@ def test_weak_charge_and_its_zero() -> None:
     np.testing.assert_allclose(weak_charge(XE132, 0.23857), 54 * (1 - 4 * 0.23857) / 2 - 78 / 2, rtol=1e-14)
     xe = read_table("xenon_isotopes")
     mean = np.average(xe["A"] - 54, weights=xe["abundance"])
-    assert mirror_sin2w() == pytest.approx((1 - mean / 54) / 4, rel=1e-12)
-    assert mirror_sin2w() == pytest.approx(-0.108, abs=5e-4)
+    assert mirror_sin2w(XENON) == pytest.approx((1 - mean / 54) / 4, rel=1e-12)
+    assert mirror_sin2w(XENON) == pytest.approx(-0.108, abs=5e-4)
 
 
 # Gradients ----------------------------------------------------------------------------------------------------
@@ -175,8 +175,9 @@ def test_gradients_in_sin2w_flux_and_form_factor() -> None:
     recoils = jnp.asarray(RECOILS)
 
     def rate(p):
-        theory = Theory(StandardModel(p[0], KleinNystrand(p[2], p[3])), p[1] * 1e6)
-        return recoil_spectrum(theory, b8(), XENON, recoils)
+        theory = StandardModel(p[0], KleinNystrand(p[2], p[3]))
+        flux = eqx.tree_at(lambda f: f.total, b8(), p[1] * 1e6)
+        return recoil_spectrum(theory, flux, XENON, recoils)
 
     jacobian = jax.jit(jax.jacrev(rate))(jnp.asarray(start))
     for i, direction in enumerate(np.eye(4)):
@@ -187,29 +188,29 @@ def test_gradients_in_sin2w_flux_and_form_factor() -> None:
 # Interactions of one's own ------------------------------------------------------------------------------------
 
 
-class Direct(AbstractInteraction):
+class Direct(Interaction):
     """The Standard Model without its moments: forces the integral over the neutrino energy."""
 
     sin2w: jax.Array
 
-    def dsigma_dT(self, energy, recoil, nucleus):
-        return StandardModel(self.sin2w).dsigma_dT(energy, recoil, nucleus)
+    def dsigma_dT(self, energy, recoil, nucleus, flavour):
+        return StandardModel(self.sin2w).dsigma_dT(energy, recoil, nucleus, flavour)
 
 
-class Mediated(AbstractInteraction):
+class Mediated(Interaction):
     """Standard Model amplitude plus a light vector: (1 + strength/(m^2 + 2 m_N T))^2, with a term in 1/E^3."""
 
     strength: jax.Array
     mass: jax.Array
 
-    def dsigma_dT(self, energy, recoil, nucleus):
+    def dsigma_dT(self, energy, recoil, nucleus, flavour):
         factor = 1 + self.strength / (self.mass**2 + 2 * nucleus.mass * recoil)
-        return StandardModel().dsigma_dT(energy, recoil, nucleus) * factor**2 * (1 + 1 / energy)
+        return StandardModel().dsigma_dT(energy, recoil, nucleus, flavour) * factor**2 * (1 + 1 / energy)
 
 
 def test_energy_integral_equals_the_moments() -> None:
-    direct = spectrum(Theory(Direct(jnp.asarray(0.3))), RECOILS)
-    np.testing.assert_allclose(direct, spectrum(Theory(StandardModel(0.3)), RECOILS), rtol=1e-9)
+    direct = spectrum(Direct(jnp.asarray(0.3)), RECOILS)
+    np.testing.assert_allclose(direct, spectrum(StandardModel(0.3), RECOILS), rtol=1e-9)
 
 
 def test_interaction_of_ones_own() -> None:
@@ -230,17 +231,7 @@ def test_interaction_of_ones_own() -> None:
     np.testing.assert_allclose(slope, numeric, rtol=1e-8)
 
 
-def test_interaction_alone_means_the_nominal_flux() -> None:
-    np.testing.assert_array_equal(spectrum(StandardModel(), RECOILS), spectrum(Theory(), RECOILS))
-
-
 # Messages -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
-def test_flux_of_a_theory_must_be_physical(value) -> None:
-    with pytest.raises(ValueError, match=r"8B flux .* must be finite and not negative"):
-        Theory(b8_flux=value)
 
 
 def test_target_must_be_a_mixture() -> None:

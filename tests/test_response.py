@@ -8,18 +8,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.integrate import quad
+from scipy.stats import norm
 
-from jcevns import (
+from jcevns.datasets import read_table
+from jcevns.detectors import (
     NestChargeYield,
     PowerLawChargeYield,
     Response,
     TabulatedChargeYield,
     charge_response,
     interpolated_response,
+    smeared_response,
 )
-from jcevns.datasets import read_table
 from jcevns.detectors.charge_yield import electrons, recoil_from_electrons
 from jcevns.detectors.response import add_runs
+from jcevns.detectors.smearing import smeared_probability
 from tests import reference
 
 EDGES = np.linspace(4.0, 8.0, 9)
@@ -220,6 +224,119 @@ def test_runs_add_up() -> None:
         charge_response(NestChargeYield(), [4.0, 6.0, 8.0], 2.0),
     ]
     np.testing.assert_allclose(counts(add_runs(runs)), sum(counts(r) for r in runs), rtol=1e-13)
+
+
+# Smeared response ---------------------------------------------------------------------------------------------
+
+SMEARED_EDGES = np.array([0.6, 1.0, 1.3, 2.0, 3.5])  # keV, bins of different widths
+SIGMA = {"constant": 0.05, "sqrt": 0.2, "linear": 0.03}
+KEPT = (np.array([0.3, 0.8, 2.5, 6.0]), np.array([0.0, 0.6, 0.9, 0.8]))
+
+
+def sigma(energy):
+    return 0.05 + 0.2 * np.sqrt(energy) + 0.03 * energy
+
+
+def kept(energy):
+    return np.interp(energy, *KEPT, left=0.0, right=0.0)
+
+
+def integral(function, low: float, high: float, points) -> float:
+    cuts = [low, *(p for p in points if low < p < high), high]
+    return sum(quad(function, a, b, epsabs=1e-12, epsrel=1e-10)[0] for a, b in itertools.pairwise(cuts))
+
+
+@pytest.mark.parametrize("quenching", [1.0, 0.6])
+def test_smeared_response_is_the_integral_over_true_energy(quenching) -> None:
+    """With an efficiency at the true energy: by SciPy's quadrature of a difference of error functions."""
+
+    def expected(low, high):
+        def density(T):
+            seen = norm(quenching * T, sigma(quenching * T))
+            return rate(T) * kept(T) * (seen.cdf(high) - seen.cdf(low))
+
+        return 2.5 * integral(density, 0.3, 6.0, [*KEPT[0], 1.0, 1.5])
+
+    response = smeared_response(SMEARED_EDGES, 2.5, SIGMA, KEPT, quenching=quenching)
+    wanted = [expected(a, b) for a, b in itertools.pairwise(SMEARED_EDGES)]
+    np.testing.assert_allclose(counts(response), wanted, rtol=1e-6)
+
+
+def test_smeared_response_with_an_efficiency_at_the_reconstructed_energy() -> None:
+    """A double integral: true energy inside, reconstructed energy outside."""
+
+    def density(seen):
+        inner = integral(lambda T: rate(T) * norm.pdf(seen, T, sigma(T)), 1e-9, 8.0, [seen / 2, seen, 2 * seen])
+        return inner * kept(seen)
+
+    wanted = [integral(density, a, b, KEPT[0]) for a, b in itertools.pairwise(SMEARED_EDGES)]
+    response = smeared_response(SMEARED_EDGES, 1.0, SIGMA, KEPT, "reconstructed")
+    np.testing.assert_allclose(counts(response), wanted, rtol=5e-4)  # the efficiency is a constant in a cell
+    fine = smeared_response(SMEARED_EDGES, 1.0, SIGMA, KEPT, "reconstructed", cells=200)
+    np.testing.assert_allclose(counts(fine), wanted, rtol=5e-6)
+
+
+def test_resolution_as_function_table_and_coefficients() -> None:
+    nodes = np.linspace(0.0, 20.0, 20001)
+    given = [sigma, (nodes, sigma(nodes)), SIGMA]
+    one, table, same = (counts(smeared_response(SMEARED_EDGES, 1.0, g)) for g in given)
+    np.testing.assert_allclose(table, one, rtol=1e-4)
+    np.testing.assert_allclose(same, one, rtol=1e-12)
+
+
+def test_sharp_resolution_counts_true_energies() -> None:
+    response = smeared_response(SMEARED_EDGES, 3.0, {"constant": 1e-5}, panels=SMEARED_EDGES, order=16)
+    expected = [3.0 * reference.integrate(rate, pair, order=16) for pair in itertools.pairwise(SMEARED_EDGES)]
+    np.testing.assert_allclose(counts(response), expected, rtol=1e-10)
+    assert response.recoil_keV.size == 4 * 16
+    broken = smeared_response(SMEARED_EDGES, 3.0, {"constant": 1e-5}, panels=[0.6, 3.5], breaks=[1.0, 1.3, 2.0, 9.0])
+    assert broken.recoil_keV.size == 4 * 4
+
+
+def test_default_panels_are_fine_enough() -> None:
+    for width in ({"sqrt": 0.31, "linear": 0.0037}, {"constant": 0.02}, {"linear": 0.1}):
+        edges = np.linspace(1.0, 30.0, 30)
+        default = smeared_response(edges, 1.0, width)
+        fine = smeared_response(edges, 1.0, width, panels=np.geomspace(1e-4, 120.0, 20000))
+
+        def flat(response):
+            T = np.asarray(response.recoil_keV)
+            return np.asarray(response(jnp.asarray(1 / (0.1 + T))))
+
+        np.testing.assert_allclose(flat(default), flat(fine), rtol=1e-6)
+
+
+def test_a_line_is_shared_among_bins() -> None:
+    edges = np.arange(6.0)
+    found = smeared_probability(np.array([2.8]), np.array([0.5]), edges)[:, 0]
+    np.testing.assert_allclose(found, np.diff(norm.cdf(edges, 2.8, 0.5)), rtol=1e-12)
+    half = smeared_probability(np.array([2.8]), np.array([0.5]), edges, kept=lambda e: 0.5 * np.ones_like(e))
+    np.testing.assert_allclose(half[:, 0], found / 2, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"edges": [1.0]}, "bin edges must be at least two, increase and not be negative"),
+        ({"edges": [2.0, 1.0]}, "bin edges must be at least two"),
+        ({"exposure": -1.0}, "exposure -1.0 must be positive"),
+        ({"resolution": {"sqr": 0.3}}, r"unknown resolution coefficient 'sqr' \(did you mean sqrt\?\)"),
+        ({"resolution": {}}, "resolution is 0 at"),
+        ({"resolution": {"linear": -0.1}}, r"resolution is -.* at .* keV, it must be positive"),
+        ({"resolution": lambda e: np.nan * e}, "resolution is nan at"),
+        ({"resolution": ([2.0, 1.0], [0.1, 0.1])}, "energies of the resolution must be at least two and increase"),
+        ({"resolution": {"linear": 0.5}}, "give `panels`"),
+        ({"efficiency": ([1.0, 2.0], [0.5, 1.5])}, "efficiency must be between 0 and 1"),
+        ({"efficiency": lambda e: 2.0 + e}, "efficiency is .* at .* keV, it must be between 0 and 1"),
+        ({"efficiency": ([50.0, 60.0], [0.5, 0.5])}, "no true energy above 50 keV, where the efficiency begins"),
+        ({"efficiency_at": "seen"}, "unknown efficiency_at 'seen'"),
+        ({"panels": [2.0, 1.0]}, "panels must be at least two, increase"),
+    ],
+)
+def test_bad_smearing(changes, message) -> None:
+    options = {"edges": [1.0, 2.0], "exposure": 1.0, "resolution": {"sqrt": 0.3}} | changes
+    with pytest.raises(ValueError, match=message):
+        smeared_response(**options)
 
 
 # Messages -----------------------------------------------------------------------------------------------------

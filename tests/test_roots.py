@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 
-from jcevns.inference.roots import find_roots
+from jcevns.fit.roots import find_roots
 
 FUNCTIONS = (
     lambda x, c: x - c,

@@ -17,9 +17,11 @@ import pytest
 import xarray
 import zarr
 
-import jcevns.inference.scan as engine
-from jcevns import contours, grid, interaction, open_scan, profile, scan
-from jcevns.inference.store import ScanStore, StoreError
+import jcevns.statistics.scan as engine
+from jcevns import Likelihood, profile, theory
+from jcevns.statistics.scan import contours, open_scan, scan
+from jcevns.statistics.store import ScanStore, StoreError
+from tests import users
 from tests.reference import ROOT
 
 MASSES, COUPLINGS = np.geomspace(0.1, 1e3, 200), np.geomspace(1e-6, 1e-2, 200)
@@ -34,17 +36,17 @@ if port != "-":
     jax.distributed.initialize("localhost:" + port, 2, int(shard))
 import numpy as np
 import jcevns
-import jcevns.inference.scan as engine
+import jcevns.statistics.scan as engine
 
 engine._UNIT_POINTS = int(unit)
-likelihood = jcevns.Likelihood([jcevns.experiment("xenonnt-2024-s2")])
-grid = jcevns.grid("vector", mass=np.geomspace(0.1, 1e3, 200), coupling=np.geomspace(1e-6, 1e-2, 200))
+likelihood = jcevns.Likelihood("xenonnt-2024-s2", "vector")
+axes = {"mass": np.geomspace(0.1, 1e3, 200), "coupling": np.geomspace(1e-6, 1e-2, 200)}
 if ready != "-":  # all at once
     open(ready + shard, "w").close()
     while not all(os.path.exists(ready + str(i + 1)) for i in range(int(processes))):
         time.sleep(1e-4)
 part = (int(shard), int(processes)) if ready != "-" else None
-jcevns.scan(likelihood, grid, store, shard=part, progress=lambda points: time.sleep(float(pause)))
+engine.scan(likelihood, axes, store=store, shard=part, progress=lambda points: time.sleep(float(pause)))
 print(jax.local_device_count(), jax.process_count())
 """
 
@@ -81,41 +83,49 @@ def assert_identical(a: Path, b: Path) -> None:
         assert values.tobytes() == second[name].tobytes(), name
 
 
-def run_here(likelihood, store: Path, unit: int = UNIT) -> xarray.Dataset:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "_UNIT_POINTS", unit)
-        return scan(likelihood, grid("vector", mass=MASSES, coupling=COUPLINGS), store, progress=False)
+LARGE = {"mass": MASSES, "coupling": COUPLINGS}
 
 
 @pytest.fixture(scope="module")
-def whole(likelihoods, tmp_path_factory) -> Path:
+def vector(likelihoods) -> Likelihood:
+    return likelihoods["xenonnt"].under("vector")
+
+
+def run_here(likelihood, store: Path, unit: int = UNIT) -> xarray.Dataset:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "_UNIT_POINTS", unit)
+        return scan(likelihood, LARGE, store=store, progress=False)
+
+
+@pytest.fixture(scope="module")
+def whole(vector, tmp_path_factory) -> Path:
     """The scan in one go."""
     path = tmp_path_factory.mktemp("whole") / "scan.zarr"
-    run_here(likelihoods["xenonnt"], path)
+    run_here(vector, path)
     return path
 
 
-def test_values_are_those_of_profile(whole, likelihoods) -> None:
+def test_values_are_those_of_profile(whole, vector) -> None:
     result, rng = open_scan(whole), np.random.default_rng(0)
     assert result.chi2.dims == ("mass", "coupling")
     assert bool(result.valid.all())
     for i, j in rng.integers(0, 200, (25, 2)):
-        fit = profile(likelihoods["xenonnt"], interaction("vector", MASSES[i], COUPLINGS[j]))
+        fit = profile(vector, {"mass": MASSES[i], "coupling": COUPLINGS[j]})
         here = result.isel(mass=i, coupling=j)
         assert float(here.chi2) == pytest.approx(float(fit.chi2), rel=1e-12, abs=1e-9)
-        np.testing.assert_allclose(here.pulls, fit.pulls, rtol=0, atol=1e-6)
-    assert list(result.nuisance.values) == list(likelihoods["xenonnt"].nuisances)
+        np.testing.assert_allclose(here.pulls, fit.pulls, rtol=2e-7, atol=2e-5)
+    assert list(result.nuisance.values) == list(vector.nuisances)
     np.testing.assert_array_equal(result.mass, MASSES)
 
 
-def test_memory_and_store_agree(whole, likelihoods) -> None:
-    kept = scan(likelihoods["xenonnt"], grid("vector", mass=MASSES, coupling=COUPLINGS), progress=False)
+def test_memory_and_store_agree(whole, vector) -> None:
+    kept = scan(vector, LARGE, progress=False)
     stored = open_scan(whole)
     assert set(kept) == set(stored)
     assert kept.coupling.attrs == stored.coupling.attrs
     assert kept.mass.attrs == stored.mass.attrs == {"units": "MeV"}
     np.testing.assert_allclose(kept.chi2, stored.chi2, rtol=1e-12)
-    np.testing.assert_allclose(kept.pulls, stored.pulls, rtol=0, atol=1e-7)
+    np.testing.assert_allclose(kept.pulls, stored.pulls, rtol=2e-7, atol=2e-6)
 
 
 def test_xarray_reads_the_store(whole) -> None:
@@ -132,7 +142,7 @@ def test_xarray_reads_the_store(whole) -> None:
     assert open_scan(whole).attrs["settings"] == settings
 
 
-def test_resume_after_sigkill(whole, likelihoods, tmp_path) -> None:
+def test_resume_after_sigkill(whole, vector, tmp_path) -> None:
     store = tmp_path / "scan.zarr"
     process = start(store, pause=0.15)
     flags = store / "unit_done" / "c"
@@ -148,7 +158,7 @@ def test_resume_after_sigkill(whole, likelihoods, tmp_path) -> None:
     files = [store / "chi2" / "c" / str(u) / "0" for u in done]
     files += [store / "pulls" / "c" / "0" / str(u) / "0" for u in done]
     before = [f.stat().st_mtime_ns for f in files]
-    run_here(likelihoods["xenonnt"], store)
+    run_here(vector, store)
     assert [f.stat().st_mtime_ns for f in files] == before
     assert_identical(store, whole)
 
@@ -166,7 +176,7 @@ def test_two_devices(whole, tmp_path) -> None:
     assert out.split() == ["2", "1"]
     found, expected = open_scan(store), open_scan(whole)
     np.testing.assert_allclose(found.chi2, expected.chi2, rtol=1e-10, atol=1e-10)
-    np.testing.assert_allclose(found.pulls, expected.pulls, rtol=0, atol=1e-7)
+    np.testing.assert_allclose(found.pulls, expected.pulls, rtol=2e-7, atol=2e-6)
 
 
 def test_two_processes_of_jax_distributed(whole, tmp_path) -> None:
@@ -183,7 +193,7 @@ def test_two_processes_of_jax_distributed(whole, tmp_path) -> None:
 
 # A small scan of two units ------------------------------------------------------------------------------------
 
-SMALL = grid("scalar", mass=[1.0, 10.0, 30.0, 100.0], coupling=[1e-6, 5e-6, 2e-5])
+SMALL = {"mass": [1.0, 10.0, 30.0, 100.0], "coupling": [1e-6, 5e-6, 2e-5]}
 
 
 @pytest.fixture(scope="module")
@@ -191,15 +201,15 @@ def small(likelihoods, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("small") / "scan.zarr"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine, "_UNIT_POINTS", 6)
-        scan(likelihoods["xenonnt"], SMALL, path, progress=False)
+        scan(likelihoods["xenonnt"].under("scalar"), SMALL, store=path, progress=False)
     return path
 
 
 @pytest.fixture
 def again(likelihoods, monkeypatch):
     monkeypatch.setattr(engine, "_UNIT_POINTS", 6)
-    return lambda store, theories=SMALL, data="xenonnt", **kw: scan(
-        likelihoods[data], theories, store, progress=False, **kw
+    return lambda store, axes=SMALL, data="xenonnt", interaction="scalar", **kw: scan(
+        likelihoods[data].under(interaction), axes, store=store, progress=False, **kw
     )
 
 
@@ -225,22 +235,26 @@ def test_shards_one_after_the_other(small, again, tmp_path) -> None:
 
 
 def test_progress_counts_what_is_computed(again, tmp_path, likelihoods) -> None:
-    seen = []
-    scan(likelihoods["xenonnt"], SMALL, tmp_path / "a.zarr", shard=(1, 2), progress=seen.append)
+    seen, likelihood = [], likelihoods["xenonnt"].under("scalar")
+    scan(likelihood, SMALL, store=tmp_path / "a.zarr", shard=(1, 2), progress=seen.append)
     assert sum(seen) == 6
-    scan(likelihoods["xenonnt"], SMALL, tmp_path / "a.zarr", progress=seen.append)
+    scan(likelihood, SMALL, store=tmp_path / "a.zarr", progress=seen.append)
     assert sum(seen) == 12
-    scan(likelihoods["xenonnt"], SMALL, tmp_path / "a.zarr", progress=seen.append)
+    scan(likelihood, SMALL, store=tmp_path / "a.zarr", progress=seen.append)
     assert sum(seen) == 12
 
 
 @pytest.mark.parametrize(
     ("changes", "names"),
     [
-        ({"theories": grid("vector", **SMALL.axes)}, ["theory"]),
-        ({"theories": grid("scalar", mass=[1.0, 10.0, 30.0, 99.0], coupling=[1e-6, 5e-6, 2e-5])}, ["axes"]),
-        ({"theories": grid("scalar", mass=[1.0, 10.0], coupling=[1e-6, 5e-6, 2e-5])}, ["axes", "shape"]),
-        ({"theories": grid("scalar", coupling=[1e-6, 5e-6, 2e-5], mass=[1.0, 10.0, 30.0, 100.0])}, ["shape"]),
+        ({"interaction": "vector"}, ["theory"]),
+        ({"interaction": theory("scalar", flavours=(0, 1, 0))}, ["theory_values"]),
+        ({"axes": {**SMALL, "mass": [1.0, 10.0, 30.0, 99.0]}}, ["axes"]),
+        ({"axes": {**SMALL, "mass": [1.0, 10.0]}}, ["axes", "shape"]),
+        ({"axes": dict(reversed(SMALL.items()))}, ["shape"]),
+        ({"at": {"flux": 5e6}}, ["at"]),
+        ({"at": {"accidental": 1.1}}, ["at"]),
+        ({"profiled": "sin2w"}, ["profiled"]),
         ({"data": "pandax"}, ["experiments", "numbers", "nuisances"]),
     ],
 )
@@ -249,16 +263,23 @@ def test_store_of_another_scan(changes, names, small, again) -> None:
     with pytest.raises(StoreError, match=r"belongs to another scan .*: delete it or choose another name") as caught:
         again(small, **changes)
     for name in names:
-        assert re.search(rf"\b{name}: .*stored.*wanted", str(caught.value))
+        assert re.search(rf"\b{name}: .*stored.*asked for", str(caught.value))
     for name, values in arrays(small).items():
         assert values.tobytes() == before[name].tobytes()
 
 
 def test_swapped_axes_of_a_square_are_another_scan(again, tmp_path) -> None:
     axes = {"mass": [1.0, 10.0, 30.0], "coupling": [1e-6, 5e-6, 2e-5]}
-    again(tmp_path / "scan.zarr", grid("scalar", **axes))
+    again(tmp_path / "scan.zarr", axes)
     with pytest.raises(StoreError, match="belongs to another scan"):
-        again(tmp_path / "scan.zarr", grid("scalar", **dict(reversed(axes.items()))))
+        again(tmp_path / "scan.zarr", dict(reversed(axes.items())))
+
+
+def test_a_constraint_that_is_kept_is_another_scan(again, tmp_path) -> None:
+    axes = {"flux": [4e6, 5e6, 6e6]}
+    again(tmp_path / "scan.zarr", axes)
+    with pytest.raises(StoreError, match=r"constrained: \[\] stored"):
+        again(tmp_path / "scan.zarr", axes, constrained="flux")
 
 
 def truncated(content: bytes) -> bytes:
@@ -363,6 +384,146 @@ def test_missing_package(module, again, tmp_path, monkeypatch) -> None:
         assert again(None).chi2.shape == (4, 3)
 
 
+# Any parameters -----------------------------------------------------------------------------------------------
+
+LARGEST = {"kappa": [-1.0, 0.5, 2.0], "range": [1.0, 3.0, 10.0, 30.0], "strength": [0.0, 0.2, 0.5, 1.0, 3.0]}
+
+
+@pytest.fixture(scope="module")
+def mine(likelihoods) -> Likelihood:
+    return likelihoods["xenonnt"].under(users.Mine())
+
+
+def test_three_parameters_of_a_users_class_resumed(mine, tmp_path, monkeypatch) -> None:
+    """One of the three is inside `terms`."""
+    monkeypatch.setattr(engine, "_UNIT_POINTS", 20)
+    store, seen = tmp_path / "mine.zarr", []
+    whole = scan(mine, LARGEST, progress=False)
+    part = scan(mine, LARGEST, store=store, shard=(2, 3), progress=False)
+    assert np.isfinite(part.chi2).sum() == 20
+    resumed = scan(mine, LARGEST, store=store, progress=seen.append)
+    assert sum(seen) == 40
+    assert resumed.chi2.dims == ("kappa", "range", "strength")
+    assert resumed.range.attrs == {"units": "MeV"}
+    np.testing.assert_array_equal(resumed.chi2, whole.chi2)
+    np.testing.assert_array_equal(resumed.pulls, whole.pulls)
+    assert bool(whole.valid.all())
+    rng = np.random.default_rng(2)
+    for i, j, k in rng.integers(0, (3, 4, 5), (6, 3)):
+        at = {name: values[n] for n, (name, values) in zip((i, j, k), LARGEST.items(), strict=True)}
+        assert float(whole.chi2[i, j, k]) == pytest.approx(float(profile(mine, at).chi2), abs=1e-9)
+
+
+def test_a_users_class_whose_code_has_changed_is_another_scan(mine, tmp_path) -> None:
+    class Mine(users.Mine):
+        def terms(self, recoil, particle, flavour):
+            return 1.01 * super().terms(recoil, particle, flavour)
+
+    axes = {"strength": [0.1, 0.2]}
+    scan(mine, axes, store=tmp_path / "mine.zarr", progress=False)
+    with pytest.raises(StoreError, match=r"theory_signal: .*stored"):
+        scan(mine.under(Mine()), axes, store=tmp_path / "mine.zarr", progress=False)
+
+
+def test_scan_over_a_nuisance_and_a_flux(likelihoods) -> None:
+    likelihood = likelihoods["combined"]
+    names = ("xenonnt-2024-s2.accidental", "flux.b8")
+    axes = {names[0]: [0.0, 0.9, 1.2], "flux": [0.0, 5e6, 2e7]}
+    result = scan(likelihood, axes, progress=False)
+    assert result.chi2.dims == names
+    assert result["flux.b8"].attrs == {"units": "cm^-2 s^-1"}
+    assert not set(names) & set(result.nuisance.values.tolist())
+    for i, j in ((1, 0), (1, 2), (2, 1)):
+        fit = profile(likelihood, {n: v[k] for k, (n, v) in zip((i, j), axes.items(), strict=True)})
+        assert float(result.chi2[i, j]) == pytest.approx(float(fit.chi2), abs=1e-8)
+        left = [fit.names.index(n) for n in result.nuisance.values]
+        np.testing.assert_allclose(result.pulls[:, i, j], np.asarray(fit.pulls)[left], rtol=1e-5, atol=1e-4)
+
+
+def test_a_kept_constraint_adds_its_square(likelihoods) -> None:
+    likelihood, flux = likelihoods["xenonnt"], [3e6, 5.46e6, 8e6]
+    free, kept = (
+        scan(likelihood, {"flux": flux}, constrained=c, progress=False).chi2.values for c in ((), ("flux",))
+    )
+    np.testing.assert_allclose(kept - free, ((np.array(flux) / 5.46e6 - 1) / 0.12) ** 2, atol=1e-9)
+
+
+def test_profiled_parameters_and_their_values(likelihoods, tmp_path) -> None:
+    """The minimum over sin2w and the flux, by other means, at some masses and couplings."""
+    likelihood = likelihoods["xenonnt"].under("vector")
+    axes = {"mass": [3.0, 100.0], "coupling": [1e-6, 2e-5]}
+    result = scan(likelihood, axes, profiled=("sin2w",), store=tmp_path / "p.zarr", progress=False)
+    assert list(result.parameter.values) == ["sin2w"]
+    assert result.profiled.dims == ("parameter", "mass", "coupling")
+    assert bool(result.valid.all())
+    values = np.linspace(*(likelihood.parameters["sin2w"].lower, 1.2), 400)
+    for i, mass in enumerate(axes["mass"]):
+        for j, coupling in enumerate(axes["coupling"]):
+            at = {"mass": mass, "coupling": coupling}
+            found = {"sin2w": float(result.profiled[0, i, j]), **at}
+            here = float(result.chi2[i, j])
+            assert here == pytest.approx(float(profile(likelihood, found).chi2), abs=1e-8)
+            line = scan(likelihood, {"sin2w": values}, at=at, progress=False)
+            assert here <= float(line.chi2.min()) + 1e-8
+    np.testing.assert_array_equal(open_scan(tmp_path / "p.zarr").profiled, result.profiled)
+
+
+def test_a_profiled_flux_is_free(likelihoods) -> None:
+    likelihood = likelihoods["xenonnt"]
+    result = scan(likelihood, {"sin2w": [0.1, 0.4]}, profiled="flux", progress=False)
+    assert list(result.parameter.values) == ["flux.b8"]
+    for i, sin2w in enumerate((0.1, 0.4)):
+        flux = float(result.profiled[0, i])
+        fit = profile(likelihood, {"sin2w": sin2w, "flux": flux})
+        assert float(result.chi2[i]) == pytest.approx(float(fit.chi2), abs=1e-8)
+        for other in (0.9 * flux, 1.1 * flux):
+            assert float(profile(likelihood, {"sin2w": sin2w, "flux": other}).chi2) > float(fit.chi2)
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        ({}, "at least one axis"),
+        ({"mass": [], "coupling": [1e-5]}, "axis 'mass' has shape"),
+        ({"mass": [[1.0, 2.0]], "coupling": [1e-5]}, "axis 'mass' has shape"),
+        ({"mass": [1.0, np.nan], "coupling": [1e-5]}, "axis 'mass' holds values that are not finite"),
+        ({"mass": [1.0], "coupling": [np.inf]}, "axis 'coupling' holds values that are not finite"),
+        ({"mass": [1.0, 2.0, 1.0], "coupling": [1e-5]}, "axis 'mass' holds a value twice"),
+        ({"mass": [1.0], "coupling": [1e-5, -1e-5]}, r"axis 'coupling' holds -1e-05, outside \[0, inf\]"),
+        ({"mass": [-2.0], "coupling": [1e-5]}, r"axis 'mass' holds -2, outside \[0, inf\] MeV"),
+        ({"maas": [1.0]}, "did you mean mass"),
+        ({"flux": [1e6], "flux.b8": [2e6]}, "named twice"),
+    ],
+)
+def test_bad_axes(axes, message, likelihoods) -> None:
+    with pytest.raises(ValueError, match=message):
+        scan(likelihoods["xenonnt"].under("scalar"), axes, progress=False)
+
+
+def test_roles_that_exclude_each_other(likelihoods) -> None:
+    likelihood = likelihoods["xenonnt"].under("scalar")
+    with pytest.raises(ValueError, match="both varied and fixed"):
+        scan(likelihood, {"mass": [1.0]}, at={"mass": 2.0}, progress=False)
+    with pytest.raises(ValueError, match="is profiled, and varied or fixed"):
+        scan(likelihood, {"mass": [1.0]}, profiled="mass", progress=False)
+    with pytest.raises(ValueError, match="no constraint to keep"):
+        scan(likelihood, {"mass": [1.0]}, constrained="mass", progress=False)
+
+
+def test_an_axis_named_as_a_variable_is_refused(likelihoods) -> None:
+    with pytest.raises(ValueError, match="axis 'valid' has the name of a variable"):
+        scan(likelihoods["xenonnt"].under(users.Badly()), {"valid": [1.0]}, progress=False)
+
+
+def test_more_points_than_fit_the_memory(likelihoods, monkeypatch) -> None:
+    """A row in pieces gives the same numbers."""
+    axes = {"sin2w": [0.2, 0.3], "flux": np.linspace(1e6, 9e6, 300)}
+    whole = scan(likelihoods["xenonnt"], axes, progress=False)
+    monkeypatch.setattr(engine, "_UNIT_POINTS", 70)
+    pieces = scan(likelihoods["xenonnt"], axes, progress=False)
+    np.testing.assert_allclose(pieces.chi2, whole.chi2, rtol=1e-12)
+
+
 # Contours -----------------------------------------------------------------------------------------------------
 
 
@@ -422,3 +583,12 @@ def test_contours_that_cannot_be() -> None:
         contours(nothing)
     with pytest.raises(ValueError, match="confidence level"):
         contours(circle(5), 90.0)
+
+
+def test_contours_sort_their_axes() -> None:
+    expected, mixed = contours(circle(41)), circle(41)
+    shuffled = mixed.isel(mass=np.random.default_rng(0).permutation(41), coupling=slice(None, None, -1))
+    found = contours(shuffled)
+    assert found.chi2_min == expected.chi2_min
+    for line, other in zip(found.lines, expected.lines, strict=True):
+        np.testing.assert_array_equal(line, other)

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jcevns import Nucleus, xenon
 from jcevns.datasets import read_table
+from jcevns.physics import Nucleus, xenon
 from jcevns.physics.spin_structure import longitudinal_s00, transverse_s00
 from tests.reference import HBARC
 

@@ -21,22 +21,19 @@ MASSES = (1e-3, 10.0, 100.0)  # MeV
 
 @cache
 def likelihood() -> jc.Likelihood:
-    return jc.Likelihood(jc.experiment("texono-2010"))
+    return jc.Likelihood("texono-2010")
 
 
-class Scaled(jc.AbstractInverseEnergyInteraction):
+class Scaled(jc.Interaction):
     """A multiple of the prediction that the measured ratio divides by."""
 
-    ratio: jax.Array
+    ratio: jax.Array = jc.parameter(1.0, lower=0.0)
 
-    def energy_coefficients(self, recoil, nucleus):
-        return self.ratio * TREE_AT_RATIO_ONE.energy_coefficients(recoil, nucleus)
+    def weights(self):
+        return self.ratio * TREE_AT_RATIO_ONE.weights()
 
-    def electron_coefficients(self, recoil, flavour):
-        return self.ratio * TREE_AT_RATIO_ONE.electron_coefficients(recoil, flavour)
-
-
-RATIO = jc.Parameter("ratio", "", lambda r: Scaled(ratio=r), lower=0.0, scale=4.0)
+    def terms(self, recoil, particle, flavour):
+        return TREE_AT_RATIO_ONE.terms(recoil, particle, flavour)
 
 
 def rate(cross_section) -> float:
@@ -63,12 +60,13 @@ def excess_at(delta_chi2: float) -> float:
 
 def test_one_poisson_bin_is_the_gaussian() -> None:
     ratios = np.linspace(0.5, 2.0, 31)
-    chi2, *_ = jc.profile_curve(likelihood(), RATIO, ratios)
+    scaled = jc.Likelihood("texono-2010", Scaled())
+    chi2 = jc.profile_curve(scaled, "ratio", ratios)
     expected = (ratios - 1.08) ** 2 / (0.21**2 + 0.16**2)
     np.testing.assert_allclose(chi2, expected, rtol=0.01, atol=1e-3)
-    found = jc.estimate(likelihood(), RATIO)
-    assert found.best_fit == pytest.approx(1.08, abs=1e-4)
-    error = (found.interval_68.upper - found.interval_68.lower) / 2
+    found = jc.fit(scaled, "ratio")
+    assert found.values["ratio"] == pytest.approx(1.08, abs=1e-4)
+    error = (found.interval().upper - found.interval().lower) / 2
     assert error == pytest.approx(np.hypot(0.21, 0.16), rel=2e-3)
 
 
@@ -92,18 +90,13 @@ def test_ratios_by_double_integrals(theory, cross_section) -> None:
 
 def test_weak_mixing_angle() -> None:
     """Reference calculation 0.243 +0.035 -0.041, at tree level; the paper has 0.251."""
-    tree = jc.Parameter("sin2w", "", lambda s: jc.StandardModel(s, electron_couplings="tree"), lower=0.05, scale=0.5)
-    found = jc.estimate(likelihood(), tree)
-    low, high = found.interval_68.lower, found.interval_68.upper
-    errors = (found.best_fit, high - found.best_fit, found.best_fit - low)
+    found = jc.interval(jc.Likelihood("texono-2010", jc.StandardModel(electron_couplings="tree")), "sin2w", 0.6827)
+    errors = (found.best_fit, found.upper - found.best_fit, found.best_fit - found.lower)
     np.testing.assert_allclose(errors, (0.243, 0.035, 0.041), rtol=0.03)
 
 
 def moment(model: jc.StandardModel) -> float:
-    parameter = jc.Parameter(
-        "mu_nu", "1e-12 mu_B", lambda mu: jc.MagneticMoment(mu, standard_model=model), lower=0.0, scale=400.0
-    )
-    return jc.estimate(likelihood(), parameter).interval_90.upper
+    return jc.interval(jc.Likelihood("texono-2010", jc.MagneticMoment(standard_model=model)), "moment").upper
 
 
 def test_magnetic_moment() -> None:
@@ -119,8 +112,8 @@ def test_magnetic_moment() -> None:
     assert tree == pytest.approx(np.sqrt((excess_at(2.7055) - 1) / new), rel=0.01)
 
 
-def named(form: str):
-    return lambda mass, coupling: jc.ScalarMediator(mass, coupling, electron_form=form)
+def named(form: str) -> jc.Likelihood:
+    return jc.Likelihood("texono-2010", jc.ScalarMediator(electron_form=form))
 
 
 # Reference calculation, 90%, at masses to zero, 10 and 100 MeV.
@@ -129,14 +122,14 @@ SCALAR = {"literature": (8.8e-6, 4.7e-5, 4.6e-4), "exact": (6.1e-6, 3.2e-5, 3.1e
 
 @pytest.mark.parametrize("form", SCALAR)
 def test_scalar(form) -> None:
-    found = jc.limits(likelihood(), named(form), MASSES)
+    found = jc.limits(named(form), "coupling", over={"mass": MASSES})
     assert all(limit.valid for limit in found)
     np.testing.assert_allclose([limit.excluded[0][0] for limit in found], SCALAR[form], rtol=0.03)
 
 
 def test_scalar_by_hand() -> None:
     """A root of the Gaussian's chi2 on the double integral; no signal can do less than the Standard Model."""
-    (limit,) = jc.limits(likelihood(), named("exact"), [10.0])
+    (limit,) = jc.limits(named("exact"), "coupling", over={"mass": [10.0]})
     base = rate(lambda E, T: ref.electron(E, T, "anti-e")) / standard_rate()
     new = rate(lambda E, T: ref.with_mediator("scalar", E, T, "anti-e", 10.0, 1e-4)) / standard_rate() - base
     least = max(base, 1.08)

@@ -26,7 +26,15 @@ from sphinx.util.docutils import SphinxRole
 
 import jcevns
 
-PUBLIC = {id(getattr(jcevns, name)): name for name in jcevns.__all__ if name != "__version__"}
+PUBLIC = {
+    id(getattr(group, name)): f"{group.__name__}.{name}"
+    for group in (jcevns.physics, jcevns.detectors, jcevns)
+    for name in group.__all__
+    if not name.startswith("_") and not isinstance(getattr(group, name), types.ModuleType)
+}
+"""Names of the interface: of the package and of its groups."""
+
+FULL = {name.rpartition(".")[2]: name for name in PUBLIC.values()}
 
 # Names of other libraries in signatures and base classes: they have no page here, and their inventories are on the
 # network. Everything else must resolve.
@@ -61,6 +69,7 @@ FOREIGN_NAMES = frozenset(
         "Iterator",
     }
     | {"Line2D", "Mapping", "Module", "NamedTuple", "Path", "Sequence", "ndarray"}
+    | {"Objective", "Run", "Table"}  # ours: aliases, and of modules that have no page
     | {"bool", "bytes", "dict", "float", "int", "list", "object", "str", "tuple", "type", "None"}
     | {"ImportError", "OSError", "RuntimeError", "TypeError", "ValueError"}
 )
@@ -74,7 +83,7 @@ class Name(SphinxRole):
         text = self.text
         literal = nodes.literal(text, text)
         target = text.removesuffix("()")
-        ours = target.startswith("jcevns.") or (target in jcevns.__all__ and (target[0].isupper() or "_" in target))
+        ours = target.startswith("jcevns.") or (target in FULL and (target[0].isupper() or "_" in target))
         if not ours or not _is_documented(target):
             return [literal], []
         link = addnodes.pending_xref("", literal, refdomain="py", reftype="obj", reftarget=_full(target))
@@ -84,7 +93,7 @@ class Name(SphinxRole):
 
 
 def _full(name: str) -> str:
-    return name if name.startswith("jcevns.") else f"jcevns.{name}"
+    return name if name.startswith("jcevns.") else FULL.get(name, f"jcevns.{name}")
 
 
 def _is_documented(name: str) -> bool:
@@ -111,7 +120,8 @@ def module_reference(name: str) -> Iterator[str]:
     documented = ModuleAnalyzer.for_module(name).find_attr_docs()
     for label in getattr(module, "__all__", ()):
         item = getattr(module, label)
-        shown = f"jcevns.{label}" if PUBLIC.get(id(item)) == label else f"{name}.{label}"
+        public = PUBLIC.get(id(item), "")
+        shown = public if public.endswith(f".{label}") else f"{name}.{label}"
         if inspect.isclass(item):
             yield from (f".. autoclass:: {shown}", "   :members:")
             if any(base.__module__.startswith("jcevns") for base in item.__bases__):
@@ -182,22 +192,21 @@ def _function(tree: ast.FunctionDef, bound: bool) -> tuple[str, str | None]:
     return f"({', '.join(parts)})", _annotation(tree.returns) or None
 
 
-def _default(value: ast.expr | None) -> str | None:
-    """Default of a field, out of `field(default=...)` where there is one."""
-    if isinstance(value, ast.Call) and ast.unparse(value.func).rpartition(".")[2] == "field":
-        for keyword in value.keywords:
-            if keyword.arg == "default":
-                return ast.unparse(keyword.value)
-            if keyword.arg == "default_factory":
-                return f"{ast.unparse(keyword.value)}()"
-        return None
-    return None if value is None else ast.unparse(value)
+def _default(value: ast.expr | None, field: dataclasses.Field | None) -> str | None:
+    """Default of a field; of one that a function declares, what it ends up with."""
+    if not isinstance(value, ast.Call) or field is None:
+        return None if value is None else ast.unparse(value)
+    if field.default_factory is not dataclasses.MISSING:
+        return f"{getattr(field.default_factory, '__name__', 'list')}()"
+    return None if field.default is dataclasses.MISSING else repr(field.default)
 
 
 def _fields(cls: type) -> str | None:
     """Arguments of a dataclass or a named tuple."""
+    fields: dict[str, dataclasses.Field] = {}
     if dataclasses.is_dataclass(cls):
-        order = [f.name for f in dataclasses.fields(cls) if f.init]
+        fields = {f.name: f for f in dataclasses.fields(cls)}
+        order = [f.name for f in fields.values() if f.init]
     elif hasattr(cls, "_fields"):
         order = list(cls._fields)
     else:
@@ -207,9 +216,9 @@ def _fields(cls: type) -> str | None:
         if parent.__module__.startswith("jcevns"):
             for line in _parse(parent).body:
                 if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
-                    found[line.target.id] = _argument(
-                        line.target.id, _annotation(line.annotation), _default(line.value)
-                    )
+                    name = line.target.id
+                    default = _default(line.value, fields.get(name))
+                    found[name] = _argument(name, _annotation(line.annotation), default)
     return f"({', '.join(found[name] for name in order)})"
 
 
@@ -239,11 +248,12 @@ _COLON = "\ue000"
 
 
 def before_napoleon(app: Sphinx, what: str, name: str, item: Any, options: Any, lines: list[str]) -> None:
-    """Docstrings are plain text but for backticks: a star or a bar means itself, a colon in a property no type."""
+    """Docstrings are plain text but for backticks and bullets: a star or a bar means itself, a colon no type."""
     for i, line in enumerate(lines):
-        pieces = line.split("`")
+        bullet = re.match(r" *\* |", line)
+        pieces = line[bullet.end() :].split("`")
         pieces[::2] = [re.sub(r"([*|])", r"\\\1", piece) for piece in pieces[::2]]
-        lines[i] = "`".join(pieces)
+        lines[i] = bullet.group() + "`".join(pieces)
     if what in ("property", "attribute") and lines:
         lines[0] = lines[0].replace(":", _COLON)
 
@@ -335,13 +345,19 @@ def totals(_: re.Match[str]) -> str:
 
 def experiments(_: re.Match[str]) -> str:
     """The built-in experiments, from their records."""
+    from jcevns.experiments.catalogue import EXPERIMENTS, experiment
+
     parts = []
-    for name in jcevns.EXPERIMENTS:
-        record = jcevns.experiment(name)
+    for name in EXPERIMENTS:
+        record = experiment(name)
         words = " ".join(record.notes).lower()
         badges = [record.status] + [w for w in ("inferred", "assumed") if w in words and w != record.status]
         exposure = "" if math.isnan(record.exposure) else f", {record.exposure:.4g} tonne-year"
-        rows = [
+        rows = []
+        for flux in (flux.parameter for flux in record.fluxes.values()):
+            width = "none" if flux.sigma is None else f"{flux.sigma / flux.default:.4g}"
+            rows.append([f"`{flux.name}`", width, "signal", "flux"])
+        rows += [
             [f"`{n.name}`", f"{n.sigma:.4g}", ", ".join(n.components), "shared" if n.shared else ""]
             for n in record.nuisances
         ]
@@ -353,7 +369,7 @@ def experiments(_: re.Match[str]) -> str:
             + ", ".join(f"[`{t}`](../data.md#card-{t.replace('_', '-')})" for t in record.tables)
             + ".",
             "\n".join(f"* {note}" for note in record.notes),
-            _table(["nuisance", "width", "acts on", ""], rows),
+            _table(["parameter", "width", "acts on", ""], rows),
         ]
     return "\n\n".join(parts)
 

@@ -1,6 +1,6 @@
 """Command line: `jcevns --help`."""
 
-from jcevns.cli import bayes, mediators, standard, statistics
+from jcevns.cli import exclusions, fits, listings, sampling, standard, statistics
 from jcevns.cli.app import cli, guarded, main
 
-__all__ = ["bayes", "cli", "guarded", "main", "mediators", "standard", "statistics"]
+__all__ = ["cli", "exclusions", "fits", "guarded", "listings", "main", "sampling", "standard", "statistics"]

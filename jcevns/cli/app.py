@@ -1,9 +1,11 @@
-"""The command line's frame: the group, JAX settings, reading of options, exit codes."""
+"""The command line's frame: the group, its help, JAX settings, exit codes."""
 
 import json
+import math
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,31 +13,17 @@ import click
 
 from jcevns.spelling import unknown
 
-__all__ = [
-    "chosen_from",
-    "cli",
-    "echo_status",
-    "emit_json",
-    "experiments_option",
-    "guarded",
-    "load",
-    "main",
-    "names",
-    "numbers",
-    "say",
-    "start_jax",
-    "values",
-]
+__all__ = ["Command", "Group", "cli", "echo_status", "emit_json", "guarded", "main", "say", "start_jax"]
 
 WELCOME = """\
 jcevns: likelihoods for solar 8B CEvNS in xenon detectors. First steps:
 
   jcevns fit flux --experiments xenonnt-2024-s2                      the 8B flux from XENONnT
   jcevns limit scalar --mass 10 --experiments xenonnt-2024-s2        a limit on a light mediator
-  jcevns posterior --experiments xenonnt-2024-s2 --out posterior     the same flux, Bayesian
+  jcevns parameters --experiments xenonnt-2024-s2                    everything that can be fitted, fixed, scanned
   jcevns reproduce                                                   the paper's numbers and figures, one report
 
-jcevns --help lists commands and experiments, jcevns COMMAND --help explains one, jcevns data lists the tables.
+jcevns --help lists commands and experiments, jcevns COMMAND --help explains one, jcevns theories what can be tested.
 """
 
 EXAMPLES = """
@@ -43,21 +31,19 @@ EXAMPLES = """
 Examples:
   jcevns fit flux --experiments xenonnt-2024-s2
   jcevns fit sin2w --experiments xenonnt-2024-s2,pandax4t-us2 --json
-  jcevns fit flux --experiments pandax4t-us2:table=T3
-  jcevns fit sin2w --experiments xenonnt-2024-s2,coherent-csi-2021,coherent-lar-2020
-  jcevns fit magnetic-moment --experiments xenonnt-er-2022
-  jcevns spectrum --thresholds 0.5,1.0 --csv spectrum.csv
+  jcevns fit sin2w,flux --experiments xenonnt-2024-s2,pandax4t-us2 --constrained flux
+  jcevns fit moment --theory magnetic-moment --experiments xenonnt-er-2022
   jcevns limit b-l --mass 1,10,100 --experiments xenonnt-2024-s2
-  jcevns limit vector --mass 10 --flavours 0,1,-1 --experiments coherent-csi-2021:shapes=none
+  jcevns limit coupling --theory vector:kappa=-0.333 --over mass=1:100:9 --profile sin2w --experiments xenonnt-2024-s2
+  jcevns contour sin2w flux --experiments xenonnt-2024-s2 --constrained flux --out contour
   jcevns scan vector --mass 1e-2:1e4:200 --coupling 1e-7:1e-2:200 --experiments xenonnt-2024-s2 --out v.zarr
+  jcevns scan --axis sin2w=0.1:0.4:61 --axis flux=2e6:1e7:41 --experiments pandax4t-us2 --out plane.zarr
   jcevns plot v.zarr
-  jcevns fit flux --experiments xenonnt-2024
-  jcevns limit strength --spectrum mine.csv --experiments xenonnt-2024
   jcevns posterior --parameters flux,sin2w --experiments xenonnt-2024-s2 --out posterior
   jcevns toys significance --experiments xenonnt-2024 --toys 10000
   jcevns project --experiments xenonnt-2024 --exposure 10:200:5 --out sensitivity
+  jcevns spectrum --thresholds 0.5,1.0 --csv spectrum.csv
   jcevns reproduce --out reproduced
-  jcevns data show pandax4t_us2_bins
 """
 
 
@@ -84,52 +70,65 @@ def echo_status(experiments: Iterable[Any]) -> None:
 
 
 def emit_json(content: Any) -> None:
-    """JSON alone on standard output; NaN is refused."""
-    click.echo(json.dumps(content, indent=2, allow_nan=False))
+    """JSON alone on standard output; a number that is not finite is null."""
+    click.echo(json.dumps(_plain(content), indent=2, allow_nan=False))
 
 
-def numbers(context: click.Context, option: click.Parameter, text: str) -> list[float]:
-    """Comma-separated numbers of an option."""
-    try:
-        values = [float(part) for part in text.split(",") if part.strip()]
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is not a list of numbers: write 0.5,1.0") from None
-    if not values:
-        raise click.BadParameter("the list is empty: write 0.5,1.0")
-    return values
+def _plain(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {str(key): _plain(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_plain(value) for value in content]
+    if isinstance(content, float):
+        return float(content) if math.isfinite(content) else None
+    return content
 
 
-def names(context: click.Context, option: click.Parameter, text: str | None) -> list[str]:
-    """Comma-separated names of an option."""
-    return [] if text is None else [part.strip() for part in text.split(",") if part.strip()]
+class Command(click.Command):
+    """A command that refuses an option given twice, of which click would take the last."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Arguments and options, each once but for those that are lists."""
+        if not ctx.resilient_parsing:
+            _, _, order = self.make_parser(ctx).parse_args(list(args))
+            counts = Counter(p for p in order if isinstance(p, click.Option) and not p.multiple)
+            for option, count in counts.items():
+                if count > 1:
+                    raise click.UsageError(f"{option.opts[0]} is given {count} times: give it once", ctx)
+        return super().parse_args(ctx, args)
 
 
-def _complete_experiments(context: click.Context, option: click.Parameter, incomplete: str) -> list[str]:
-    from jcevns.experiments.catalogue import EXPERIMENTS
+class Group(click.Group):
+    """A group whose unknown commands suggest the nearest."""
 
-    before, comma, last = incomplete.rpartition(",")
-    return [f"{before}{comma}{name}" for name in EXPERIMENTS if name.startswith(last)]
+    command_class = Command
 
-
-def chosen_from(known: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
-    """Shell completion from a metavar like `{flux,sin2w}`."""
-    every = known.strip("{}").split(",")
-    return lambda context, option, incomplete: [name for name in every if name.startswith(incomplete)]
-
-
-experiments_option = click.option(
-    "--experiments",
-    required=True,
-    callback=names,
-    shell_complete=_complete_experiments,
-    metavar="A[,B...]",
-    help="See jcevns --help.",
-)
-"""Option of every command that takes experiments."""
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """The command of a name."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError:
+            raise click.UsageError(unknown("command", args[0], self.list_commands(ctx)), ctx) from None
 
 
-def _print_versions(context: click.Context, option: click.Parameter, wanted: bool) -> None:
-    if not wanted or context.resilient_parsing:
+class _Frame(Group):
+    """The whole command line; its help lists the experiments of the catalogue."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Options, commands, experiments."""
+        super().format_options(ctx, formatter)
+        from jcevns.experiments.catalogue import describe
+
+        rows = [("FILE.toml", "an experiment of your own")]
+        for entry in reversed(describe()):
+            options = "".join(f" :{name}={value}" for name, value in entry["options"])
+            rows.insert(0, (entry["name"], f"{entry['about']} ({entry['status']}){options}"))
+        with formatter.section("Experiments, NAME[:option=value...] with the defaults shown, several by commas"):
+            formatter.write_dl(rows, col_max=20)
+
+
+def _print_versions(context: click.Context, option: click.Parameter, asked: bool) -> None:
+    if not asked or context.resilient_parsing:
         return
     import platform
     from importlib import metadata
@@ -144,44 +143,8 @@ def _print_versions(context: click.Context, option: click.Parameter, wanted: boo
     context.exit()
 
 
-def load(texts: list[str], **options: Any) -> list[Any]:
-    """Experiments named on the command line, with options for all of them."""
-    from jcevns.experiments.catalogue import parse_experiment
-
-    if not texts:
-        raise ValueError("--experiments is empty: name one or more, see jcevns --help")
-    return [parse_experiment(text, **options) for text in texts]
-
-
-def values(context: click.Context, option: click.Parameter, text: str | None) -> list[float]:
-    """Values of an axis: `1,10,100`, or `lo:hi:n` for n values evenly spaced in the logarithm."""
-    if text is None:
-        return []
-    if ":" not in text:
-        return numbers(context, option, text)
-    try:
-        low, high, count = text.split(":")
-        low, high, count = float(low), float(high), int(count)
-    except ValueError:
-        raise click.BadParameter(f"{text!r}: write lo:hi:n, as in 1e-3:1e5:200, or a list 1,10,100") from None
-    if not (0 < low < high < float("inf")) or count < 2:
-        raise click.BadParameter(f"{text!r}: needs 0 < lo < hi and n of 2 or more")
-    step = (high / low) ** (1 / (count - 1))
-    return [low * step**i for i in range(count - 1)] + [high]
-
-
-class _Group(click.Group):
-    """A group whose unknown commands suggest the nearest."""
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError:
-            raise click.UsageError(unknown("command", args[0], self.list_commands(ctx)), ctx) from None
-
-
 @click.group(
-    cls=_Group,
+    cls=_Frame,
     epilog=EXAMPLES,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
@@ -193,24 +156,16 @@ class _Group(click.Group):
 def cli(context: click.Context) -> None:
     """Likelihoods for solar 8B CEvNS in xenon detectors (arXiv:2411.11749 and beyond).
 
-    Experiments are written NAME[:option=value...], several separated by commas:
+    Every command takes parameters by name: of the theory (sin2w, coupling, ...), of the fluxes (flux.b8, in
+    cm^-2 s^-1) and of the experiments; a short name such as flux will do where it means one. `jcevns parameters`
+    lists those of your experiments and theory with units and bounds, `jcevns theories` the theories.
 
     \b
-      xenonnt-2024      XENONnT SR0+SR1, its own 4-d likelihood, 2 x 81 bins, 37 events (published)
-          shape=...   template=folded|released
-      xenonnt-2026      XENONnT SR0+SR1+SR2, 3 x 81 bins, 62 events (published; some widths ASSUMED)
-          shape=...   accidental_sr2=0.05   efficiency=0.25
-      xenonnt-2024-s2   XENONnT SR0+SR1, 3 cS2 bins, 37 events (published)
-          response=released|unsmeared   shape=bahcall1996|winter2006   correction=best-fit|template|none
-      pandax4t-us2      PandaX-4T US2, 8 bins, 332 events (bins RECONSTRUCTED from published totals)
-          table=T0..T4 or a CSV file   shape=...   field=V/cm
-      coherent-csi-2021, coherent-lar-2020   CEvNS at the SNS, 99 and 960 bins (published)
-          shapes=all|none (faster)   CsI: steady_state=product|counts   LAr: correction=release|none
-      xenonnt-er-2022, lz-er-ws2022, lz-er-ws2024   electron recoils of solar neutrinos (LZ: background DIGITISED)
-          binding=steps|rrpa|free   background_error=...   XENONnT: bin_keV=1
-      pandax4t-er-run1  the same, INCOMPLETE: exposure=1.00 tonne-year is not published with it
-      texono-2010       reactor antineutrinos on electrons, by rate alone (published)
-      FILE.toml         an experiment of your own
+      --theory SPEC      standard-model, vector:kappa=-0.333, scalar+magnetic-moment, spectrum:FILE.csv, or
+                         FILE.py:ClassName for a class of your own. THE LAST RUNS THE FILE: it is code, not data.
+      --at NAME=VALUE    fixes a parameter; its constraint is off, as for every parameter that is named
+      --profile NAME     minimises over a parameter that has no constraint; those that have one always are
+      --constrained NAME keeps the constraint of a parameter that is fitted
 
     Exit code 0: done. 2: bad input, explained in one line. 1: a result was not valid or a file not written.
     """  # noqa: D301
@@ -221,7 +176,7 @@ def cli(context: click.Context) -> None:
 @cli.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print a script that completes commands, options and experiments on the tab key.
+    """Print a script that completes commands, options, names and experiments on the tab key.
 
     \b
     bash: eval "$(jcevns completion bash)"    in ~/.bashrc
@@ -242,7 +197,7 @@ def guarded(run: Callable[[], Any]) -> int:
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "jcevns"
-        say(f"{command}: {error.format_message()}")
+        say(f"{command}: {_line(error.format_message())}")
         return error.exit_code
     except click.exceptions.Exit as stop:
         return stop.exit_code
@@ -250,25 +205,46 @@ def guarded(run: Callable[[], Any]) -> int:
         say("jcevns: stopped")
         return 130
     except (ValueError, ImportError) as error:
-        say(f"jcevns: {error}")
+        say(f"jcevns: {_line(error)}")
         return 2
     except BrokenPipeError:
         sys.stderr.close()
         return 1
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        say(f"jcevns: {where}{error.strerror or error}: choose another place with --out, or free some space")
-        return 1
-    except RuntimeError as error:
-        say(f"jcevns: {error}")
-        return 1
+        bad_path = isinstance(error, FileNotFoundError | FileExistsError | NotADirectoryError | IsADirectoryError)
+        remedy = "choose another place" if bad_path else "choose another place with --out, or free some space"
+        say(f"jcevns: {_line(f'{where}{error.strerror or error}')}: {remedy}")
+        return 2 if bad_path else 1
     except Exception as error:
         if "JCEVNS_TRACEBACK" in os.environ:
             raise
-        say(
-            f"jcevns: internal error, {type(error).__name__}: {error} (JCEVNS_TRACEBACK=1 shows where; please report)"
-        )
+        place = _place_in_theory(error)
+        if place is not None:
+            say(f"jcevns: {place}: {type(error).__name__}: {_line(error)} (JCEVNS_TRACEBACK=1 shows all)")
+            return 2
+        if isinstance(error, RuntimeError) and type(error).__module__ == "builtins":
+            say(f"jcevns: {_line(error)}")
+            return 1
+        what = f"{type(error).__name__}: {_line(error)}"
+        say(f"jcevns: internal error, {what} (JCEVNS_TRACEBACK=1 shows where; please report)")
         return 1
+
+
+def _line(message: BaseException | str) -> str:
+    """The message of an error in one line, without what steers a terminal."""
+    text = " ".join(str(message).split())
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def _place_in_theory(error: BaseException) -> str | None:
+    """File and line of the user's own class (`--theory FILE.py:ClassName`) that an error comes from."""
+    found, trace = None, error.__traceback__
+    while trace is not None:
+        if str(trace.tb_frame.f_globals.get("__name__", "")).startswith("_jcevns_theory_"):
+            found = f"{trace.tb_frame.f_code.co_filename}, line {trace.tb_lineno}"
+        trace = trace.tb_next
+    return found
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Commands of the Standard Model: reproduce, fit, spectrum, data."""
+"""Commands of the paper and of the data: reproduce, spectrum, data."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,17 +6,13 @@ from typing import Any
 
 import click
 
-from jcevns.cli.app import chosen_from, cli, emit_json, experiments_option, load, names, numbers, say, start_jax
+from jcevns.cli.app import Group, cli, emit_json, say, start_jax
+from jcevns.cli.options import json_option, names, numbers, out_option
 from jcevns.spelling import unknown
-
-FITTED = "{flux,sin2w,magnetic-moment,strength}"
-FLUX_UNIT = "1e6 cm^-2 s^-1"
 
 
 @cli.command(short_help="Reproduce the paper's numbers and figures.")
-@click.option(
-    "--out", default="reproduced", show_default=True, type=click.Path(path_type=Path), help="Result folder."
-)
+@out_option("Result folder.", default="reproduced", show_default=True)
 @click.option("--only", callback=names, metavar="NAME,...", help="Run only these steps (see above).")
 @click.option("--full", is_flag=True, help="Also the long steps; their results are kept between runs.")
 def reproduce(out: Path, only: list[str], full: bool) -> None:
@@ -29,7 +25,7 @@ def reproduce(out: Path, only: list[str], full: bool) -> None:
     with --full also sampled-posteriors, official-limits, official-toys, projections, systematics-grid.
     """  # noqa: D301
     start_jax()
-    from jcevns.report.reproduce import reproduce as run
+    from jcevns.paper.reproduce import reproduce as run
 
     summary = run(out, only, full, say)
     rows = summary["comparison"]
@@ -42,9 +38,14 @@ def reproduce(out: Path, only: list[str], full: bool) -> None:
 
 
 def _comparison_table(rows: Sequence[dict[str, Any]]) -> str:
+    from jcevns.fit.rounding import unit_scale
+
     lines = [f"{'eq.':4} {'quantity':9} {'data':9} {'paper':>22} {'ours':>24}  verdict"]
+    units: dict[str, str] = {}
     for row in rows:
-        scale, digits = (1e6, 2) if row["quantity"] == "flux" else (1.0, 3)
+        scale, unit = unit_scale(row["unit"])
+        digits = 2 if scale > 1 else 3
+        units |= {row["quantity"]: unit.strip()} if unit else {}
         texts = []
         for side in ("paper", "ours"):
             n = row[side]
@@ -53,99 +54,8 @@ def _comparison_table(rows: Sequence[dict[str, Any]]) -> str:
             texts.append(f"{n['value'] / scale:.{digits}f} {up} {down}")
         head = f"{row['equation']:4} {row['quantity']:9} {row['dataset']:9}"
         lines.append(f"{head} {texts[0]:>22} {texts[1]:>24}  {row['verdict']}")
-    return "\n".join([*lines, f"(flux in {FLUX_UNIT}; errors: Delta chi2 = 1)"])
-
-
-@cli.command()
-@click.argument("parameter", metavar=FITTED, shell_complete=chosen_from(FITTED))
-@experiments_option
-@click.option("--shape", default=None, help="8B shape for all experiments: bahcall1996 (default) or winter2006.")
-@click.option("--flux-pull/--no-flux-pull", default=None, help="12% pull on the 8B flux (off for flux, else on).")
-@click.option("--spectrum", type=click.Path(path_type=Path), help="CSV of your own dR/dT, for strength (see above).")
-@click.option("--b8", default="background", show_default=True, help="8B neutrinos beside it: background or none.")
-@click.option("--json", "as_json", is_flag=True, help="JSON alone on standard output.")
-def fit(
-    parameter: str,
-    experiments: list[str],
-    shape: str | None,
-    flux_pull: bool | None,
-    spectrum: Path | None,
-    b8: str,
-    as_json: bool,
-) -> None:
-    """Fit the 8B flux, sin^2(theta_W), a magnetic moment or the strength of a signal of your own.
-
-    Prints best fit, 68% and 90% intervals, significance, pulls. For `strength` give --spectrum FILE.csv with the
-    columns recoil_keV and events_per_tonne_year_keV, full efficiency, as `jcevns spectrum --csv` writes it.
-
-    \b
-    JSON keys: parameter, unit, experiments, best_fit, interval_68, interval_90 ([lower, upper]; null = open),
-    chi2_min, significance (null for sin2w), valid, edm, pulls (in sigma), flux_pull, data_status, note.
-    """  # noqa: D301
-    start_jax()
-    from jcevns.inference.intervals import estimate, measure
-    from jcevns.report.tables import estimate_json
-
-    options = {} if shape is None else {"shape": shape}
-    if parameter == "strength":
-        result = estimate(*strength(experiments, spectrum, b8, **options))
-    else:
-        if parameter not in FITTED.strip("{}").split(","):
-            raise ValueError(unknown("parameter", parameter, FITTED.strip("{}").split(",")))
-        if spectrum is not None:
-            raise ValueError("--spectrum belongs to `fit strength`")
-        result = measure(parameter, load(experiments, **options), flux_pull)
-    if as_json:
-        emit_json(estimate_json(result))
-    else:
-        click.echo(_estimate_table(result))
-    if not result.valid:
-        raise RuntimeError(f"the fit is not valid (EDM {result.edm:.1e}): do not use the numbers above")
-
-
-def strength(experiments: list[str], spectrum: Path | None, b8: str, **options: Any) -> tuple[Any, Any]:
-    """Likelihood and parameter for the strength of a tabulated recoil spectrum."""
-    from jcevns.experiments.experiment import b8_as_background
-    from jcevns.inference.parameters import signal_strength
-    from jcevns.likelihood.joint import Likelihood
-    from jcevns.physics.recoil import load_spectrum
-
-    if spectrum is None:
-        raise ValueError("a strength needs --spectrum FILE.csv with recoil_keV and events_per_tonne_year_keV")
-    if b8 not in ("background", "none"):
-        raise ValueError(f"--b8 {b8!r}: choose background or none")
-    built = load(experiments, **options)
-    likelihood = Likelihood([b8_as_background(e) for e in built] if b8 == "background" else built, b8 == "background")
-    return likelihood, signal_strength(likelihood, load_spectrum(spectrum))
-
-
-def _estimate_table(result: Any) -> str:
-    million = result.unit == FLUX_UNIT.removeprefix("1e6 ")
-    scale, unit, digits = (1e6, f" {FLUX_UNIT}", 3) if million else (1.0, f" {result.unit}".rstrip(), 4)
-
-    def ends(interval: Any) -> str:
-        low, high = (
-            f"open ({why})" if end is None else f"{end / scale:.{digits}f}"
-            for end, why in ((interval.lower, "bound reached"), (interval.upper, "not found"))
-        )
-        return f"[{low}, {high}]{unit}   Delta chi2 = {interval.threshold:.3f}"
-
-    lines = [
-        f"{result.parameter}, {' + '.join(result.experiments)}, flux pull {'on' if result.flux_pull else 'off'}",
-        f"  best fit      {result.best_fit / scale:.{digits}f}{unit}",
-        f"  68% interval  {ends(result.interval_68)}",
-        f"  90% interval  {ends(result.interval_90)}",
-        f"  chi2 min      {result.chi2_min:.4f}   valid: {'yes' if result.valid else 'NO'} (EDM {result.edm:.1e})",
-    ]
-    if result.significance is not None:
-        lines.append(f"  significance  {result.significance:.2f} sigma (asymptotic)")
-    lines.append("  pulls [sigma]")
-    lines += [f"    {name:32} {pull:+.3f}" for name, pull in result.pulls.items()]
-    lines += [f"  note: {result.note}"] if result.note else []
-    for name, status in result.data_status.items():
-        lines.append(f"  {name}: data {status['status'].upper()}")
-        lines += [f"    {note}" for note in status["notes"]]
-    return "\n".join(lines)
+    notes = [f"{quantity} in {unit}; " for quantity, unit in units.items()]
+    return "\n".join([*lines, f"({''.join(notes)}errors: Delta chi2 = 1)"])
 
 
 @cli.command()
@@ -156,7 +66,7 @@ def _estimate_table(result: Any) -> str:
 @click.option("--form-factor", default="klein-nystrand", show_default=True, help="klein-nystrand, helm or fermi.")
 @click.option("--hep", is_flag=True, help="Add hep neutrinos (7.98e3 cm^-2 s^-1).")
 @click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Write dR/dT to this file ('-': print it).")
-@click.option("--json", "as_json", is_flag=True, help="JSON alone on standard output.")
+@json_option
 def spectrum(
     thresholds: list[float],
     shape: str,
@@ -170,9 +80,17 @@ def spectrum(
     """Recoil spectrum of 8B CEvNS on natural xenon, at full efficiency.
 
     Prints events per tonne-year above each threshold; --csv writes recoil_keV, events_per_tonne_year_keV.
-    """
+
+    \b
+    jcevns spectrum --thresholds 0.5,1.0 --csv spectrum.csv
+    jcevns spectrum --sin2w 0.25 --form-factor helm --json
+    """  # noqa: D301
+    to_stdout = csv_path is not None and str(csv_path) == "-"
+    if to_stdout and as_json:
+        raise click.UsageError("--csv - and --json both print to standard output: give one of them")
     start_jax()
-    from jcevns.report.spectrum import FORM_FACTORS, spectrum_counts
+    from jcevns.paper.spectrum import spectrum_counts
+    from jcevns.physics.theories import FORM_FACTORS
 
     if form_factor not in FORM_FACTORS:
         raise ValueError(unknown("form factor", form_factor, FORM_FACTORS))
@@ -180,22 +98,24 @@ def spectrum(
     rows = zip(result["spectrum"]["recoil_keV"], result["spectrum"]["events_per_tonne_year_keV"], strict=True)
     if csv_path is not None:
         text = "recoil_keV,events_per_tonne_year_keV\n" + "".join(f"{t:.10g},{r:.10g}\n" for t, r in rows)
-        if str(csv_path) == "-":
+        if to_stdout:
             click.echo(text, nl=False)
             return
-        from jcevns.report.tables import write_text
+        from jcevns.files import write_text
 
         write_text(csv_path, text)
     if as_json:
         emit_json(result)
         return
-    click.echo(f"8B ({shape}), flux {result['b8_flux']:.4g} cm^-2 s^-1, sin2w {result['sin2w']:.5g}, {form_factor}")
+    settings = {k: v for k, v in result.items() if isinstance(v, float)}
+    head = ", ".join(f"{name} {value:.5g}" for name, value in settings.items())
+    click.echo(f"8B ({shape}), {head} (fluxes in cm^-2 s^-1), {form_factor}")
     click.echo("threshold [keV]   events per tonne-year")
     for row in result["counts"]:
         click.echo(f"{row['threshold_keV']:15g}   {row['events_per_tonne_year']:.6g}")
 
 
-@cli.group(invoke_without_command=True)
+@cli.group(cls=Group, invoke_without_command=True)
 @click.pass_context
 def data(context: click.Context) -> None:
     """List the shipped tables with their status; `show NAME` prints a card."""
@@ -207,8 +127,14 @@ def data(context: click.Context) -> None:
         click.echo(f"{card.name:28} {card.status:14} {card.title}")
 
 
+def _complete_tables(context: click.Context, option: click.Parameter, incomplete: str) -> list[str]:
+    from jcevns import datasets
+
+    return [name for name in datasets.cards() if name.startswith(incomplete)]
+
+
 @data.command()
-@click.argument("name")
+@click.argument("name", shell_complete=_complete_tables)
 def show(name: str) -> None:
     """Print the card of one table, and verify its checksum."""
     from jcevns import datasets

@@ -1,75 +1,74 @@
 """Commands of the statistics: toys, project."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from jcevns.cli.app import chosen_from, cli, echo_status, emit_json, experiments_option, load, start_jax, values
+from jcevns.cli.app import cli, echo_status, emit_json, start_jax
+from jcevns.cli.building import Asked, Axis, axis_values, load
+from jcevns.cli.options import (
+    bar,
+    json_option,
+    measured,
+    model_options,
+    out_option,
+    parameter_names,
+    refuse,
+    refused,
+    short_axis,
+    values,
+)
 from jcevns.spelling import unknown
 
-TASKS = "{significance,interval,coverage,fit-quality}"
+TASKS = ("significance", "interval", "coverage", "fit-quality")
 
 
-SMALLEST_FLUX = 1e3  # cm^-2 s^-1: a number below was meant in other units
-
-
-@contextmanager
-def _bar(total: int, label: str) -> Iterator[Callable[[int], Any]]:
-    """Progress on a terminal."""
-    from tqdm import tqdm
-
-    with tqdm(total=total, unit="toy", unit_scale=True, desc=label, disable=None) as bar:
-        yield bar.update
-
-
-def _hypothesis(parameter: str, experiments: list[Any], interaction: str | None, mass: float | None) -> Any:
-    from jcevns.inference.hypothesis import coupling_hypothesis, hypothesis
-    from jcevns.inference.parameters import find_parameter
-    from jcevns.likelihood.joint import Likelihood
-
-    if parameter == "coupling":
-        if interaction is None or mass is None:
-            raise ValueError("--parameter coupling needs --interaction NAME and --mass M (MeV)")
-        return coupling_hypothesis(Likelihood(experiments), interaction, mass)
-    quantity = find_parameter(parameter)
-    return hypothesis(Likelihood(experiments, quantity.flux_pull), quantity)
+def _complete_tasks(context: click.Context, option: click.Parameter, incomplete: str) -> list[str]:
+    return [task for task in TASKS if task.startswith(incomplete)]
 
 
 def _common(command: Callable) -> Callable:
     """Options of both commands."""
     for option in (
-        click.option("--json", "as_json", is_flag=True, help="JSON alone on standard output."),
+        refused("--mass", "write --at mass=10"),
+        refused("--interaction", "write --theory NAME --parameter coupling --at mass=10"),
+        json_option,
         click.option("--store", type=click.Path(path_type=Path), help="Folder to keep finished toys in; resumes."),
         click.option("--seed", default=1, show_default=True, help="The same seed gives the same toys."),
-        click.option("--mass", type=float, help="Mediator mass in MeV, with --parameter coupling."),
-        click.option("--interaction", help="scalar, vector, b-l, axial or tensor, with --parameter coupling."),
-        click.option("--parameter", default="flux", show_default=True, help="flux, sin2w or coupling."),
-        experiments_option,
+        click.option(
+            "--parameter",
+            default=measured,
+            show_default="the flux",
+            shell_complete=parameter_names(),
+            metavar="NAME",
+            help="Of interest.",
+        ),
+        model_options("at", "profiled"),
     ):
         command = option(command)
     return command
 
 
 @cli.command()
-@click.argument("task", metavar=TASKS, shell_complete=chosen_from(TASKS))
+@click.argument("task", metavar=f"{{{','.join(TASKS)}}}", shell_complete=_complete_tasks)
 @_common
 @click.option("--toys", default=1000, show_default=True, help="Toys, per value where there are several.")
-@click.option("--values", callback=values, metavar="A,...", help="Values tested (interval) or true (coverage).")
+@short_axis("--values", "Tested (interval) or true (coverage).")
 @click.option("--cl", default=0.90, show_default=True, help="Confidence level of the interval.")
+@click.pass_context
 def toys(
+    context: click.Context,
     task: str,
-    experiments: list[str],
+    asked: Asked,
     parameter: str,
-    interaction: str | None,
-    mass: float | None,
     seed: int,
     store: Path | None,
     as_json: bool,
     toys: int,
-    values: list[float],
+    values: Axis | None,
     cl: float,
 ) -> None:
     """Calibrate statistics with toy experiments, auxiliary measurements fluctuated too.
@@ -80,44 +79,63 @@ def toys(
     coverage      of the asymptotic 68.27% and 90% intervals at true --values
     fit-quality   p-value of the saturated deviance at the best fit
 
-    Flux in cm^-2 s^-1: --values 2e6,4e6,6e6.
+    \b
+    jcevns toys significance --experiments xenonnt-2024 --toys 10000
+    jcevns toys coverage --values 2e6,4e6,6e6 --experiments xenonnt-2024-s2       a flux in cm^-2 s^-1
+    jcevns toys interval --parameter coupling --theory scalar --at mass=10 --values 1e-6:1e-4:20
+        --experiments xenonnt-2024-s2
     """  # noqa: D301
+    if task not in TASKS:
+        raise ValueError(unknown("task", task, TASKS))
+    if task != "interval":
+        refuse(context, {"cl": "it belongs to toys interval"})
+    if task in ("interval", "coverage"):
+        if values is None:
+            raise ValueError(f"toys {task} needs --values, as in --values 2e6,4e6,6e6")
+    else:
+        refuse(context, {"values": "it belongs to toys interval and toys coverage"})
     start_jax()
-    from jcevns.inference import calibration
+    from jcevns.statistics import calibration
 
-    tasks = ("significance", "interval", "coverage", "fit-quality")
-    if task not in tasks:
-        raise ValueError(unknown("task", task, tasks))
-    if task in ("interval", "coverage") and not values:
-        raise ValueError(f"toys {task} needs --values, as in --values 2e6,4e6,6e6")
-    if parameter == "flux" and any(0 < value < SMALLEST_FLUX for value in values):
-        raise ValueError(f"--values {min(v for v in values if v > 0):g}: a flux is in cm^-2 s^-1, as in 5e6")
-    built = load(experiments)
-    chosen = _hypothesis(parameter, built, interaction, mass)
-    total = toys * (len(values) if task in ("interval", "coverage") else 1)
-    with _bar(total, task) as progress:
+    likelihood = asked.likelihood()
+    (name,) = asked.names(likelihood, [parameter])
+    axis = None if values is None else values._replace(name=name)
+    places = axis_values(asked, likelihood, [axis]).get(name, [])
+    settings: dict[str, Any] = {"toys": toys, "seed": seed, "store": store}
+    settings |= {"at": asked.at, "profiled": asked.profiled}
+    with bar(toys * max(len(places), 1), task) as progress:
+        settings["progress"] = progress
         if task == "significance":
-            result: Any = calibration.discovery(chosen, toys, seed, store, progress=progress)
+            result: Any = calibration.discovery(likelihood, name, **settings)
         elif task == "interval":
-            result = calibration.toy_interval(chosen, values, cl, toys, seed, store, progress=progress)
+            result = calibration.toy_interval(likelihood, name, places, cl, **settings)
         elif task == "coverage":
-            result = calibration.coverage(chosen, values, toys=toys, seed=seed, store=store, progress=progress)
+            result = calibration.coverage(likelihood, name, places, **settings)
         else:
-            result = calibration.fit_quality(chosen, toys, seed, store, progress=progress)
-    rows = [calibration.as_json(r) for r in (result if isinstance(result, list) else [result])]
+            result = calibration.fit_quality(likelihood, name, **settings)
+    results = result if isinstance(result, list) else [result]
+    rows = [calibration.as_json(r, None if as_json else "infinite") for r in results]
     if as_json:
         emit_json(rows if isinstance(result, list) else rows[0])
         return
-    click.echo(f"{task} of {chosen.name}{f' [{chosen.unit}]' if chosen.unit else ''}, {', '.join(experiments)}")
+    unit = likelihood.parameters[name].unit
+    click.echo(f"{task} of {name}{f' [{unit}]' if unit else ''}, {', '.join(likelihood.names)}")
     for row in rows:
         for key, value in row.items():
-            text = ", ".join(f"{v:.4g}" for v in value) if isinstance(value, list) else _text(value)
-            click.echo(f"  {key:12} {text}")
-    echo_status(built)
+            click.echo(f"  {key:12} {_text(value)}")
+    echo_status(likelihood.experiments)
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        nested = any(isinstance(v, list | tuple) for v in value)
+        return "  ".join(f"[{_text(v)}]" for v in value) if nested else ", ".join(map(_text, value))
     return "none" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _short(value: float | None, toys: int = 1) -> str:
+    """An expected result; what is None is infinite, unless there is no toy at all."""
+    return ("infinite" if toys else "none") if value is None else f"{value:.4g}"
 
 
 @cli.command()
@@ -126,12 +144,12 @@ def _text(value: Any) -> str:
 @click.option("--background", default=1.0, show_default=True, help="Factor on the background rates.")
 @click.option("--systematics", default=1.0, show_default=True, help="Factor on the widths of the nuisances.")
 @click.option("--toys", default=500, show_default=True, help="Toys per exposure, for the bands.")
-@click.option("--out", type=click.Path(path_type=Path), help="Figure without suffix.")
+@out_option("Figure without suffix.")
+@click.pass_context
 def project(
-    experiments: list[str],
+    context: click.Context,
+    asked: Asked,
     parameter: str,
-    interaction: str | None,
-    mass: float | None,
     seed: int,
     store: Path | None,
     as_json: bool,
@@ -141,28 +159,38 @@ def project(
     toys: int,
     out: Path | None,
 ) -> None:
-    """Expected sensitivity of an experiment scaled to other exposures, Standard Model true.
+    """Expected sensitivity of an experiment scaled to other exposures, all parameters at their defaults.
 
-    Flux: expected significance and best fit. sin2w: best fit. Coupling: 90% CL upper limit. Median and +-1, +-2
-    sigma from toys; Asimov beside them.
-    """
+    A 90% CL upper limit of a parameter that is zero without signal by default (a coupling); else the best fit, and
+    its significance where there is a value without signal (a flux). Median and +-1, +-2 sigma from toys; Asimov
+    beside them.
+
+    \b
+    jcevns project --experiments xenonnt-2024 --exposure 10:200:5 --out sensitivity
+    jcevns project --parameter coupling --theory scalar --at mass=10 --exposure 10,100 --experiments xenonnt-2024-s2
+    """  # noqa: D301
     start_jax()
-    from jcevns.inference.projections import scaled
-    from jcevns.report.projections import project as run
+    from jcevns.plot.projections import project as run
+    from jcevns.statistics.projections import scaled
 
-    built = load(experiments)
+    built = load(asked.experiments, asked.shape)
     if len(built) != 1:
         raise ValueError("project takes one experiment: the combination of scaled ones is for Python")
     rows = []
-    with _bar(len(exposure), "exposures") as progress:
+    with bar(len(exposure), "exposures", "exposure") as progress:
         for value in exposure:
             grown = scaled(built[0], value, background, systematics)
-            rows += run(_hypothesis(parameter, [grown], interaction, mass), value, toys, seed, store)
+            likelihood = dataclasses.replace(asked, experiments=[grown], shape=None).likelihood()
+            (name,) = asked.names(likelihood, [parameter])
+            record = likelihood.parameters[name]
+            if record.null is not None and record.null == record.default:
+                refuse(context, {"store": f"the limit of {name} is computed anew"})
+            rows += run(likelihood, name, value, toys, seed, store, asked.at, asked.profiled)
             progress(1)
     if out is not None:
-        from jcevns.report.projections import save_figure
+        from jcevns.plot.projections import save_projections
 
-        paths = save_figure(rows, out, built[0].name)
+        paths = save_projections(rows, out, built[0].name)
         click.echo("written: " + ", ".join(map(str, paths)), err=True)
     if as_json:
         emit_json(rows)
@@ -171,9 +199,12 @@ def project(
         f"{'exposure [t y]':>14}  {'-2 sigma':>10} {'-1':>10} {'median':>10} {'+1':>10} {'+2':>10}  {'Asimov':>10}"
     )
     for row in rows:
-        numbers = " ".join(f"{v:10.4g}" for v in row["bands"])
-        expected = f"{row['asimov']:.4g}"
+        numbers = " ".join(f"{_short(v, row['toys']):>10}" for v in row["bands"])
+        expected = _short(row["asimov"])
         if row["quantity"].startswith("best fit"):  # half the interval of Delta chi2 = 1
             expected = f"+-{expected}"
         click.echo(f"{row['exposure']:14g}  {numbers}  {expected:>10}  {row['quantity']}, truth {row['truth']:.4g}")
+        if row["invalid"]:
+            total = row["toys"] + row["invalid"]
+            click.echo(f"{'':14}  {row['invalid']} of {total} toys have no valid fit: the bands are without them")
     echo_status(built)

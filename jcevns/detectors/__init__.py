@@ -1,1 +1,21 @@
 """From recoil energy to observable: charge yields and linear responses."""
+
+from jcevns.detectors.charge_yield import (
+    AbstractChargeYield,
+    NestChargeYield,
+    PowerLawChargeYield,
+    TabulatedChargeYield,
+)
+from jcevns.detectors.response import Response, charge_response, interpolated_response
+from jcevns.detectors.smearing import smeared_response
+
+__all__ = [
+    "AbstractChargeYield",
+    "NestChargeYield",
+    "PowerLawChargeYield",
+    "Response",
+    "TabulatedChargeYield",
+    "charge_response",
+    "interpolated_response",
+    "smeared_response",
+]

@@ -29,10 +29,10 @@ class AbstractChargeYield(eqx.Module):
 
     Example:
         >>> import jcevns as jc
-        >>> class Constant(jc.AbstractChargeYield):
+        >>> class Constant(jc.detectors.AbstractChargeYield):
         ...     def __call__(self, recoil_keV):
         ...         return 0.0 * recoil_keV + 7.0
-        >>> response = jc.charge_response(Constant(), [7.0, 14.0], exposure=1.0)
+        >>> response = jc.detectors.charge_response(Constant(), [7.0, 14.0], exposure=1.0)
         >>> round(float(response.matrix.sum()), 6)  # tonne year keV: 7 to 14 electrons are 1 to 2 keV
         1.0
     """
@@ -56,7 +56,7 @@ class NestChargeYield(AbstractChargeYield):
     Example:
         >>> import jax.numpy as jnp
         >>> import jcevns as jc
-        >>> round(float(jc.NestChargeYield()(jnp.asarray(1.0))), 3)  # electrons/keV at 1 keV
+        >>> round(float(jc.detectors.NestChargeYield()(jnp.asarray(1.0))), 3)  # electrons/keV at 1 keV
         6.606
     """
 
@@ -89,7 +89,7 @@ class PowerLawChargeYield(AbstractChargeYield):
     Example:
         >>> import jax.numpy as jnp
         >>> import jcevns as jc
-        >>> round(float(jc.PowerLawChargeYield()(jnp.asarray(1.0))), 3)  # electrons/keV at 1 keV
+        >>> round(float(jc.detectors.PowerLawChargeYield()(jnp.asarray(1.0))), 3)  # electrons/keV at 1 keV
         7.289
     """
 
@@ -114,7 +114,7 @@ class TabulatedChargeYield(AbstractChargeYield):
     Example:
         >>> import jax.numpy as jnp
         >>> import jcevns as jc
-        >>> charge_yield = jc.TabulatedChargeYield([0.5, 2.0], [6.0, 7.5])
+        >>> charge_yield = jc.detectors.TabulatedChargeYield([0.5, 2.0], [6.0, 7.5])
         >>> round(float(charge_yield(jnp.asarray(1.0))), 3)  # electrons/keV at 1 keV
         6.5
     """

@@ -6,10 +6,12 @@ efficiency and exposure are inside the matrix, so folding a theory is one small 
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from jcevns.detectors.charge_yield import AbstractChargeYield, recoil_from_electrons
@@ -29,7 +31,7 @@ class Response(eqx.Module):
     Example:
         >>> import jax.numpy as jnp
         >>> import jcevns as jc
-        >>> response = jc.Response(recoil_keV=[1.0, 2.0], matrix=[[0.5, 0.1], [0.0, 0.4]])
+        >>> response = jc.detectors.Response(recoil_keV=[1.0, 2.0], matrix=[[0.5, 0.1], [0.0, 0.4]])
         >>> [round(n, 2) for n in response(jnp.array([10.0, 4.0])).tolist()]  # counts per bin
         [5.4, 1.6]
     """
@@ -40,6 +42,12 @@ class Response(eqx.Module):
     def __call__(self, rate: Float[Array, " recoil"]) -> Float[Array, "*anchor bin"]:
         """Counts per bin for dR/dT in events/(tonne year keV) at `recoil_keV`."""
         return self.matrix @ rate
+
+    def times(self, factors: Float[Any, "*anchor #bin"] | float) -> "Response":
+        """The same response with its counts multiplied, bin by bin."""
+        if isinstance(self.matrix, Tracer) or isinstance(factors, Tracer):
+            return Response(self.recoil_keV, jnp.asarray(factors)[..., None] * self.matrix)
+        return Response(self.recoil_keV, np.asarray(factors)[..., None] * np.asarray(self.matrix))
 
 
 def legendre_panels(edges: np.ndarray, order: int) -> tuple[np.ndarray, np.ndarray]:
@@ -57,7 +65,7 @@ def sum_cells(
     return values @ (owner[:, None] == np.arange(len(edges) - 1))
 
 
-def _check_exposure(exposure: float) -> None:
+def check_exposure(exposure: float) -> None:
     if not np.isfinite(exposure) or exposure <= 0:
         raise ValueError(f"exposure {exposure!r} must be positive, in tonne-year")
 
@@ -81,13 +89,13 @@ def interpolated_response(
         >>> import jax.numpy as jnp
         >>> import numpy as np
         >>> import jcevns as jc
-        >>> response = jc.interpolated_response(np.array([1.0, 3.0]), np.array([[0.2, 0.8]]), exposure=2.0)
+        >>> response = jc.detectors.interpolated_response(np.array([1.0, 3.0]), np.array([[0.2, 0.8]]), exposure=2.0)
         >>> flat = jnp.full_like(response.recoil_keV, 10.0)  # events/(tonne year keV)
         >>> round(float(response(flat)[0]), 3)  # counts: 2 keV at a mean probability of 0.5, 2 tonne-year
         20.0
     """
     nodes_keV, probability = np.asarray(nodes_keV, float), np.asarray(probability, float)
-    _check_exposure(exposure)
+    check_exposure(exposure)
     if nodes_keV.ndim != 1 or nodes_keV.size < 2 or not (np.all(np.diff(nodes_keV) > 0) and nodes_keV[0] >= 0):
         raise ValueError("response energies must be at least two, increase and not be negative (keV)")
     if probability.ndim != 2 or probability.shape[1] != nodes_keV.size:
@@ -128,13 +136,13 @@ def charge_response(
     Example:
         >>> import jax.numpy as jnp
         >>> import jcevns as jc
-        >>> response = jc.charge_response(jc.NestChargeYield(), [4.0, 6.0, 8.0], exposure=1.0)
+        >>> response = jc.detectors.charge_response(jc.detectors.NestChargeYield(), [4.0, 6.0, 8.0], exposure=1.0)
         >>> flat = jnp.full_like(response.recoil_keV, 10.0)  # events/(tonne year keV)
         >>> [round(n, 2) for n in response(flat).tolist()]  # counts per bin of electrons
         [2.58, 2.71]
     """
     edges = np.asarray(edges_electrons, float)
-    _check_exposure(exposure)
+    check_exposure(exposure)
     if edges.ndim != 1 or edges.size < 2 or not (np.all(np.diff(edges) > 0) and edges[0] > 0):
         raise ValueError("bin edges must be at least two, increase and be positive (electrons)")
     if efficiency is not None:

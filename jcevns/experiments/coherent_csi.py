@@ -8,16 +8,14 @@ from jaxtyping import Float
 
 from jcevns import datasets
 from jcevns.detectors.response import Response, legendre_panels, sum_cells
-from jcevns.experiments.experiment import SIGNAL, Experiment, Nuisance, ShapeNuisance
+from jcevns.experiments.experiment import SIGNAL, Channel, Experiment
+from jcevns.experiments.nuisances import Nuisance, ShapeNuisance
 from jcevns.physics.flux import NeutrinoFlux
 from jcevns.physics.nuclei import Target, cesium_iodide
 from jcevns.physics.sources import delayed_neutrinos, prompt_neutrinos
 from jcevns.spelling import unknown
 
-__all__ = ["SNS_FLUX", "arrival_probability", "coherent_csi_2021"]
-
-SNS_FLUX = Nuisance("sns_flux", 0.10, (SIGNAL,), shared=True)
-"""Neutrinos per proton on target, from one simulation for all detectors at the SNS."""
+__all__ = ["arrival_probability", "coherent_csi_2021", "end_points", "recoil_panels"]
 
 PROTONS = 3.198e23
 NEUTRINOS_PER_PROTON = 0.0848  # of each flavour
@@ -76,14 +74,13 @@ def end_points(flux: NeutrinoFlux, target: Target) -> list[float]:
     return sorted(2e3 * highest**2 / (m + 2 * highest) for m in map(float, target.nuclei.mass))
 
 
-def recoil_nodes(edges: list[float], panels: int, order: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    """Gauss-Legendre nodes and weights between given recoil energies, in all `panels` panels of `order` nodes."""
+def recoil_panels(edges: list[float], panels: int) -> Float[np.ndarray, " edge"]:
+    """Edges of `panels` panels in all between given recoil energies, as even as can be."""
     lengths = np.diff(edges)
     share = np.maximum(np.round(panels * lengths / lengths.sum()).astype(int), 1)
     share[np.argmax(share)] += panels - share.sum()
     fine = np.concatenate([np.linspace(a, b, n + 1)[:-1] for a, b, n in zip(edges, edges[1:], share, strict=False)])
-    nodes, weights = legendre_panels(np.append(fine, edges[-1]), order)
-    return nodes.ravel(), weights.ravel()
+    return np.append(fine, edges[-1])
 
 
 def _energy_response(
@@ -132,46 +129,43 @@ def coherent_csi_2021(
         beam_width: its standard deviation in us [inferred].
 
     Raises:
-        ValueError: unknown option.
+        ValueError: unknown option, or a beam that is none.
     """
     if shapes not in SHAPES:
         raise ValueError(unknown("coherent-csi-2021: shapes", shapes, SHAPES))
     if steady_state not in STEADY_STATES:
         raise ValueError(unknown("coherent-csi-2021: steady_state", steady_state, STEADY_STATES))
+    if not (np.isfinite(beam_centre) and 0 < beam_width < np.inf):
+        raise ValueError(
+            f"coherent-csi-2021: beam_centre {beam_centre!r} must be finite and beam_width {beam_width!r} positive, "
+            "in us"
+        )
     table = datasets.read_table("coherent_csi_2021_counts")
     light = np.unique(np.append(table["pe_lo"], table["pe_hi"]))
     time = np.unique(np.append(table["time_lo_us"], table["time_hi_us"]))
     target = cesium_iodide()
     fluxes = tuple(make(PROTONS, NEUTRINOS_PER_PROTON, DISTANCE) for make in (prompt_neutrinos, delayed_neutrinos))
     arrival = arrival_probability(time, beam_centre, beam_width, time_efficiency)
-    nodes = [recoil_nodes([0.0, *end_points(flux, target)], _PANELS) for flux in fluxes]
-
-    def matrix(curves: tuple[Coefficients, Coefficients]) -> np.ndarray:
-        """Response to prompt, then delayed neutrinos, (bin, recoil)."""
-        parts = []
-        for (recoil, weight), when in zip(nodes, arrival, strict=True):
-            counted = _energy_response(recoil, light, *curves) * (weight * MASS)
-            parts.append((counted[:, None, :] * when[:, None]).reshape(-1, recoil.size))
-        return np.concatenate(parts, axis=1)
-
     nominal, moved = _varied_curves()
     every = [c for row in moved.values() for c in row] if shapes == "all" else [nominal]
-    rows = np.stack([matrix(c) for c in every])
-    energies = np.concatenate([recoil for recoil, _ in nodes])
-    if shapes == "all":
-        operator = Response(energies, rows)
-        own: tuple[Nuisance, ...] = ()
-    else:
-        operator = Response(energies, rows[0])
+
+    def channel(flux: NeutrinoFlux, when: np.ndarray) -> Channel:
+        """Prompt or delayed neutrinos: their recoils in bins of light, times their arrival in bins of time."""
+        panels = legendre_panels(recoil_panels([0.0, *end_points(flux, target)], _PANELS), 4)
+        recoil, weight = (x.ravel() for x in panels)
+        counted = np.stack([_energy_response(recoil, light, *c) for c in every]) * (weight * MASS)
+        matrix = (counted[:, :, None, :] * when[:, None]).reshape(len(every), -1, recoil.size)
+        return Channel(flux, target, Response(recoil, matrix if shapes == "all" else matrix[0]))
+
+    own: tuple[Nuisance, ...] = ()
+    if shapes == "none":
         own = (Nuisance("quenching", 0.038, (SIGNAL,)), Nuisance("efficiency", 0.041, (SIGNAL,)))
     notes = [f"beam: Gaussian of {beam_centre} +- {beam_width} us [inferred]; steady state: {steady_state}"]
     if shapes == "none":
         notes.append("quenching and efficiency are normalisations of 3.8% and 4.1% [recalled]")
     return Experiment(
         name="coherent-csi-2021",
-        flux=fluxes,
-        target=target,
-        response=operator,
+        channels=tuple(channel(flux, when) for flux, when in zip(fluxes, arrival, strict=True)),
         observed=table["observed"],
         backgrounds={
             "steady_state": _steady_state(table, time, steady_state),
@@ -179,7 +173,6 @@ def coherent_csi_2021(
             "neutrino_neutrons": table["nin"],
         },
         nuisances=(
-            SNS_FLUX,
             *own,
             Nuisance("steady_state", 0.021, ("steady_state",)),
             Nuisance("beam_neutrons", 0.25, ("beam_neutrons",)),

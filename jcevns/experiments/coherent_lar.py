@@ -4,12 +4,14 @@ import numpy as np
 from jaxtyping import Float
 
 from jcevns import datasets
-from jcevns.detectors.response import Response, sum_cells
-from jcevns.experiments.coherent_csi import SNS_FLUX, end_points, recoil_nodes
-from jcevns.experiments.experiment import SIGNAL, Experiment, Nuisance, ShapeNuisance, unfitted_counts
-from jcevns.physics.cross_sections import StandardModel
+from jcevns.detectors.response import Response
+from jcevns.detectors.smearing import smeared_response
+from jcevns.experiments.coherent_csi import end_points, recoil_panels
+from jcevns.experiments.experiment import SIGNAL, Channel, Experiment, unfitted_counts
+from jcevns.experiments.nuisances import Nuisance, ShapeNuisance
 from jcevns.physics.nuclei import argon
-from jcevns.physics.sources import spallation
+from jcevns.physics.sources import SNS_ERROR, spallation
+from jcevns.physics.standard_model import StandardModel
 from jcevns.spelling import unknown
 
 __all__ = ["coherent_lar_2020"]
@@ -37,17 +39,19 @@ VARIED = {
 """Shape systematics: the component, and its alternative distributions at +1 and -1 standard deviation."""
 
 
-def _energy_response(recoil_keV: np.ndarray) -> Float[np.ndarray, "bin recoil"]:
-    """Probability of a recoil to be counted in each bin of energy, before the cuts on F90 and time."""
-    from scipy.special import ndtr
-
+def _energy_response(panels: np.ndarray) -> Response:
+    """Response in bins of energy, before the cuts on F90 and time."""
     table = datasets.read_table("coherent_lar_2020_efficiency")
-    light = (QUENCHING[0] + QUENCHING[1] * recoil_keV) * recoil_keV
-    cells = np.linspace(EDGES[0], EDGES[-1], 40 * (EDGES.size - 1) + 1)
-    below = ndtr((cells - light[:, None]) / (RESOLUTION * np.sqrt(light))[:, None])
-    middle = (cells[1:] + cells[:-1]) / 2
-    kept = np.interp(middle, table["energy_keVee"], table["efficiency"], left=0.0)
-    return sum_cells(np.diff(below, axis=1) * kept, cells, EDGES).T
+    return smeared_response(
+        EDGES,
+        MASS,
+        resolution={"sqrt": RESOLUTION},
+        efficiency=lambda seen: np.interp(seen, table["energy_keVee"], table["efficiency"], left=0.0),
+        efficiency_at="reconstructed",
+        quenching=lambda recoil: QUENCHING[0] + QUENCHING[1] * recoil,
+        panels=panels,
+        cells=40,
+    )
 
 
 def _shares(counts: np.ndarray) -> Float[np.ndarray, "energy cell"]:
@@ -88,8 +92,8 @@ def coherent_lar_2020(shapes: str = "all", correction: str = "release") -> Exper
             raise ValueError(unknown(f"coherent-lar-2020: {option}", value, OPTIONS[option]))
     table = datasets.read_table("coherent_lar_2020_bins")
     flux, target = spallation(PROTONS, NEUTRINOS_PER_PROTON, DISTANCE), argon()
-    recoil, weight = recoil_nodes([0.0, *end_points(flux, target)], _PANELS)
-    counted = _energy_response(recoil) * (weight * MASS)
+    energies = _energy_response(recoil_panels([0.0, *end_points(flux, target)], _PANELS))
+    recoil, counted = np.asarray(energies.recoil_keV), np.asarray(energies.matrix)
 
     every = [(name, anchor) for name in VARIED for anchor in ANCHORS] if shapes == "all" else []
     moved = [_varied(table, name, anchor) for name, anchor in every]
@@ -104,16 +108,15 @@ def coherent_lar_2020(shapes: str = "all", correction: str = "release") -> Exper
     factors = np.ones(BINS[0])
     if correction == "release":
         released = table["cevns"].reshape(BINS[0], -1).sum(axis=1)
-        computed = np.asarray(unfitted_counts(StandardModel(), flux, target, Response(recoil, counted)))
+        computed = np.asarray(unfitted_counts(StandardModel(), Channel(flux, target, energies)))
         known = released > LEAST_EVENTS
         factors = np.full(BINS[0], released.sum() / computed.sum())
         factors[known] = released[known] / computed[known]
+    response = Response(recoil, np.stack(matrices) if moved else matrices[0])
     prompt = np.stack(rows("prompt_brn"))
     return Experiment(
         name="coherent-lar-2020",
-        flux=flux,
-        target=target,
-        response=Response(recoil, np.stack(matrices) if moved else matrices[0]),
+        channels=Channel(flux, target, response.times(np.repeat(factors, BINS[1] * BINS[2]))),
         observed=table["observed"],
         backgrounds={
             "steady_state": table["steady_state"],
@@ -121,13 +124,11 @@ def coherent_lar_2020(shapes: str = "all", correction: str = "release") -> Exper
             "delayed_neutrons": table["delayed_brn"],
         },
         nuisances=(
-            SNS_FLUX,
-            Nuisance("detection", (0.13**2 - SNS_FLUX.sigma**2) ** 0.5, (SIGNAL,)),
+            Nuisance("detection", (0.13**2 - SNS_ERROR**2) ** 0.5, (SIGNAL,)),
             Nuisance("steady_state", 0.008, ("steady_state",)),
             Nuisance("prompt_neutrons", 0.32, ("prompt_neutrons",)),
             Nuisance("delayed_neutrons", 1.00, ("delayed_neutrons",)),
         ),
-        correction=np.repeat(factors, BINS[1] * BINS[2]),
         shapes=tuple(ShapeNuisance(name, ANCHORS) for name in VARIED) if moved else (),
         morphing="sum",
         observable="energy x F90 x time, 12 x 8 x 10 bins",

@@ -4,44 +4,27 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from jcevns import datasets
-from jcevns.detectors.response import Response, legendre_panels, sum_cells
-from jcevns.experiments.experiment import SIGNAL, Experiment, Nuisance, unfitted_counts
-from jcevns.physics.cross_sections import StandardModel
+from jcevns.detectors.smearing import smeared_probability, smeared_response
+from jcevns.experiments.experiment import Channel, Experiment, unfitted_counts
+from jcevns.experiments.nuisances import Nuisance
 from jcevns.physics.electrons import xenon_electrons
 from jcevns.physics.sources import solar
+from jcevns.physics.standard_model import StandardModel
 
 __all__ = ["lz_er_ws2022", "lz_er_ws2024", "pandax4t_er_run1", "xenonnt_er_2022"]
 
-SOLAR_FLUX = Nuisance("solar_flux", 0.10, (SIGNAL,), shared=True)
-"""pp and 7Be neutrinos, one flux for all detectors; 10% as in re-analyses of these data."""
-
 ARGON_EVENTS, ARGON_ENERGY = 52.5, 2.82  # 37Ar in LZ's first run: events, and keV of the line
+LZ_RESOLUTION = 0.323  # sigma = LZ_RESOLUTION sqrt(E), keV
 _HIGHEST = 45.0  # keV: true energies above do not reach bins below 30 keV
-_CELLS = 20  # of a bin, in each of which the efficiency is a constant
-_ORDER = 4
 
 Curve = Callable[[np.ndarray], np.ndarray]
 
 
-def _smeared(true_keV: np.ndarray, edges: np.ndarray, sigma: Curve, kept: Curve) -> Float[np.ndarray, "bin true"]:
-    """Probability of a true energy to be counted in each bin; `kept` is the efficiency at a reconstructed energy."""
-    from scipy.special import ndtr
-
-    cells = np.linspace(edges[0], edges[-1], _CELLS * (edges.size - 1) + 1)
-    below = ndtr((cells - true_keV[:, None]) / sigma(true_keV)[:, None])
-    weighted = np.diff(below, axis=1) * kept((cells[1:] + cells[:-1]) / 2)
-    return sum_cells(weighted, cells, edges).T
-
-
-def _true_energies(shells_keV: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights, with panels that end where a shell opens."""
-    edges = np.concatenate([np.linspace(0.1, 1.0, 10), np.arange(1.5, _HIGHEST + 0.1, 0.5)])
-    edges = np.unique(np.concatenate([edges, shells_keV[(shells_keV > edges[0]) & (shells_keV < edges[-1])]]))
-    nodes, weights = legendre_panels(edges, _ORDER)
-    return nodes.ravel(), weights.ravel()
+def _panels() -> np.ndarray:
+    """Panels of true energy in keV."""
+    return np.concatenate([np.linspace(0.1, 1.0, 10), np.arange(1.5, _HIGHEST + 0.1, 0.5)])
 
 
 def _efficiency(card: str) -> Curve:
@@ -55,8 +38,9 @@ def _experiment(
     observed: np.ndarray,
     total: np.ndarray,
     exposure: float,
-    sigma: Curve,
-    efficiency: tuple[Curve, Curve],
+    resolution: dict[str, float],
+    efficiency: Curve,
+    efficiency_at: str,
     binding: str,
     backgrounds: dict[str, np.ndarray],
     errors: dict[str, float],
@@ -70,30 +54,26 @@ def _experiment(
         observed: counts.
         total: published background, solar neutrinos included.
         exposure: tonne-year.
-        sigma: resolution in keV at a true energy.
-        efficiency: at a true and at a reconstructed energy.
+        resolution: coefficients, see `smeared_response`.
+        efficiency: at an energy in keV.
+        efficiency_at: whether that is the `true` or the `reconstructed` one.
         binding: see `xenon_electrons`.
         backgrounds: parts of the total with errors of their own.
         errors: relative errors of the backgrounds, `other` is the rest.
         labels: further fields.
     """
-    flux, target = solar(), xenon_electrons(binding)
-    true, weight = _true_energies(np.asarray(xenon_electrons().binding_keV))
-    matrix = _smeared(true, edges, sigma, efficiency[1]) * (efficiency[0](true) * weight * exposure)
-    response = Response(true, matrix)
-    other = (
-        total
-        - np.asarray(unfitted_counts(StandardModel(), flux, xenon_electrons(), response))
-        - sum(backgrounds.values(), np.zeros(()))
+    flux, bound = solar(), xenon_electrons()
+    response = smeared_response(
+        edges, exposure, resolution, efficiency, efficiency_at, panels=_panels(), breaks=np.asarray(bound.binding_keV)
     )
+    neutrinos = np.asarray(unfitted_counts(StandardModel(), Channel(flux, bound, response)))
+    other = total - neutrinos - sum(backgrounds.values(), np.zeros(()))
     return Experiment(
         name=name,
-        flux=flux,
-        target=target,
-        response=response,
+        channels=Channel(flux, xenon_electrons(binding), response),
         observed=observed,
         backgrounds={**backgrounds, "other": np.maximum(other, 0.0)},
-        nuisances=(SOLAR_FLUX, *(Nuisance(part, error, (part,)) for part, error in errors.items())),
+        nuisances=tuple(Nuisance(part, error, (part,)) for part, error in errors.items()),
         observable="energy [keV]",
         bin_edges=tuple(map(float, edges)),
         exposure=exposure,
@@ -131,8 +111,9 @@ def xenonnt_er_2022(binding: str = "steps", background_error: float = 0.05, bin_
         np.histogram(events, edges)[0],
         1.16 * pieces.reshape(bins, -1).sum(axis=1),
         1.16,
-        lambda energy: 0.31 * np.sqrt(energy) + 0.0037 * energy,
-        (np.ones_like, _efficiency("xenonnt_er_2022_efficiency")),
+        {"sqrt": 0.31, "linear": 0.0037},
+        _efficiency("xenonnt_er_2022_efficiency"),
+        "reconstructed",
         binding,
         {},
         {"other": background_error},
@@ -147,12 +128,8 @@ def _lz(name: str, exposure: float, binding: str, argon: bool, background_error:
     card = name.replace("-", "_")
     table = datasets.read_table(f"{card}_bins")
     edges = np.append(table["energy_lo_keV"], table["energy_hi_keV"][-1])
-    efficiency = _efficiency(f"{card}_efficiency")
-
-    def sigma(energy: np.ndarray) -> np.ndarray:
-        return 0.323 * np.sqrt(energy)
-
-    line = _smeared(np.array([ARGON_ENERGY]), edges, sigma, np.ones_like)[:, 0]
+    width = LZ_RESOLUTION * np.sqrt(ARGON_ENERGY)
+    line = smeared_probability(np.array([ARGON_ENERGY]), np.array([width]), edges)[:, 0]
     own = {"argon37": ARGON_EVENTS * line} if argon else {}
     errors = {**({"argon37": 1.00} if argon else {}), "other": background_error}
     return _experiment(
@@ -161,8 +138,9 @@ def _lz(name: str, exposure: float, binding: str, argon: bool, background_error:
         table["observed"],
         table["background"],
         exposure,
-        sigma,
-        (efficiency, np.ones_like),
+        {"sqrt": LZ_RESOLUTION},
+        _efficiency(f"{card}_efficiency"),
+        "true",
         binding,
         own,
         errors,
@@ -207,17 +185,15 @@ def pandax4t_er_run1(exposure: float = 1.00, binding: str = "steps", background_
     table = datasets.read_table("pandax4t_er_run1_bins")
     edges = np.append(table["energy_lo_keV"], table["energy_hi_keV"][-1])
 
-    def sigma(energy: np.ndarray) -> np.ndarray:
-        return 0.073 + 0.173 * energy - 6.5e-3 * energy**2 + 1.1e-4 * energy**3
-
     return _experiment(
         "pandax4t-er-run1",
         edges,
         table["observed"],
         table["background"],
         exposure,
-        sigma,
-        (np.ones_like, _efficiency("pandax4t_er_run1_efficiency")),
+        {"constant": 0.073, "linear": 0.173, "quadratic": -6.5e-3, "cubic": 1.1e-4},
+        _efficiency("pandax4t_er_run1_efficiency"),
+        "reconstructed",
         binding,
         {},
         {"other": background_error},

@@ -1,6 +1,5 @@
-"""The record that is an experiment: response, backgrounds, counts, nuisances. Data, not a subclass."""
+"""The record that is an experiment: channels, backgrounds, counts, nuisances. Data, not a subclass."""
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,27 +11,24 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from jcevns.detectors.response import Response
-from jcevns.physics.flux import NeutrinoFlux
-from jcevns.physics.recoil import (
-    AnyTarget,
-    AnyTheory,
-    TabulatedSpectrum,
-    Theory,
-    as_theory,
-    by_blocks,
-    flux_moments,
-    recoil_spectrum,
-)
+from jcevns.experiments.nuisances import Nuisance, ShapeNuisance, check_name
+from jcevns.physics.flux import FLUX, NeutrinoFlux
+from jcevns.physics.interaction import Interaction, has_terms
+from jcevns.physics.new_physics import Addition
+from jcevns.physics.recoil import AnyTarget, by_blocks, flux_moments, pieces_of, recoil_spectrum, term_spectra
+from jcevns.physics.standard_model import StandardModel
 from jcevns.precision import as_float_array
 
 __all__ = [
     "SIGNAL",
+    "Channel",
     "Experiment",
-    "Nuisance",
-    "ShapeNuisance",
-    "b8_as_background",
-    "correction_factors",
+    "has_additions",
+    "normalised",
+    "require_one_channel",
+    "signal_by_source",
     "signal_counts",
+    "sources_of",
     "unfitted_counts",
 ]
 
@@ -42,63 +38,32 @@ SIGNAL = "signal"
 STATUSES = ("published", "computed", "reconstructed", "user")
 
 
-@dataclasses.dataclass(frozen=True)
-class Nuisance:
-    """A normalisation uncertainty: (1 + pull) on every component it names, (pull/sigma)^2 in chi2.
+_MOST_COUNTS = 1e15
+"""Counts that double precision tells apart."""
+
+
+class Channel(eqx.Module):
+    """One way in which an experiment sees neutrinos: a flux on a target, through a response.
 
     Attributes:
-        name: label; prefixed by the experiment's name in a fit unless shared.
-        sigma: relative 1 sigma width.
-        components: `signal` or names of backgrounds.
-        shared: one pull for all experiments that use this name (the 8B flux).
-        bounds: hard limits of the factor 1 + pull.
+        flux: the neutrino flux.
+        target: the nuclei, or the electrons.
+        response: dR/dT to counts.
 
     Example:
         >>> import jcevns as jc
-        >>> jc.Nuisance("b8_flux", sigma=0.12, components=("signal",), shared=True)
-        Nuisance(name='b8_flux', sigma=0.12, components=('signal',), shared=True, bounds=(0.0, inf))
+        >>> response = jc.detectors.charge_response(jc.detectors.NestChargeYield(), [4.0, 6.0, 8.0], exposure=1.0)
+        >>> jc.Channel(jc.physics.b8(), jc.physics.xenon(), response).flux.parameter.name
+        'flux.b8'
     """
 
-    name: str
-    sigma: float
-    components: tuple[str, ...]
-    shared: bool = False
-    bounds: tuple[float, float] = (0.0, np.inf)
+    flux: NeutrinoFlux
+    target: AnyTarget
+    response: Response
 
-    def __post_init__(self):
-        if not (np.isfinite(self.sigma) and self.sigma > 0):
-            raise ValueError(f"nuisance {self.name!r}: sigma {self.sigma!r} must be positive (0.12 for 12%)")
-        low, high = self.bounds
-        if not 0 <= low < 1 < high:
-            raise ValueError(
-                f"nuisance {self.name!r}: bounds {self.bounds!r} of the factor must enclose 1, from 0 up"
-            )
-        if isinstance(self.components, str) or not self.components:
-            raise ValueError(f"nuisance {self.name!r}: components must be a non-empty tuple of names")
-        object.__setattr__(self, "components", tuple(self.components))
-
-
-@dataclasses.dataclass(frozen=True)
-class ShapeNuisance:
-    """A parameter with unit Gaussian constraint along which templates are known at anchors, linear in between.
-
-    Attributes:
-        name: label; prefixed by the experiment's name in a fit.
-        anchors: values at which the templates are given, increasing, 0 among them; first and last are hard limits.
-
-    Example:
-        >>> import jcevns as jc
-        >>> jc.ShapeNuisance("charge_yield", anchors=(-2.0, 0.0, 2.0))
-        ShapeNuisance(name='charge_yield', anchors=(-2.0, 0.0, 2.0))
-    """
-
-    name: str
-    anchors: tuple[float, ...]
-
-    def __post_init__(self):
-        object.__setattr__(self, "anchors", tuple(float(a) for a in self.anchors))
-        if len(self.anchors) < 2 or np.any(np.diff(self.anchors) <= 0) or 0.0 not in self.anchors:
-            raise ValueError(f"shape nuisance {self.name!r}: anchors must increase and have 0 (nominal) among them")
+    def moments(self) -> Float[Array, "_ particle 3 recoil"]:
+        """`flux_moments` at the energies of the response: all that folding a theory needs of the flux."""
+        return flux_moments(self.flux, self.target, self.response.recoil_keV)
 
 
 def _arrays(backgrounds: Mapping[str, Any]) -> dict[str, Array]:
@@ -109,23 +74,23 @@ def _floats(values: Any) -> tuple[float, ...]:
     return tuple(map(float, values))
 
 
+def _channels(channels: Any) -> tuple[Channel, ...]:
+    return (channels,) if isinstance(channels, Channel) else tuple(channels)
+
+
 class Experiment(eqx.Module):
     """One counting experiment.
 
     Attributes:
         name: label used in fits, tables and on the command line.
-        flux: the neutrino flux; or several, where the detector tells them apart (by their time of arrival).
-        target: the nuclei, or the electrons.
-        response: dR/dT to counts. With several fluxes its energies are those of the first flux, then as many of
-            the second, and so on.
+        channels: a channel, or several whose counts add up in the same bins.
         observed: counts per bin.
         backgrounds: expected counts per bin of each component, at nominal normalisation; at every anchor of the
             shape nuisances (these axes first) where a component depends on them.
-        nuisances: normalisation uncertainties.
-        shapes: shape uncertainties; the response then has one leading axis for each, along its anchors.
+        nuisances: normalisation uncertainties, besides those of the fluxes.
+        shapes: shape uncertainties; the responses then have one leading axis for each, along its anchors.
         morphing: `grid` if templates are known at every combination of anchors, an axis for each shape; `sum` if each
             shape is known alone and the changes add up: then one axis runs over the anchors of all shapes in turn.
-        correction: the factors c_i of eq. 12 of arXiv:2411.11749, frozen at the Standard Model; one if absent.
         observable: what the bins are in, with unit.
         bin_edges: for plots, in that unit.
         exposure: tonne-year, for information; the response contains it.
@@ -136,27 +101,23 @@ class Experiment(eqx.Module):
 
     Example:
         >>> import jcevns as jc
+        >>> response = jc.detectors.charge_response(jc.detectors.NestChargeYield(), [4.0, 6.0, 8.0], exposure=1.0)
         >>> mine = jc.Experiment(
         ...     name="mine",
-        ...     flux=jc.b8(),
-        ...     target=jc.xenon(),
-        ...     response=jc.charge_response(jc.NestChargeYield(), [4.0, 6.0, 8.0], exposure=1.0),
+        ...     channels=jc.Channel(jc.physics.b8(), jc.physics.xenon(), response),
         ...     observed=[60, 42],
         ...     backgrounds={"cathode": [30, 25]},
         ...     nuisances=[jc.Nuisance("cathode", 0.3, ("cathode",))],
         ... )
-        >>> print(jc.measure("flux", mine))
-        flux = 1.649 +0.652 -0.641 1e6 cm^-2 s^-1 (68%, mine)
+        >>> print(jc.fit(mine, "flux"))
+        flux.b8 = 1.6 +0.7 -0.6 1e6 cm^-2 s^-1 (68%, mine)
     """
 
     name: str = eqx.field(static=True)
-    flux: NeutrinoFlux | tuple[NeutrinoFlux, ...]
-    target: AnyTarget
-    response: Response
+    channels: tuple[Channel, ...] = eqx.field(converter=_channels)
     observed: Float[Array, " bin"] = eqx.field(converter=as_float_array)
     backgrounds: dict[str, Float[Array, "*anchor bin"]] = eqx.field(converter=_arrays)
     nuisances: tuple[Nuisance, ...] = eqx.field(static=True, converter=tuple)
-    correction: Float[Array, "..."] = eqx.field(converter=as_float_array, default=1.0)
     observable: str = eqx.field(static=True, default="bin")
     bin_edges: tuple[float, ...] = eqx.field(static=True, converter=_floats, default=())
     exposure: float = eqx.field(static=True, default=float("nan"))
@@ -169,36 +130,44 @@ class Experiment(eqx.Module):
 
     def __check_init__(self):
         here = f"experiment {self.name!r}"
+        check_name("experiment", self.name)
+        if self.name == FLUX:
+            raise ValueError(f"{here}: the name is that of the fluxes, as {FLUX}.b8: choose another")
+        for what, texts in (("observable", (self.observable,)), ("note", self.notes), ("run", self.runs)):
+            for text in texts:
+                if not text.isprintable():
+                    raise ValueError(f"{here}: {what} {text!r} holds control characters: write it in one line")
+        for name in self.backgrounds:
+            check_name(f"{here}: background", name)
+        for channel in self.channels:
+            check_name(f"{here}: flux", channel.flux.name)
         if self.status not in STATUSES:
             raise ValueError(f"{here}: status {self.status!r} is not one of {', '.join(STATUSES)}")
-        bins = self.response.matrix.shape[-2]
+        if not self.channels:
+            raise ValueError(f"{here}: give at least one channel, Channel(flux, target, response)")
         if self.morphing not in ("grid", "sum"):
             raise ValueError(f"{here}: morphing {self.morphing!r} must be 'grid' or 'sum'")
         anchors = tuple(len(s.anchors) for s in self.shapes)
         if self.morphing == "sum" and anchors:
             anchors = (sum(anchors),)
-        if self.response.matrix.shape[:-2] != anchors:
-            raise ValueError(
-                f"{here}: the response has anchors {self.response.matrix.shape[:-2]}, its shape nuisances {anchors}"
-            )
+        bins = self.channels[0].response.matrix.shape[-2]
+        for channel in self.channels:
+            shape = channel.response.matrix.shape
+            if shape[-2] != bins:
+                raise ValueError(f"{here}: one channel has {bins} bins, another {shape[-2]}")
+            if shape[:-2] != anchors:
+                raise ValueError(f"{here}: a response has anchors {shape[:-2]}, its shape nuisances {anchors}")
+            _check_response(here, channel.response)
         if self.bin_edges and len(self.bin_edges) != bins + 1:
             raise ValueError(f"{here}: {len(self.bin_edges)} bin edges for {bins} bins, expected {bins + 1}")
+        if not (np.all(np.isfinite(self.bin_edges)) and np.all(np.diff(self.bin_edges) > 0)):
+            raise ValueError(f"{here}: bin_edges {self.bin_edges} must be finite and increase")
         known = {SIGNAL, *self.backgrounds}
         if SIGNAL in self.backgrounds:
             raise ValueError(f"{here}: no background may be called {SIGNAL!r}, the theory predicts that one")
         for label, counts in {"observed": self.observed, **self.backgrounds}.items():
             at_anchors = label != "observed" and counts.ndim > 1
             _check_counts(f"{here}: {label}", counts, (*anchors, bins) if at_anchors else (bins,))
-        correction = np.broadcast_to(1.0, bins) if isinstance(self.correction, Tracer) else self.correction
-        if correction.shape not in ((), (bins,), (*anchors, bins)) or not np.all(
-            np.isfinite(correction) & (np.asarray(correction) >= 0)
-        ):
-            raise ValueError(f"{here}: correction must be {bins} factors, finite and not negative")
-        if not self.fluxes or self.response.recoil_keV.size % len(self.fluxes):
-            raise ValueError(
-                f"{here}: {self.response.recoil_keV.size} energies of the response for {len(self.fluxes)} fluxes: "
-                "as many for each are needed"
-            )
         names = [n.name for n in (*self.nuisances, *self.shapes)]
         if len(set(names)) != len(names):
             raise ValueError(f"{here}: two nuisances share a name among {', '.join(names)}")
@@ -211,19 +180,27 @@ class Experiment(eqx.Module):
                 )
 
     @property
-    def fluxes(self) -> tuple[NeutrinoFlux, ...]:
-        """The fluxes, one or several."""
-        return (self.flux,) if isinstance(self.flux, NeutrinoFlux) else self.flux
+    def fluxes(self) -> dict[str, NeutrinoFlux]:
+        """Fluxes by name, the first of each."""
+        found: dict[str, NeutrinoFlux] = {}
+        for channel in self.channels:
+            found.setdefault(channel.flux.name, channel.flux)
+        return found
 
     @property
-    def sources(self) -> tuple[tuple[NeutrinoFlux, Float[Array, " recoil"]], ...]:
-        """Each flux with the energies of the response at which its dR/dT is needed."""
-        rows = self.response.recoil_keV.reshape(len(self.fluxes), -1)
-        return tuple(zip(self.fluxes, rows, strict=True))
+    def targets(self) -> tuple[AnyTarget, ...]:
+        """Targets of all channels."""
+        return tuple(channel.target for channel in self.channels)
 
     def moments(self) -> tuple[Float[Array, "_ particle 3 recoil"], ...]:
-        """`flux_moments` of each source: all that folding a theory needs of the fluxes."""
-        return tuple(flux_moments(flux, self.target, recoil) for flux, recoil in self.sources)
+        """`flux_moments` of each channel."""
+        return tuple(channel.moments() for channel in self.channels)
+
+
+def _check_response(here: str, response: Response) -> None:
+    for what, array in (("energies", response.recoil_keV), ("matrix", response.matrix)):
+        if not isinstance(array, Tracer) and not np.all(np.isfinite(np.asarray(array))):
+            raise ValueError(f"{here}: the {what} of a response are not finite: check its edges, yields and exposure")
 
 
 def _check_counts(label: str, counts: Array, shape: tuple[int, ...]) -> None:
@@ -235,23 +212,72 @@ def _check_counts(label: str, counts: Array, shape: tuple[int, ...]) -> None:
     bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
     if bad.size:
         raise ValueError(f"{label}: bin {bad[0]} is {values.flat[bad[0]]}, counts must be finite and not negative")
+    if np.any(values > _MOST_COUNTS):
+        raise ValueError(f"{label}: {values.max():g} counts in a bin are more than {_MOST_COUNTS:g}")
+
+
+def has_additions(theory: Interaction) -> bool:
+    """Whether a recoil spectrum that belongs to no flux is in a theory."""
+    return any(isinstance(piece, Addition) for piece, _ in pieces_of(theory))
+
+
+def sources_of(experiment: Experiment, theory: Interaction) -> tuple[str, ...]:
+    """Where signal comes from: names of the fluxes, then an empty one for what belongs to none."""
+    neutrinos = any(not isinstance(piece, Addition) for piece, _ in pieces_of(theory))
+    return (*(experiment.fluxes if neutrinos else ()), *(("",) if has_additions(theory) else ()))
+
+
+def require_one_channel(experiment: Experiment) -> None:
+    """Raise ValueError if a recoil spectrum would not know which channel it belongs to."""
+    if len(experiment.channels) > 1:
+        raise ValueError(
+            f"experiment {experiment.name!r} has {len(experiment.channels)} channels: a recoil spectrum does not say "
+            "which of them it belongs to"
+        )
+
+
+def signal_by_source(
+    experiment: Experiment,
+    theory: Interaction,
+    moments: tuple[Float[Array, "_ particle 3 recoil"], ...] | None = None,
+) -> Float[Array, "source *anchor bin"]:
+    """Expected signal of each of `sources_of`, at nominal fluxes, before nuisances.
+
+    Raises:
+        ValueError: a tabulated spectrum where an experiment has several channels.
+    """
+    sources = sources_of(experiment, theory)
+    if "" in sources:
+        require_one_channel(experiment)
+    found: dict[str, Any] = {}
+    known = moments or (None,) * len(experiment.channels)
+    for channel, own in zip(experiment.channels, known, strict=True):
+        rates: dict[str, Any] = {}
+        for piece, factor in pieces_of(theory):
+            name = "" if isinstance(piece, Addition) else channel.flux.name
+            weights = piece.weights() if has_terms(piece) or isinstance(piece, Addition) else jnp.ones(1)
+            spectra = term_spectra(piece, channel.flux, channel.target, channel.response.recoil_keV, own)
+            rates[name] = rates.get(name, 0.0) + factor * (weights @ spectra)
+        for name, rate in rates.items():
+            found[name] = found.get(name, 0.0) + channel.response(rate)
+    return jnp.stack([found[name] for name in sources])
 
 
 @eqx.filter_jit
 def signal_counts(
     experiment: Experiment,
-    theory: AnyTheory,
+    theory: Interaction,
     moments: tuple[Float[Array, "_ particle 3 recoil"], ...] | None = None,
 ) -> Float[Array, "*anchor bin"]:
     """Expected signal per bin (eq. 12 of arXiv:2411.11749), before nuisances; at every anchor of shape nuisances.
 
     Args:
         experiment: the experiment.
-        theory: a theory, or an interaction at the nominal 8B flux.
+        theory: an interaction.
         moments: those of the experiment, if at hand.
 
     Raises:
-        ValueError: a tabulated spectrum where the detector tells several fluxes apart.
+        ValueError: a tabulated spectrum where an experiment has several channels.
 
     Example:
         >>> import jcevns as jc
@@ -259,46 +285,34 @@ def signal_counts(
         >>> [round(n, 2) for n in counts.tolist()]  # events per bin
         [3.22, 5.15, 2.76]
     """
-    theory, sources = as_theory(theory), experiment.sources
-    if isinstance(theory, TabulatedSpectrum) and len(sources) > 1:
-        raise ValueError(
-            f"experiment {experiment.name!r} tells {len(sources)} fluxes apart: a recoil spectrum does not say "
-            "which of them it belongs to"
-        )
-    known = moments or (None,) * len(sources)
-    rates = [
-        recoil_spectrum(theory, flux, experiment.target, recoil, own)
-        for (flux, recoil), own in zip(sources, known, strict=True)
-    ]
-    return experiment.correction * experiment.response(jnp.concatenate(rates))
+    return jnp.sum(signal_by_source(experiment, theory, moments), axis=0)
 
 
-def correction_factors(
-    expected: np.ndarray, flux: NeutrinoFlux, target: AnyTarget, response: Response
-) -> Float[Array, " bin"]:
-    """Factors c_i that bring the Standard Model signal to `expected` (eq. 12 of arXiv:2411.11749).
+def normalised(expected: np.ndarray, channel: Channel) -> Channel:
+    """The channel with factors c_i that bring its Standard Model signal to `expected` (eq. 12 of arXiv:2411.11749).
 
-    Computed at the Standard Model point for the given flux shape, and constants from there on.
+    Computed at the Standard Model point for the channel's flux, and constants from there on.
 
     Example:
         >>> import numpy as np
         >>> import jcevns as jc
-        >>> response = jc.charge_response(jc.NestChargeYield(), [4.0, 6.0, 8.0], exposure=1.0)
-        >>> expected = np.array([30.0, 15.0])  # events
-        >>> factors = jc.correction_factors(expected, jc.b8(), jc.xenon(), response)
-        >>> [round(c, 3) for c in factors.tolist()]
-        [0.303, 0.259]
+        >>> response = jc.detectors.charge_response(jc.detectors.NestChargeYield(), [4.0, 6.0, 8.0], exposure=1.0)
+        >>> channel = jc.normalised(np.array([30.0, 15.0]), jc.Channel(jc.physics.b8(), jc.physics.xenon(), response))
+        >>> one = jc.Experiment("one", channel, observed=[1, 1], backgrounds={}, nuisances=[])
+        >>> [round(n, 3) for n in jc.signal_counts(one, jc.StandardModel()).tolist()]  # events
+        [30.0, 15.0]
     """
-    counts = unfitted_counts(Theory(), flux, target, response)
+    counts = unfitted_counts(StandardModel(), channel)
     if isinstance(counts, Tracer):
-        return jax.lax.stop_gradient(as_float_array(expected) / counts)
-    return as_float_array(expected / np.asarray(counts))
+        factors = jax.lax.stop_gradient(as_float_array(expected) / counts)
+    else:
+        factors = as_float_array(expected / np.asarray(counts))
+    return Channel(channel.flux, channel.target, channel.response.times(factors))
 
 
-def unfitted_counts(
-    theory: AnyTheory, flux: NeutrinoFlux, target: AnyTarget, response: Response
-) -> Float[Any, " bin"]:
-    """Counts of a theory in a response, before there is an experiment."""
+def unfitted_counts(theory: Interaction, channel: Channel) -> Float[Any, "*anchor bin"]:
+    """Counts of a theory in one channel, before there is an experiment."""
+    flux, target, response = channel.flux, channel.target, channel.response
 
     def rate(energies):
         # Moments apart: a likelihood needs the same ones, and finds them compiled.
@@ -308,42 +322,3 @@ def unfitted_counts(
     if isinstance(spectrum, Tracer) or isinstance(response.matrix, Tracer):
         return response(spectrum)
     return np.asarray(response.matrix) @ np.asarray(spectrum)
-
-
-B8_BACKGROUND = "b8"
-"""Name of the 8B neutrinos where they are a background."""
-
-
-def b8_as_background(experiment: Experiment) -> Experiment:
-    """The experiment with the Standard Model 8B signal among its backgrounds, so that another signal can be sought.
-
-    The shared flux nuisance moves to that background; every other nuisance of the signal acts on both.
-
-    Args:
-        experiment: one whose flux is 8B.
-
-    Raises:
-        ValueError: another flux.
-
-    Example:
-        >>> import jcevns as jc
-        >>> xenonnt = jc.b8_as_background(jc.experiment("xenonnt-2024-s2"))
-        >>> [round(n, 2) for n in xenonnt.backgrounds["b8"].tolist()]  # events per bin
-        [3.22, 5.15, 2.76]
-    """
-    if any(flux.name != B8_BACKGROUND for flux in experiment.fluxes):
-        raise ValueError(f"experiment {experiment.name!r} does not see 8B neutrinos: there is no such background")
-
-    def acting(nuisance: Nuisance) -> Nuisance:
-        if SIGNAL not in nuisance.components:
-            return nuisance
-        others = tuple(c for c in nuisance.components if c != SIGNAL)
-        kept = (B8_BACKGROUND,) if nuisance.shared else (SIGNAL, B8_BACKGROUND)
-        return dataclasses.replace(nuisance, components=(*kept, *others))
-
-    return dataclasses.replace(
-        experiment,
-        backgrounds={**experiment.backgrounds, B8_BACKGROUND: signal_counts(experiment, Theory())},
-        nuisances=tuple(map(acting, experiment.nuisances)),
-        notes=(*experiment.notes, "8B neutrinos are a background, at the Standard Model rate and the flux pull"),
-    )

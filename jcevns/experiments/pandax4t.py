@@ -7,8 +7,9 @@ import numpy as np
 from jcevns import datasets
 from jcevns.detectors.charge_yield import NestChargeYield
 from jcevns.detectors.response import charge_response
-from jcevns.experiments.experiment import SIGNAL, Experiment, Nuisance, correction_factors
-from jcevns.physics import flux as fluxes
+from jcevns.experiments.experiment import SIGNAL, Channel, Experiment, normalised
+from jcevns.experiments.nuisances import Nuisance
+from jcevns.physics.flux import b8
 from jcevns.physics.nuclei import xenon
 from jcevns.spelling import unknown
 
@@ -49,31 +50,30 @@ def pandax4t_us2(table: str | Path = "T1", shape: str = "bahcall1996", field: fl
         table: one of T0-T4, reconstructions from published totals (T1 reproduces eqs. 18 and 21 of
             arXiv:2411.11749), or the path of a CSV with the columns ne_lo, ne_hi, signal_at_5p46e6,
             cathode, microdischarge, observed.
-        shape: 8B spectral shape, see `jcevns.b8`.
+        shape: 8B spectral shape, see `jcevns.physics.b8`.
         field: drift field in V/cm in the NEST charge yield.
 
     Raises:
-        ValueError: unknown table, or a CSV that does not hold one (file, line and column are named).
+        ValueError: unknown table or shape, a field that is not positive, or a CSV that does not hold a table (file,
+            line and column are named).
     """
+    if not 0 < field < np.inf:
+        raise ValueError(f"pandax4t-us2: field {field!r} must be positive, in V/cm")
     rows, shipped = _bins(table)
-    flux, target = fluxes.b8(shape), xenon()
     edges = np.append(rows["ne_lo"], rows["ne_hi"][-1])
     response = charge_response(NestChargeYield(field=field), edges, EXPOSURE)
+    channel = normalised(rows["signal_at_5p46e6"], Channel(b8(shape), xenon(), response))
     source = f"table {table}: {RECONSTRUCTED}" if shipped else f"table {table}: supplied by the user"
     return Experiment(
         name="pandax4t-us2",
-        flux=flux,
-        target=target,
-        response=response,
+        channels=channel,
         observed=rows["observed"],
         backgrounds={k: rows[k] for k in ("cathode", "microdischarge")},
         nuisances=(
-            Nuisance("b8_flux", fluxes.B8_RELATIVE_ERROR, (SIGNAL,), shared=True),
             Nuisance("signal", 0.22, (SIGNAL,)),
             Nuisance("cathode", 0.31, ("cathode",)),
             Nuisance("microdischarge", 0.23, ("microdischarge",)),
         ),
-        correction=correction_factors(rows["signal_at_5p46e6"], flux, target, response),
         observable="N_e [electrons]",
         bin_edges=tuple(map(float, edges)),
         exposure=EXPOSURE,

@@ -4,10 +4,12 @@ import numpy as np
 
 from jcevns import datasets
 from jcevns.detectors.response import Response, legendre_panels
-from jcevns.experiments.experiment import Experiment, Nuisance, unfitted_counts
-from jcevns.physics.cross_sections import StandardModel
+from jcevns.experiments.experiment import Channel, Experiment, unfitted_counts
+from jcevns.experiments.nuisances import Nuisance
 from jcevns.physics.electrons import electrons_of
 from jcevns.physics.sources import reactor
+from jcevns.physics.standard_model import StandardModel
+from jcevns.precision import as_float_array
 
 __all__ = ["texono_2010"]
 
@@ -26,11 +28,11 @@ def texono_2010() -> Experiment:
     """
     table = datasets.read_table("texono_2010")
     number = dict(zip(map(str, table["quantity"]), map(float, table["value"]), strict=True))
-    flux, target = reactor(), electrons_of(108.0, 132.905 + 126.904)
     edges = np.linspace(1e3 * number["recoil_min"], 1e3 * number["recoil_max"], 26)
     recoil, weight = (x.ravel() for x in legendre_panels(edges, 4))
-    standard = StandardModel(REFERENCE_SIN2W, electron_couplings="tree")
-    expected = np.asarray(unfitted_counts(standard, flux, target, Response(recoil, weight[None])))
+    channel = Channel(reactor(), electrons_of(108.0, 132.905 + 126.904), Response(recoil, weight[None]))
+    standard = StandardModel(as_float_array(REFERENCE_SIN2W), electron_couplings="tree")
+    expected = np.asarray(unfitted_counts(standard, channel))
     # In units in which the statistical error is the root of the counts: sqrt(counts) = error x scale.
     counts = EVENTS_PER_STATISTICAL_ERROR**2
     scale = EVENTS_PER_STATISTICAL_ERROR / number["ratio_statistical_error"]
@@ -38,9 +40,7 @@ def texono_2010() -> Experiment:
     systematic = number["ratio_systematic_error"] * scale / background
     return Experiment(
         name="texono-2010",
-        flux=flux,
-        target=target,
-        response=Response(recoil, weight[None] * (scale / expected[:, None])),
+        channels=Channel(channel.flux, channel.target, channel.response.times(scale / expected)),
         observed=[counts],
         backgrounds={"background": [background]},
         nuisances=(Nuisance("systematic", systematic, ("background",)),),

@@ -5,8 +5,9 @@ import numpy as np
 from jcevns import datasets
 from jcevns.detectors.charge_yield import PowerLawChargeYield
 from jcevns.detectors.response import Response, add_runs, charge_response, interpolated_response
-from jcevns.experiments.experiment import SIGNAL, Experiment, Nuisance, correction_factors
-from jcevns.physics import flux as fluxes
+from jcevns.experiments.experiment import SIGNAL, Channel, Experiment, normalised
+from jcevns.experiments.nuisances import Nuisance
+from jcevns.physics.flux import B8_FLUX, b8
 from jcevns.physics.nuclei import xenon
 from jcevns.spelling import unknown
 
@@ -58,7 +59,7 @@ def xenonnt_2024_s2(
 
     Args:
         response: `released` (the detector, default) or `unsmeared` (the paper's recipe).
-        shape: 8B spectral shape, see `jcevns.b8`.
+        shape: 8B spectral shape, see `jcevns.physics.b8`.
         correction: `best-fit` freezes c_i so that the Standard Model signal at 5.25e6 cm^-2 s^-1 is XENONnT's
             template scaled to its best fit of 10.7 events, which reproduces eqs. 19 and 22 [inferred];
             `template` uses the template itself (11.9 events); `none` sets c_i = 1.
@@ -77,16 +78,14 @@ def xenonnt_2024_s2(
         column: np.array([table[column][table["bin"] == b].sum() for b in range(3)])
         for column in ("observed", "accidental", "electronic", "neutron", "b8_at_5p25e6")
     }
-    flux, target = fluxes.b8(shape), xenon()
-    operator = released_response() if response == "released" else unsmeared_response()
+    channel = Channel(b8(shape), xenon(), released_response() if response == "released" else unsmeared_response())
     if correction == "none":
-        factors = np.ones(3)
         note = "c_i = 1"
     else:
         template = counts["b8_at_5p25e6"]
         if correction == "best-fit":
             template = template * (BEST_FIT_EVENTS / template.sum())
-        factors = correction_factors(template * (fluxes.B8_FLUX / TEMPLATE_FLUX), flux, target, operator)
+        channel = normalised(template * (B8_FLUX / TEMPLATE_FLUX), channel)
         note = (
             "c_i frozen at the SM point so that the signal is XENONnT's template"
             + (" scaled to its best-fit 10.7 events" if correction == "best-fit" else "")
@@ -100,19 +99,15 @@ def xenonnt_2024_s2(
     edges = np.array([table["cs2_lo_PE"][table["bin"] == b].mean() for b in range(3)])
     return Experiment(
         name="xenonnt-2024-s2",
-        flux=flux,
-        target=target,
-        response=operator,
+        channels=channel,
         observed=counts["observed"],
         backgrounds={k: counts[k] for k in ("accidental", "electronic", "neutron")},
         nuisances=(
-            Nuisance("b8_flux", fluxes.B8_RELATIVE_ERROR, (SIGNAL,), shared=True),
             Nuisance("fiducial_volume", 0.05, (SIGNAL,)),
             Nuisance("accidental", 0.048, ("accidental",)),
             Nuisance("neutron", 0.50, ("neutron",)),
             Nuisance("electronic", 1.00, ("electronic",)),
         ),
-        correction=factors,
         observable="cS2 [PE]",
         bin_edges=(*map(float, edges), 500.0),
         exposure=3.516991,

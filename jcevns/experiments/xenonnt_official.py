@@ -7,10 +7,11 @@ import numpy as np
 
 from jcevns import datasets
 from jcevns.detectors.response import Response, interpolated_response
-from jcevns.experiments.experiment import SIGNAL, Experiment, Nuisance, ShapeNuisance, signal_counts
-from jcevns.physics import flux as fluxes
-from jcevns.physics.cross_sections import StandardModel
+from jcevns.experiments.experiment import SIGNAL, Channel, Experiment, unfitted_counts
+from jcevns.experiments.nuisances import Nuisance, ShapeNuisance
+from jcevns.physics.flux import B8_FLUX, b8
 from jcevns.physics.nuclei import xenon
+from jcevns.physics.standard_model import StandardModel
 from jcevns.spelling import unknown
 
 __all__ = ["xenonnt_2024", "xenonnt_2026"]
@@ -57,13 +58,10 @@ def _experiment(
     backgrounds["neutron"] = placed(pack["neutron"], exposure)
     return Experiment(
         name=name,
-        flux=fluxes.b8(shape),
-        target=xenon(),
-        response=_response(pack),
+        channels=Channel(b8(shape), xenon(), _response(pack)),
         observed=np.asarray(pack["observed"], float).ravel(),
         backgrounds=backgrounds,
         nuisances=(
-            Nuisance("b8_flux", fluxes.B8_RELATIVE_ERROR, (SIGNAL,), shared=True),
             Nuisance("efficiency", efficiency, (SIGNAL,), bounds=EFFICIENCY_BOUNDS),
             *(Nuisance(f"accidental_{run}", accidental[run], (f"accidental_{run}",)) for run in runs),
             Nuisance("neutron", NEUTRON, ("neutron",)),
@@ -82,7 +80,7 @@ def xenonnt_2024(shape: str = "bahcall1996", template: str = "folded") -> Experi
     """XENONnT SR0+SR1 (arXiv:2408.02877, 2409.17868): 81 bins per run, 37 events, XENONnT's nuisances.
 
     Args:
-        shape: 8B spectral shape, see `jcevns.b8`.
+        shape: 8B spectral shape, see `jcevns.physics.b8`.
         template: `folded` takes any recoil spectrum through the released response; `released` scales its result in
             every bin and at every anchor so that the Standard Model signal is the released 8B template.
 
@@ -104,11 +102,14 @@ def xenonnt_2024(shape: str = "bahcall1996", template: str = "folded") -> Experi
         return built
     pack = datasets.read_arrays("xenonnt_2024_templates")
     released = placed(pack["b8_at_5p25e6"], np.asarray(pack["exposure_tonne_year"], float))
-    expected = released * (fluxes.B8_FLUX / TEMPLATE_FLUX)
-    folded = np.asarray(signal_counts(built, StandardModel()))
+    expected = released * (B8_FLUX / TEMPLATE_FLUX)
+    (channel,) = built.channels
+    folded = np.asarray(unfitted_counts(StandardModel(), channel))
     factors = np.divide(expected, folded, out=np.ones_like(expected), where=folded > 0)
     return dataclasses.replace(
-        built, correction=factors, notes=(*built.notes, "signal scaled to the released 8B template at the SM point")
+        built,
+        channels=Channel(channel.flux, channel.target, channel.response.times(factors)),
+        notes=(*built.notes, "signal scaled to the released 8B template at the SM point"),
     )
 
 
@@ -119,7 +120,7 @@ def xenonnt_2026(shape: str = "bahcall1996", accidental_sr2: float = 0.05, effic
     and the two arguments are assumptions of ours.
 
     Args:
-        shape: 8B spectral shape, see `jcevns.b8`.
+        shape: 8B spectral shape, see `jcevns.physics.b8`.
         accidental_sr2: relative width of SR2's accidental coincidences [assumed].
         efficiency: relative width of the signal efficiency [assumed].
     """

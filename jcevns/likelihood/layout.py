@@ -1,50 +1,58 @@
 """Which nuisance scales which component of which bins: the static skeleton of a binned likelihood."""
 
 import dataclasses
-from collections.abc import Sequence
 
-from jcevns.experiments.experiment import SIGNAL, Experiment
-from jcevns.likelihood.nuisances import label
+__all__ = ["Component", "Layout"]
 
-__all__ = ["Layout", "layout_of"]
+
+@dataclasses.dataclass(frozen=True)
+class Component:
+    """A component of the expected counts of one experiment.
+
+    Attributes:
+        experiment: index.
+        place: which of its sources a signal is, or the row of a background.
+        acting: nuisances (by index) that scale it.
+    """
+
+    experiment: int
+    place: int
+    acting: tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Structure of a `TemplateModel`, hashable: the batched fit is compiled once per structure, not per data.
+    """Structure of a `Model`, hashable: the batched fit is compiled once per structure, not per data.
 
     Attributes:
         bins: first bin and end of each experiment.
-        signal: nuisances (by index) that scale each experiment's signal.
-        background: owner (index of the experiment) and nuisances of each background.
+        signals: components that the theory predicts.
+        backgrounds: the others.
         nuisances: how many there are.
         order: elimination order, private nuisances first: the Hessian is an arrowhead, the shared ones its head.
+        plain: nothing but templates times factors above zero: the batched fit is written for this.
     """
 
     bins: tuple[tuple[int, int], ...]
-    signal: tuple[tuple[int, ...], ...]
-    background: tuple[tuple[int, tuple[int, ...]], ...]
+    signals: tuple[Component, ...]
+    backgrounds: tuple[Component, ...]
     nuisances: int
     order: tuple[int, ...]
+    plain: bool
+
+    def signals_of(self, experiment: int) -> list[Component]:
+        """Signals of one experiment."""
+        return [c for c in self.signals if c.experiment == experiment]
+
+    def backgrounds_of(self, experiment: int) -> list[Component]:
+        """Backgrounds of one experiment."""
+        return [c for c in self.backgrounds if c.experiment == experiment]
 
 
-def layout_of(experiments: Sequence[Experiment], labels: Sequence[str]) -> Layout:
-    """Layout of a joint likelihood with the nuisances `labels`, in the order of the model's arrays."""
-    index = {name: i for i, name in enumerate(labels)}
-
-    def acting(experiment: Experiment, component: str) -> tuple[int, ...]:
-        names = [label(experiment, n) for n in experiment.nuisances if component in n.components]
-        return tuple(sorted(index[name] for name in names if name in index))
-
-    bins, signal, background, stop = [], [], [], 0
-    for i, experiment in enumerate(experiments):
-        bins.append((stop, stop + experiment.observed.size))
-        stop = bins[-1][1]
-        signal.append(acting(experiment, SIGNAL))
-        background += [(i, acting(experiment, name)) for name in experiment.backgrounds]
-    users: list[set[int]] = [set() for _ in labels]
-    for owner, acts in [*enumerate(signal), *background]:
-        for j in acts:
-            users[j].add(owner)
-    order = sorted(range(len(labels)), key=lambda j: (len(users[j]), min(users[j], default=-1), j))
-    return Layout(tuple(bins), tuple(signal), tuple(background), len(labels), tuple(order))
+def elimination_order(components: tuple[Component, ...], nuisances: int) -> tuple[int, ...]:
+    """Nuisances of few experiments first."""
+    users: list[set[int]] = [set() for _ in range(nuisances)]
+    for component in components:
+        for j in component.acting:
+            users[j].add(component.experiment)
+    return tuple(sorted(range(nuisances), key=lambda j: (len(users[j]), min(users[j], default=-1), j)))

@@ -11,7 +11,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Float, Int
 
-from jcevns.likelihood.morphing import MorphingModel
+from jcevns.likelihood.model import Model
 from jcevns.precision import as_float_array
 
 __all__ = ["Lanes", "Merged", "gather", "merge"]
@@ -29,7 +29,7 @@ class Merged:
         sums: 1 where a bin goes into a merged one.
     """
 
-    model: MorphingModel
+    model: Model
     place: Int[np.ndarray, " bin"]
     sums: Float[np.ndarray, "bin merged"]
 
@@ -48,7 +48,7 @@ class Merged:
         return slopes.reshape(-1, bins, points)[:, self.place].reshape(-1, points)
 
 
-def merge(model: MorphingModel) -> Merged:
+def merge(model: Model) -> Merged:
     """The likelihood with the bins without events of each experiment merged."""
     observed, owner = np.asarray(model.observed), np.asarray(model.owner)
     occupied = observed > 0
@@ -88,7 +88,7 @@ class Lanes(NamedTuple):
 
 
 def gather(
-    model: MorphingModel,
+    model: Model,
     terms: Float[np.ndarray, "power anchor_bin"],
     observed: Float[np.ndarray, "toy bin"],
     centre: Float[np.ndarray, "toy nuisance"],

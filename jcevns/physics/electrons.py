@@ -5,6 +5,8 @@ dsigma/dT = G_F^2 m_e/(2 pi) [(g_V + g_A)^2 + (g_V - g_A)^2 (1 - T/E)^2 - (g_V^2
 (Vogel and Engel, PRD 39, 3378); g_A changes sign for antineutrinos. Again a polynomial in 1/E of degree two.
 """
 
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -16,11 +18,12 @@ from jcevns.precision import as_float_array
 from jcevns.spelling import unknown
 
 __all__ = [
+    "Electron",
     "ElectronTarget",
     "bilinear",
     "electron_propagator",
     "electrons_of",
-    "standard_couplings",
+    "standard_charges",
     "xenon_electrons",
 ]
 
@@ -28,6 +31,21 @@ RADIATIVE = {"e": (0.9521, 0.4938), "mu": (-0.0397, -0.5062), "tau": (-0.0353, -
 """(g_V, g_A) with radiative corrections at low energy, as used in arXiv:2207.05036."""
 
 BINDING = ("steps", "rrpa", "free")
+
+
+class Electron(eqx.Module):
+    """A free electron, as what a neutrino scatters off.
+
+    Attributes:
+        mass: MeV.
+
+    Example:
+        >>> import jcevns as jc
+        >>> round(float(jc.physics.Electron().mass), 3)  # MeV
+        0.511
+    """
+
+    mass: Float[Array, ""] = eqx.field(converter=as_float_array, default=ELECTRON_MASS)
 
 
 class ElectronTarget(eqx.Module):
@@ -43,7 +61,7 @@ class ElectronTarget(eqx.Module):
     Example:
         >>> import jax.numpy as jnp
         >>> import jcevns as jc
-        >>> jc.xenon_electrons().per_atom(jnp.array([3.0, 10.0, 40.0])).tolist()  # electrons at 3, 10 and 40 keV
+        >>> jc.physics.xenon_electrons().per_atom(jnp.array([3.0, 10.0, 40.0])).tolist()  # at 3, 10, 40 keV
         [44.0, 52.0, 54.0]
     """
 
@@ -73,7 +91,7 @@ def xenon_electrons(binding: str = "steps") -> ElectronTarget:
     Example:
         >>> import jax.numpy as jnp
         >>> import jcevns as jc
-        >>> jc.xenon_electrons("free").per_atom(jnp.array([3.0])).tolist()
+        >>> jc.physics.xenon_electrons("free").per_atom(jnp.array([3.0])).tolist()
         [54.0]
     """
     if binding not in BINDING:
@@ -98,37 +116,36 @@ def electrons_of(Z: float, grams_per_mole: float) -> ElectronTarget:
 
     Example:
         >>> import jcevns as jc
-        >>> f"{float(jc.electrons_of(108.0, 259.81).atoms_per_tonne):.4g}"  # CsI molecules per tonne
+        >>> f"{float(jc.physics.electrons_of(108.0, 259.81).atoms_per_tonne):.4g}"  # CsI molecules per tonne
         '2.318e+27'
     """
-    if not (Z > 0 and grams_per_mole > 0):
-        raise ValueError(f"electrons_of({Z!r}, {grams_per_mole!r}): both must be positive")
+    if not (1 <= Z <= 1e4 and 1 <= grams_per_mole <= 1e6):
+        raise ValueError(
+            f"Z {Z!r} and grams_per_mole {grams_per_mole!r} of an atom or a molecule must be positive, from 1 up, "
+            "at most 1e4 and 1e6"
+        )
     return ElectronTarget([0.0], [float(Z)], 1e6 * AVOGADRO / grams_per_mole)
 
 
-def standard_couplings(
-    sin2w: Float[Array, ""], flavour: str, radiative: bool = True
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """g_V and g_A of the Standard Model.
+def standard_charges(flavour: str, radiative: bool = True) -> tuple[tuple[float, float], tuple[float, float]]:
+    """(g_V, g_A) of the Standard Model at sin2w = 0, and their slope in sin2w.
 
     Tree level is 2 sin2w +- 1/2 and +-1/2, above for nu_e. The corrected ones hold at the low-energy sin2w and
     follow it with the same slope.
     """
-    antineutrino = flavour.startswith("anti-")
     family = flavour.removeprefix("anti-")
     if radiative:
         vector, axial = RADIATIVE[family]
-        shifted = vector + 2 * (sin2w - SIN2_THETA_W)
+        vector = vector - 2 * SIN2_THETA_W
     else:
-        axial = 0.5 if family == "e" else -0.5
-        shifted = axial + 2 * sin2w
-    return shifted, jnp.asarray(-axial if antineutrino else axial, shifted.dtype)
+        vector = axial = 0.5 if family == "e" else -0.5
+    return (vector, -axial if flavour.startswith("anti-") else axial), (2.0, 0.0)
 
 
 def bilinear(
     recoil: Float[Array, "*t"],
-    a: tuple[Float[Array, "..."], Float[Array, "..."]],
-    b: tuple[Float[Array, "..."], Float[Array, "..."]],
+    a: tuple[Any, Any],
+    b: tuple[Any, Any],
 ) -> Float[Array, "3 *t"]:
     """The cross section as a symmetric form in (g_V, g_A): itself for a = b, half of an interference term else."""
     strength = FERMI_CONSTANT**2 * ELECTRON_MASS / (2 * np.pi)

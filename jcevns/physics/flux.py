@@ -1,6 +1,7 @@
 """Neutrino fluxes, their flavours and their moments over energy."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -10,6 +11,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from jcevns import datasets
+from jcevns.parameters import Parameter
 from jcevns.precision import as_float_array, optional_array
 from jcevns.spelling import unknown
 
@@ -18,6 +20,8 @@ __all__ = [
     "B8_RELATIVE_ERROR",
     "B8_SHAPES",
     "FLAVOURS",
+    "FLUX",
+    "FLUX_UNIT",
     "NeutrinoFlux",
     "b8",
     "combine",
@@ -27,6 +31,9 @@ __all__ = [
     "inverse_energy_moments",
 ]
 
+_MOST = 1e30  # cm^-2 s^-1, beyond any source, and far below what overflows
+_ERRORS = (1e-8, 1e8)  # narrower is fixed, wider is free
+
 B8_FLUX = 5.46e6
 """Total 8B flux of the B16-GS98 standard solar model in cm^-2 s^-1 (card `solar_fluxes_b16`)."""
 
@@ -35,6 +42,11 @@ B8_RELATIVE_ERROR = 0.12
 
 B8_SHAPES = {"bahcall1996": "b8_spectrum_bahcall1996", "winter2006": "b8_spectrum_winter2006"}
 """8B spectral shapes and the card of each."""
+
+FLUX = "flux"
+"""First part of the name of a flux's parameter, and its kind; short for it where there is one flux."""
+
+FLUX_UNIT = "cm^-2 s^-1"
 
 FLAVOURS = ("e", "mu", "tau", "anti-e", "anti-mu", "anti-tau")
 """Names of the neutrino flavours."""
@@ -50,16 +62,18 @@ class NeutrinoFlux(eqx.Module):
         energy: nodes in MeV, increasing.
         shape: density at the nodes in MeV^-1.
         total: cm^-2 s^-1.
-        name: which flux this is. Theories and nuisances that act on a flux find it by name.
+        name: which flux this is; its normalisation is the parameter `flux.NAME`, one for all detectors.
         flavours: names from `FLAVOURS` of what arrives at the detector; empty if unknown, which flavour-blind
             theories on nuclei do not mind.
         fractions: share of each flavour at the nodes, for more than one flavour; they add up to one.
+        error: relative error of the total, the constraint of its parameter; None for a flux that is fixed by default.
+        relative: the parameter is a factor on the total, for sources at different distances; else the total itself.
 
     Example:
         >>> import jax.numpy as jnp
         >>> import jcevns as jc
-        >>> flat = jc.NeutrinoFlux([0.0, 10.0], [0.1, 0.1], 1e6, "flat")
-        >>> events = jc.counts_above(jc.StandardModel(), flat, jc.xenon(), jnp.array([0.5]))
+        >>> flat = jc.physics.NeutrinoFlux([0.0, 10.0], [0.1, 0.1], 1e6, "flat")
+        >>> events = jc.physics.counts_above(jc.StandardModel(), flat, jc.physics.xenon(), jnp.array([0.5]))
         >>> round(float(events[0]), 2)  # events per tonne-year above 0.5 keV
         25.99
     """
@@ -70,14 +84,25 @@ class NeutrinoFlux(eqx.Module):
     name: str = eqx.field(static=True)
     flavours: tuple[str, ...] = eqx.field(static=True, converter=tuple, default=())
     fractions: Float[Array, "flavour energy"] | None = eqx.field(converter=optional_array, default=None)
+    error: float | None = eqx.field(static=True, default=None)
+    relative: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self):
         if isinstance(self.energy, Tracer) or not eqx.is_array(self.energy):
             return
         here = f"flux {self.name!r}"
         energy = np.asarray(self.energy)
-        if energy.ndim != 1 or energy.size < 2 or np.any(np.diff(energy) <= 0):
+        if energy.ndim != 1 or energy.size < 2 or not np.all(np.diff(energy) > 0):
             raise ValueError(f"{here}: energies must increase and be at least two, in MeV")
+        for what, given in (("shape", self.shape), ("total", self.total)):
+            if isinstance(given, Tracer):
+                continue
+            values = np.asarray(given)
+            if not np.all((values >= 0) & (values < _MOST)):
+                raise ValueError(f"{here}: {what} must be finite and not negative, below {_MOST:g} cm^-2 s^-1")
+        if self.error is not None and not _ERRORS[0] <= self.error <= _ERRORS[1]:
+            low, high = _ERRORS
+            raise ValueError(f"{here}: error {self.error:g} must be from {low:g} to {high:g}, 0.12 for 12%")
         for flavour in self.flavours:
             if flavour not in FLAVOURS:
                 raise ValueError(f"{here}: {unknown('flavour', flavour, FLAVOURS)}")
@@ -99,6 +124,24 @@ class NeutrinoFlux(eqx.Module):
             raise ValueError(f"{here}: fractions of the flavours must not be negative and must add up to one")
 
     @property
+    def parameter(self) -> Parameter:
+        """Its normalisation."""
+        default = 1.0 if self.relative else float(np.asarray(self.total))
+        own: dict[str, Any] = {"prior": "uniform:0:4e7"} if self.name == "b8" else {}
+        return Parameter(
+            f"{FLUX}.{self.name}",
+            default=default,
+            unit="" if self.relative else FLUX_UNIT,
+            lower=0.0,
+            sigma=None if self.error is None or default == 0 else self.error * default,
+            label=rf"$\Phi$({self.name})" if self.relative else rf"$\Phi$({self.name}) [cm$^{{-2}}$ s$^{{-1}}$]",
+            scale=default or None,
+            null=0.0,
+            kind=FLUX,
+            **own,
+        )
+
+    @property
     def flavour_shapes(self) -> Float[Array, "flavour energy"]:
         """Density of each flavour at the nodes in MeV^-1; of the whole, in one row, where flavours are unknown."""
         return self.shape[None] if self.fractions is None else self.fractions * self.shape
@@ -118,17 +161,21 @@ def solar_fractions(source: str, energy: Float[np.ndarray, " energy"]) -> Float[
     return np.stack([survival, (1 - survival) / 2, (1 - survival) / 2])
 
 
-def combine(name: str, fluxes: Sequence[NeutrinoFlux]) -> NeutrinoFlux:
+def combine(
+    name: str, fluxes: Sequence[NeutrinoFlux], error: float | None = None, relative: bool = False
+) -> NeutrinoFlux:
     """The sum of several fluxes as one, on the nodes of all; a jump where one ends is a ramp of 1e-9 in E.
 
     Args:
         name: of the sum.
         fluxes: with known flavours.
+        error: relative error of the total.
+        relative: as for `NeutrinoFlux`.
 
     Example:
         >>> import jax.numpy as jnp
         >>> import jcevns as jc
-        >>> both = jc.combine("8B and hep", [jc.b8(), jc.hep()])
+        >>> both = jc.physics.combine("8B and hep", [jc.physics.b8(), jc.physics.hep()])
         >>> both.flavours, f"{float(both.total):.4g}"
         (('e', 'mu', 'tau'), '5.468e+06')
     """
@@ -148,7 +195,7 @@ def combine(name: str, fluxes: Sequence[NeutrinoFlux]) -> NeutrinoFlux:
             rows[flavours.index(flavour)] += float(flux.total) / total * values
     shape = rows.sum(axis=0)
     share = np.where(shape > 0, rows / np.where(shape > 0, shape, 1.0), 1 / len(flavours))
-    return NeutrinoFlux(energy, shape, total, name, flavours, share)
+    return NeutrinoFlux(energy, shape, total, name, flavours, share, error, relative)
 
 
 def b8(shape: str = "bahcall1996", shift: float = 0.0, total: float = B8_FLUX) -> NeutrinoFlux:
@@ -165,7 +212,7 @@ def b8(shape: str = "bahcall1996", shift: float = 0.0, total: float = B8_FLUX) -
     Example:
         >>> import jax.numpy as jnp
         >>> import jcevns as jc
-        >>> flux = jc.b8()
+        >>> flux = jc.physics.b8()
         >>> round(float(jnp.trapezoid(flux.energy * flux.shape, flux.energy)), 2)  # mean energy in MeV
         6.74
     """
@@ -180,7 +227,7 @@ def b8(shape: str = "bahcall1996", shift: float = 0.0, total: float = B8_FLUX) -
     elif shift != 0.0:
         raise ValueError(f"the {shape} shape has no tabulated error: shift needs shape='winter2006'")
     energy = table["energy_MeV"]
-    return NeutrinoFlux(energy, values, total, "b8", SOLAR_FLAVOURS, solar_fractions("b8", energy))
+    return NeutrinoFlux(energy, values, total, "b8", SOLAR_FLAVOURS, solar_fractions("b8", energy), B8_RELATIVE_ERROR)
 
 
 def hep(total: float = 7.98e3) -> NeutrinoFlux:
@@ -189,7 +236,7 @@ def hep(total: float = 7.98e3) -> NeutrinoFlux:
     Example:
         >>> import jax.numpy as jnp
         >>> import jcevns as jc
-        >>> events = jc.counts_above(jc.StandardModel(), jc.hep(), jc.xenon(), jnp.array([1.0]))
+        >>> events = jc.physics.counts_above(jc.StandardModel(), jc.physics.hep(), jc.physics.xenon(), jnp.ones(1))
         >>> round(float(events[0]), 3)  # events per tonne-year above 1 keV
         0.844
     """

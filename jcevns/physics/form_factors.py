@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jcevns.constants import HBAR_C
+from jcevns.parameters import parameter
 from jcevns.physics.nuclei import Nucleus
-from jcevns.precision import as_float_array
 
 __all__ = ["AbstractFormFactor", "Helm", "KleinNystrand", "SymmetrisedFermi", "spherical_j1_over_x"]
 
@@ -51,11 +51,11 @@ class AbstractFormFactor(eqx.Module):
     Example:
         >>> import jax.numpy as jnp
         >>> import jcevns as jc
-        >>> class Pointlike(jc.AbstractFormFactor):
+        >>> class Pointlike(jc.physics.AbstractFormFactor):
         ...     def __call__(self, q2, nucleus):
         ...         return jnp.ones_like(q2)
         >>> model = jc.StandardModel(form_factor=Pointlike())
-        >>> events = jc.counts_above(model, jc.b8(), jc.xenon(), jnp.array([1.0]))
+        >>> events = jc.physics.counts_above(model, jc.physics.b8(), jc.physics.xenon(), jnp.array([1.0]))
         >>> round(float(events[0]), 1)  # events per tonne-year above 1 keV
         102.4
     """
@@ -75,13 +75,13 @@ class KleinNystrand(AbstractFormFactor):
     Example:
         >>> import jax.numpy as jnp
         >>> import jcevns as jc
-        >>> factor = jc.KleinNystrand()(jnp.asarray(50.0**2), jc.xenon().nuclei)  # q = 50 MeV, nine isotopes
+        >>> factor = jc.physics.KleinNystrand()(jnp.asarray(50.0**2), jc.physics.xenon().nuclei)  # q = 50 MeV
         >>> round(float(factor.mean()), 4)
         0.7484
     """
 
-    a_k: Float[Array, ""] = eqx.field(converter=as_float_array, default=0.7)
-    r0: Float[Array, ""] = eqx.field(converter=as_float_array, default=1.23)
+    a_k: Float[Array, ""] = parameter(0.7, unit="fm", lower=0.0, upper=5.0, label="$a_k$ [fm]")
+    r0: Float[Array, ""] = parameter(1.23, unit="fm", lower=0.0, upper=5.0, label="$r_0$ [fm]")
 
     def __call__(self, q2, nucleus):
         """3 j1(q R_A)/(q R_A) / (1 + q^2 a_k^2)."""
@@ -100,13 +100,13 @@ class Helm(AbstractFormFactor):
     Example:
         >>> import jax.numpy as jnp
         >>> import jcevns as jc
-        >>> factor = jc.Helm()(jnp.asarray(50.0**2), jc.xenon().nuclei)  # q = 50 MeV, nine isotopes
+        >>> factor = jc.physics.Helm()(jnp.asarray(50.0**2), jc.physics.xenon().nuclei)  # q = 50 MeV
         >>> round(float(factor.mean()), 4)
         0.7782
     """
 
-    s: Float[Array, ""] = eqx.field(converter=as_float_array, default=0.9)
-    a: Float[Array, ""] = eqx.field(converter=as_float_array, default=0.52)
+    s: Float[Array, ""] = parameter(0.9, unit="fm", lower=0.0, upper=5.0, label="$s$ [fm]")
+    a: Float[Array, ""] = parameter(0.52, unit="fm", lower=0.0, upper=5.0, label="$a$ [fm]")
 
     def __call__(self, q2, nucleus):
         """3 j1(q R_n)/(q R_n) exp(-q^2 s^2/2)."""
@@ -126,13 +126,13 @@ class SymmetrisedFermi(AbstractFormFactor):
     Example:
         >>> import jax.numpy as jnp
         >>> import jcevns as jc
-        >>> factor = jc.SymmetrisedFermi()(jnp.asarray(50.0**2), jc.xenon().nuclei)  # q = 50 MeV, nine isotopes
+        >>> factor = jc.physics.SymmetrisedFermi()(jnp.asarray(50.0**2), jc.physics.xenon().nuclei)  # q = 50 MeV
         >>> round(float(factor.mean()), 4)
         0.7786
     """
 
-    a: Float[Array, ""] = eqx.field(converter=as_float_array, default=0.52)
-    c0: Float[Array, ""] = eqx.field(converter=as_float_array, default=0.60)
+    a: Float[Array, ""] = parameter(0.52, unit="fm", lower=0.0, upper=5.0, label="$a$ [fm]")
+    c0: Float[Array, ""] = parameter(0.60, unit="fm", lower=0.0, upper=5.0, label="$c_0$ [fm]")
 
     def __call__(self, q2, nucleus):
         """Closed form with t = q c and u = pi q a, written so that each factor is finite at q = 0."""

@@ -1,7 +1,5 @@
 """Target nuclei: one nucleus, and a target as a mixture of isotopes."""
 
-from functools import lru_cache
-
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -44,7 +42,7 @@ class Nucleus(eqx.Module):
 
     Example:
         >>> import jcevns as jc
-        >>> xe132 = jc.Nucleus(Z=54, A=132, mass=122840.3, spin=0)
+        >>> xe132 = jc.physics.Nucleus(Z=54, A=132, mass=122840.3, spin=0)
         >>> float(xe132.N)
         78.0
     """
@@ -71,7 +69,7 @@ class Target(eqx.Module):
 
     Example:
         >>> import jcevns as jc
-        >>> target = jc.xenon()
+        >>> target = jc.physics.xenon()
         >>> target.names[target.nuclei.spin.argmax()]
         '131Xe'
         >>> f"{target.atoms_per_tonne.sum():.3e}"
@@ -135,7 +133,7 @@ def xenon() -> Target:
 
     Example:
         >>> import jcevns as jc
-        >>> target = jc.xenon()
+        >>> target = jc.physics.xenon()
         >>> target.names
         ('124Xe', '126Xe', '128Xe', '129Xe', '130Xe', '131Xe', '132Xe', '134Xe', '136Xe')
         >>> f"{target.atoms_per_tonne.sum():.3e}"
@@ -149,7 +147,7 @@ def cesium_iodide() -> Target:
 
     Example:
         >>> import jcevns as jc
-        >>> jc.cesium_iodide().names
+        >>> jc.physics.cesium_iodide().names
         ('133Cs', '127I')
     """
     return _tabulated("cesium_iodide_isotopes")
@@ -160,7 +158,7 @@ def argon() -> Target:
 
     Example:
         >>> import jcevns as jc
-        >>> f"{jc.argon().atoms_per_tonne.sum():.3e}"
+        >>> f"{jc.physics.argon().atoms_per_tonne.sum():.3e}"
         '1.508e+28'
     """
     return _tabulated("argon_isotopes")
@@ -179,16 +177,11 @@ def _tabulated(card: str) -> Target:
     )
 
 
-@lru_cache(maxsize=1)
-def _mean_neutrons_per_proton() -> float:
-    table = datasets.read_table("xenon_isotopes")
-    neutrons = table["A"] - table["Z"]
-    return float((table["abundance"] * neutrons).sum() / (table["abundance"] * table["Z"]).sum())
-
-
-def mirror_sin2w() -> float:
-    """sin^2(theta_W) at which the mean weak charge of natural xenon vanishes, about -0.108.
+def mirror_sin2w(target: Target) -> float:
+    """sin^2(theta_W) at which the mean weak charge of a target vanishes: -0.108 on xenon, -0.056 on argon.
 
     The rate is even in Q_V, so every point below has a twin above with the same likelihood.
     """
-    return (1.0 - _mean_neutrons_per_proton()) / 4.0
+    atoms, Z = np.asarray(target.atoms_per_tonne), np.asarray(target.nuclei.Z)
+    neutrons = np.asarray(target.nuclei.A) - Z
+    return float((1.0 - (atoms * neutrons).sum() / (atoms * Z).sum()) / 4.0)

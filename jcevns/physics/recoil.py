@@ -1,7 +1,6 @@
 """Recoil spectrum dR/dT: flux times cross section, summed over flavours and the particles of a target."""
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import equinox as eqx
@@ -13,30 +12,35 @@ from jaxtyping import Array, Float
 
 from jcevns import datasets
 from jcevns.constants import CM2_PER_INVERSE_MEV2, ELECTRON_MASS, KEV, PER_MEV_TO_PER_KEV, SECONDS_PER_YEAR
-from jcevns.physics.cross_sections import (
-    AbstractInteraction,
-    AbstractInverseEnergyInteraction,
-    StandardModel,
+from jcevns.parameters import parameter
+from jcevns.physics.electrons import Electron, ElectronTarget
+from jcevns.physics.flux import NeutrinoFlux, flavour_moments
+from jcevns.physics.interaction import (
+    Interaction,
+    Particle,
+    flavour_blind,
+    has_terms,
+    label_of,
     maximum_recoil,
     minimum_energy,
+    moves_minimum_energy,
 )
-from jcevns.physics.electrons import ElectronTarget
-from jcevns.physics.flux import B8_FLUX, NeutrinoFlux, flavour_moments
-from jcevns.physics.nuclei import Nucleus, Target
+from jcevns.physics.new_physics import Addition, Sum
+from jcevns.physics.nuclei import Target
 from jcevns.precision import as_float_array
 
 __all__ = [
     "BLOCK",
     "AnyTarget",
-    "AnyTheory",
     "TabulatedSpectrum",
-    "Theory",
-    "as_theory",
     "by_blocks",
     "counts_above",
     "flux_moments",
     "load_spectrum",
+    "particles_of",
+    "pieces_of",
     "recoil_spectrum",
+    "term_spectra",
 ]
 
 BLOCK = 128
@@ -45,36 +49,18 @@ BLOCK = 128
 _RATE_UNIT = SECONDS_PER_YEAR * CM2_PER_INVERSE_MEV2 * PER_MEV_TO_PER_KEV  # 1.2e-17: safe in float32
 _ENERGY_NODES = 3  # Gauss-Legendre nodes per flux segment for interactions without closed moments
 
-
-class Theory(eqx.Module):
-    """One point of theory space: an interaction and the solar 8B flux.
-
-    Attributes:
-        interaction: cross section model.
-        b8_flux: total 8B flux in cm^-2 s^-1; replaces the total of every flux named `b8`.
-
-    Example:
-        >>> import jcevns as jc
-        >>> theory = jc.Theory(jc.StandardModel(sin2w=0.25), b8_flux=5e6)
-        >>> round(float(jc.signal_counts(jc.experiment("xenonnt-2024-s2"), theory).sum()), 2)  # events
-        10.87
-    """
-
-    interaction: AbstractInteraction = eqx.field(default_factory=StandardModel)
-    b8_flux: Float[Array, ""] = eqx.field(converter=as_float_array, default=B8_FLUX)
-
-    def __check_init__(self):
-        if isinstance(self.b8_flux, Tracer):
-            return
-        value = np.asarray(self.b8_flux)
-        if not np.all((value >= 0.0) & (value < np.inf)):
-            raise ValueError(f"8B flux {value!s} cm^-2 s^-1 must be finite and not negative")
+AnyTarget = Target | ElectronTarget
+"""What neutrinos scatter off."""
 
 
-class TabulatedSpectrum(eqx.Module):
-    """Any recoil spectrum as a theory: a table of dR/dT, linear between its energies, zero outside, times a strength.
+_MOST_RATE = 1e15  # a tonne has 1e28 nuclei or so, but no detector counts more
 
-    It replaces the neutrino signal: flux and cross section do not enter.
+
+class TabulatedSpectrum(Addition):
+    """Any recoil spectrum: a table of dR/dT, linear between its energies, zero outside, times a strength.
+
+    By itself it is the only signal; flux and cross section do not enter. `StandardModel() + TabulatedSpectrum(...)`
+    has the neutrinos beside it.
 
     Attributes:
         recoil_keV: increasing recoil energies in keV.
@@ -91,7 +77,11 @@ class TabulatedSpectrum(eqx.Module):
 
     recoil_keV: Float[Array, " node"] = eqx.field(converter=as_float_array)
     rate: Float[Array, " node"] = eqx.field(converter=as_float_array)
-    strength: Float[Array, ""] = eqx.field(converter=as_float_array, default=1.0)
+    strength: Float[Array, ""] = parameter(
+        1.0, lower=0.0, null=0.0, note="strength 1 is the recoil spectrum as given; bounded at 0"
+    )
+
+    label = "spectrum"
 
     def __check_init__(self):
         if any(isinstance(x, Tracer) for x in (self.recoil_keV, self.rate, self.strength)):
@@ -99,10 +89,19 @@ class TabulatedSpectrum(eqx.Module):
         energy, rate = np.asarray(self.recoil_keV), np.asarray(self.rate)
         if energy.shape != rate.shape or energy.size < 2 or not (np.all(np.diff(energy) > 0) and energy[0] >= 0):
             raise ValueError("recoil spectrum: energies must be at least two, increase and not be negative (keV)")
-        if not np.all(np.isfinite(rate) & (rate >= 0)):
-            raise ValueError("recoil spectrum: dR/dT must be finite and not negative, in events/(tonne year keV)")
-        if not np.all(np.isfinite(np.asarray(self.strength))):
-            raise ValueError(f"recoil spectrum: strength {self.strength!s} must be finite")
+        if not np.all((rate >= 0) & (rate <= _MOST_RATE)):
+            raise ValueError(
+                "recoil spectrum: dR/dT must be finite and not negative, in events/(tonne year keV), "
+                f"{_MOST_RATE:g} at most"
+            )
+
+    def weights(self):
+        """The strength."""
+        return self.strength[None]
+
+    def rates(self, recoil_keV):
+        """The table."""
+        return jnp.interp(recoil_keV, self.recoil_keV, self.rate, left=0.0, right=0.0)[None]
 
 
 def load_spectrum(path: str | Path) -> TabulatedSpectrum:
@@ -120,7 +119,7 @@ def load_spectrum(path: str | Path) -> TabulatedSpectrum:
         ... 3.0,0'''
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     _ = Path(folder, "mine.csv").write_text(text)
-        ...     spectrum = jc.load_spectrum(f"{folder}/mine.csv")
+        ...     spectrum = jc.physics.load_spectrum(f"{folder}/mine.csv")
         >>> spectrum.rate.tolist()  # events/(tonne year keV)
         [40.0, 0.0]
     """
@@ -131,16 +130,16 @@ def load_spectrum(path: str | Path) -> TabulatedSpectrum:
         raise ValueError(f"{path}: {error}") from None
 
 
-AnyTheory = Theory | AbstractInteraction | TabulatedSpectrum
-"""What predicts a signal."""
+def particles_of(target: AnyTarget) -> list[Particle]:
+    """One particle for each kind of scattering a target has."""
+    if isinstance(target, ElectronTarget):
+        return [Electron()]
+    return [jax.tree.map(lambda x: x[0], target.nuclei)]
 
-AnyTarget = Target | ElectronTarget
-"""What neutrinos scatter off."""
 
-
-def as_theory(theory: AnyTheory) -> Theory | TabulatedSpectrum:
-    """A theory as it is, or an interaction at the nominal 8B flux."""
-    return Theory(theory) if isinstance(theory, AbstractInteraction) else theory
+def pieces_of(theory: Interaction) -> list[tuple[Interaction, float]]:
+    """Interactions, each with a factor, whose terms follow each other."""
+    return theory.pieces if isinstance(theory, Sum) else [(theory, 1.0)]
 
 
 def flux_moments(
@@ -174,33 +173,117 @@ def _moments(flux: NeutrinoFlux, target: AnyTarget, recoil_keV: Array) -> Array:
     return jnp.moveaxis(flavour_moments(flux, minimum_energy(recoil_keV * KEV, mass[:, None])), 1, 2)
 
 
-def _per_nucleus(
-    interaction: AbstractInteraction,
-    nodes: Float[Array, " energy"],
-    shape: Float[Array, " energy"],
-    recoil: Float[Array, " recoil"],
-    nucleus: Nucleus,
-    moments: Float[Array, "3 recoil"],
+def term_spectra(
+    interaction: Interaction,
+    flux: NeutrinoFlux,
+    target: AnyTarget,
+    recoil_keV: Float[Array, " recoil"],
+    moments: Float[Array, "flavour particle 3 recoil"] | None = None,
+) -> Float[Array, "term recoil"]:
+    """Recoil spectra of the terms of an interaction that is no sum, at the flux's total.
+
+    An interaction written as `dsigma_dT` has one term.
+
+    Args:
+        interaction: weights do not enter.
+        flux: neutrino flux.
+        target: isotopic mixture, or electrons.
+        recoil_keV: energies of the recoiling particle in keV.
+        moments: `flux_moments` of these arguments, if at hand; computed otherwise.
+
+    Returns:
+        dR/dT in events/(tonne year keV) per unit weight, shape (term, recoil).
+    """
+    if isinstance(interaction, Addition):
+        return interaction.rates(recoil_keV)
+    recoil = recoil_keV * KEV
+    if has_terms(interaction) and moments is None and not moves_minimum_energy(interaction):
+        moments = flux_moments(flux, target, recoil_keV)
+    (example,) = particles_of(target)
+    blind = flavour_blind(interaction, example)
+    if isinstance(target, ElectronTarget) or not blind:
+        _require_flavours(flux, interaction)
+
+    def energy_integral(particle: Particle, own: Array | None) -> Array:
+        """Integral over E of shape(E) times dsigma/dT per term in MeV^-3 for one particle; `own` has its moments."""
+        if not has_terms(interaction):
+            rows = [flux.shape] if blind else list(flux.flavour_shapes)
+            names = [""] if blind else list(flux.flavours)
+            total = sum(
+                _quadrature(interaction, flux.energy, row, recoil, particle, name)
+                for row, name in zip(rows, names, strict=True)
+            )
+            return jnp.asarray(total)[None]
+        if own is None:
+            least = interaction.minimum_energy(recoil, particle)
+            own = flavour_moments(flux, least)  # (flavour, 3, recoil)
+        if blind:
+            return _contract(
+                interaction, recoil, particle, flux.flavours[0] if flux.flavours else "e", own.sum(axis=0)
+            )
+        pairs = zip(flux.flavours, own, strict=True)
+        return jnp.sum(jnp.stack([_contract(interaction, recoil, particle, f, m) for f, m in pairs]), axis=0)
+
+    given = None if moments is None or moves_minimum_energy(interaction) else jnp.moveaxis(moments, 1, 0)
+    if isinstance(target, ElectronTarget):
+        spectra = energy_integral(example, None if given is None else given[0])
+        return flux.total * (target.atoms_per_tonne * _RATE_UNIT) * target.per_atom(recoil_keV) * spectra
+    spectra = jax.vmap(energy_integral, (0, None if given is None else 0))(target.nuclei, given)
+    # 4.6e27 atoms per tonne times 1.2e-17: the product of the two weights first, then the tiny cross section.
+    return flux.total * jnp.sum((target.atoms_per_tonne * _RATE_UNIT)[:, None, None] * spectra, axis=0)
+
+
+def _contract(interaction: Interaction, recoil: Array, particle: Particle, flavour: str, moments: Array) -> Array:
+    try:
+        terms = interaction.terms(recoil, particle, flavour)
+    except AttributeError as error:
+        if isinstance(particle, Electron):
+            raise TypeError(
+                f"{label_of(interaction)} says nothing about electrons ({error}): let its `terms` tell them by "
+                "isinstance(particle, jcevns.physics.Electron)"
+            ) from None
+        raise
+    if terms.ndim != 3 or terms.shape[1:] != (3, recoil.size):
+        raise ValueError(
+            f"{label_of(interaction)}: terms have shape {terms.shape}, expected (term, 3, {recoil.size}): "
+            "coefficients of E^0, E^-1, E^-2"
+        )
+    weights = jax.eval_shape(interaction.weights).shape
+    if weights != terms.shape[:1]:
+        raise ValueError(f"{label_of(interaction)}: {weights} weights for {terms.shape[0]} terms")
+    return jnp.sum(terms * moments, axis=1)
+
+
+def _quadrature(
+    interaction: Interaction, nodes: Array, shape: Array, recoil: Array, particle: Particle, flavour: str
 ) -> Float[Array, " recoil"]:
-    """Integral of shape(E) dsigma/dT over E, in MeV^-3, for one nucleus; recoil in MeV."""
-    if isinstance(interaction, AbstractInverseEnergyInteraction):
-        return jnp.sum(interaction.energy_coefficients(recoil, nucleus) * moments, axis=0)
-    e_min = minimum_energy(recoil, nucleus.mass)
+    """Integral over E of a cross section of any form."""
+    e_min = interaction.minimum_energy(recoil, particle)
     # Segments of the tabulated flux, each cut at e_min, so that the kinematic edge is never inside a panel.
     x, w = np.polynomial.legendre.leggauss(_ENERGY_NODES)
     edges = jnp.maximum(nodes, e_min[:, None])  # (recoil, energy)
     half = jnp.diff(edges, axis=1)[..., None] / 2
     energy = edges[:, :-1, None] + half * (1 + jnp.asarray(x, half.dtype))
     energy = jnp.maximum(energy, 1e-3)
-    value = interaction.dsigma_dT(energy, recoil[:, None, None], nucleus)
+    value = interaction.dsigma_dT(energy, recoil[:, None, None], particle, flavour)
     value = value * jnp.interp(energy, nodes, shape, left=0.0, right=0.0)
-    inside = recoil[:, None, None] <= maximum_recoil(energy, nucleus.mass)
-    return jnp.sum(jnp.where(inside, value, 0.0) * half * jnp.asarray(w, half.dtype), axis=(1, 2))
+    if not moves_minimum_energy(interaction):
+        inside = recoil[:, None, None] <= maximum_recoil(energy, particle.mass)
+        value = jnp.where(inside, value, 0.0)
+    return jnp.sum(value * half * jnp.asarray(w, half.dtype), axis=(1, 2))
+
+
+def _require_flavours(flux: NeutrinoFlux, interaction: Interaction) -> None:
+    if not flux.flavours:
+        raise ValueError(
+            f"flux {flux.name!r} does not tell its flavours, and {label_of(interaction)} needs them: give them, as "
+            "in NeutrinoFlux(energy, shape, total, name, ('e', 'mu'), fractions)"
+        )
 
 
 @eqx.filter_jit
 def recoil_spectrum(
-    theory: AnyTheory,
+    theory: Interaction,
     flux: NeutrinoFlux,
     target: AnyTarget,
     recoil_keV: Float[Array, " recoil"],
@@ -209,7 +292,7 @@ def recoil_spectrum(
     """Recoil spectrum at 100% efficiency (eq. 11 of arXiv:2411.11749 with A = 1).
 
     Args:
-        theory: interaction, and the 8B total if the flux is 8B; or a table, which needs neither flux nor target.
+        theory: an interaction; a table needs neither flux nor target.
         flux: neutrino flux.
         target: isotopic mixture, or electrons.
         recoil_keV: energies of the recoiling nuclei or electrons in keV, shape (recoil,).
@@ -225,58 +308,21 @@ def recoil_spectrum(
     Example:
         >>> import jax.numpy as jnp
         >>> import jcevns as jc
-        >>> rate = jc.recoil_spectrum(jc.StandardModel(), jc.b8(), jc.xenon(), jnp.array([0.5, 1.0]))
+        >>> target = jc.physics.xenon()
+        >>> rate = jc.physics.recoil_spectrum(jc.StandardModel(), jc.physics.b8(), target, jnp.array([0.5, 1.0]))
         >>> [round(r) for r in rate.tolist()]  # events/(tonne year keV)
         [707, 239]
     """
-    theory = as_theory(theory)
-    if isinstance(theory, TabulatedSpectrum):
-        return theory.strength * jnp.interp(recoil_keV, theory.recoil_keV, theory.rate, left=0.0, right=0.0)
-    total = theory.b8_flux if flux.name == "b8" else flux.total
-    interaction, recoil = theory.interaction, recoil_keV * KEV
-    if moments is None:
-        moments = flux_moments(flux, target, recoil_keV)
-    if isinstance(target, ElectronTarget):
-        _require_flavours(flux, "electron recoils need them")
-        spectrum = jnp.zeros_like(recoil)
-        for flavour, own in zip(flux.flavours, moments[:, 0], strict=True):
-            spectrum = spectrum + jnp.sum(interaction.electron_coefficients(recoil, flavour) * own, axis=0)
-        return total * (target.atoms_per_tonne * _RATE_UNIT) * target.per_atom(recoil_keV) * spectrum
-    if interaction.flavour_blind:
-        spectra = _on_nuclei(interaction, flux, flux.shape, target, recoil, jnp.sum(moments, axis=0))
-    else:
-        _require_flavours(flux, "couplings that depend on them need them")
-        rows = zip(flux.flavours, flux.flavour_shapes, moments, strict=True)
-        parts = [_on_nuclei(interaction.seen_by(f), flux, shape, target, recoil, own) for f, shape, own in rows]
-        spectra = jnp.sum(jnp.stack(parts), axis=0)
-    # 4.6e27 atoms per tonne times 1.2e-17: the product of the two weights first, then the tiny cross section.
-    return total * jnp.sum((target.atoms_per_tonne * _RATE_UNIT)[:, None] * spectra, axis=0)
-
-
-def _require_flavours(flux: NeutrinoFlux, why: str) -> None:
-    if not flux.flavours:
-        raise ValueError(
-            f"flux {flux.name!r} does not tell its flavours, and {why}: give them, as in "
-            "NeutrinoFlux(energy, shape, total, name, ('e', 'mu'), fractions)"
-        )
-
-
-def _on_nuclei(
-    interaction: AbstractInteraction,
-    flux: NeutrinoFlux,
-    shape: Float[Array, " energy"],
-    target: Target,
-    recoil: Float[Array, " recoil"],
-    moments: Float[Array, "isotope 3 recoil"],
-) -> Float[Array, "isotope recoil"]:
-    """Integral of shape(E) dsigma/dT over E, in MeV^-3, for all isotopes; recoil in MeV."""
-    call = partial(_per_nucleus, interaction, flux.energy, shape, recoil)
-    return jax.vmap(call)(target.nuclei, moments)
+    total = jnp.zeros_like(recoil_keV)
+    for piece, factor in pieces_of(theory):
+        weights = piece.weights() if has_terms(piece) or isinstance(piece, Addition) else jnp.ones(1)
+        total = total + factor * (weights @ term_spectra(piece, flux, target, recoil_keV, moments))
+    return total
 
 
 @eqx.filter_jit
 def counts_above(
-    theory: Theory | AbstractInteraction,
+    theory: Interaction,
     flux: NeutrinoFlux,
     target: Target,
     threshold_keV: Float[Array, " threshold"],
@@ -298,7 +344,8 @@ def counts_above(
     Example:
         >>> import jax.numpy as jnp
         >>> import jcevns as jc
-        >>> events = jc.counts_above(jc.StandardModel(), jc.b8(), jc.xenon(), jnp.array([0.5, 1.0]))
+        >>> target = jc.physics.xenon()
+        >>> events = jc.physics.counts_above(jc.StandardModel(), jc.physics.b8(), target, jnp.array([0.5, 1.0]))
         >>> [round(n, 1) for n in events.tolist()]  # per tonne-year above 0.5 and 1 keV
         [311.5, 95.0]
     """

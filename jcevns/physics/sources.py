@@ -19,9 +19,18 @@ _TABLE_NAMES = {"be7": "7Be", "n13": "13N", "o15": "15O", "f17": "17F"}
 _MICHEL_NODES = 1024
 
 
-def _line(energy: float, name: str, flavours: tuple[str, ...], total: float, fractions=None) -> NeutrinoFlux:
+SOLAR_ERROR = 0.10
+"""Of pp and 7Be neutrinos, one flux for all detectors, as in re-analyses of electron recoils."""
+
+SNS_ERROR = 0.10
+"""Of the neutrinos per proton on target, from one simulation for all detectors at the SNS."""
+
+
+def _line(
+    energy: float, name: str, flavours: tuple[str, ...], total: float, fractions=None, error=None
+) -> NeutrinoFlux:
     nodes = [energy - LINE_WIDTH, energy, energy + LINE_WIDTH]
-    return NeutrinoFlux(nodes, [0.0, 1 / LINE_WIDTH, 0.0], total, name, flavours, fractions)
+    return NeutrinoFlux(nodes, [0.0, 1 / LINE_WIDTH, 0.0], total, name, flavours, fractions, error, True)
 
 
 def _solar_source(source: str, total: float) -> list[NeutrinoFlux]:
@@ -59,25 +68,30 @@ def solar(model: str = "gs98", sources: tuple[str, ...] = SOLAR_SOURCES) -> Neut
 
     Example:
         >>> import jcevns as jc
-        >>> flux = jc.solar()
+        >>> flux = jc.physics.solar()
         >>> flux.name, f"{float(flux.total):.4g}"  # cm^-2 s^-1
         ('solar', '6.536e+10')
     """
     if model not in ("gs98", "agss09met"):
         raise ValueError(unknown("solar model", model, ("gs98", "agss09met")))
     table = datasets.read_table("solar_fluxes_b16")
+    if len(set(sources)) != len(sources):
+        raise ValueError(f"a solar source is named twice among {', '.join(sources)}")
     parts = []
     for source in sources:
         if source not in SOLAR_SOURCES:
             raise ValueError(unknown("solar source", source, SOLAR_SOURCES))
         row = list(table["source"]).index(_TABLE_NAMES.get(source, source))
         parts += _solar_source(source, float(table[f"{model}_cm2_s"][row]))
-    return combine("solar", parts)
+    return combine("solar", parts, SOLAR_ERROR, relative=True)
 
 
 def _fluence_rate(protons: float, per_proton: float, distance_m: float) -> float:
     """cm^-2 s^-1 of one flavour, as if the exposure had been spread over a year."""
-    return protons * per_proton / (4 * np.pi * (100 * distance_m) ** 2 * SECONDS_PER_YEAR)
+    area = 4 * np.pi * (100 * distance_m) ** 2
+    if not area > 0:
+        raise ValueError(f"distance {distance_m!r} m must be positive")
+    return protons * per_proton / (area * SECONDS_PER_YEAR)
 
 
 def prompt_neutrinos(protons: float, per_proton: float, distance_m: float) -> NeutrinoFlux:
@@ -93,7 +107,8 @@ def prompt_neutrinos(protons: float, per_proton: float, distance_m: float) -> Ne
         year the counts are those of the run.
     """
     energy = (PION_MASS**2 - MUON_MASS**2) / (2 * PION_MASS)
-    return _line(energy, "sns", ("mu",), _fluence_rate(protons, per_proton, distance_m))
+    total = _fluence_rate(protons, per_proton, distance_m)
+    return _line(energy, "sns", ("mu",), total, error=SNS_ERROR)
 
 
 def delayed_neutrinos(protons: float, per_proton: float, distance_m: float) -> NeutrinoFlux:
@@ -104,7 +119,8 @@ def delayed_neutrinos(protons: float, per_proton: float, distance_m: float) -> N
     both = (anti_mu + e) / 2
     share = np.where(both > 0, anti_mu / np.where(both > 0, 2 * both, 1.0), 0.5)
     total = 2 * _fluence_rate(protons, per_proton, distance_m)
-    return NeutrinoFlux(energy, both, total, "sns", ("anti-mu", "e"), np.stack([share, 1 - share]))
+    shares = np.stack([share, 1 - share])
+    return NeutrinoFlux(energy, both, total, "sns", ("anti-mu", "e"), shares, SNS_ERROR, True)
 
 
 def spallation(protons: float, per_proton: float, distance_m: float) -> NeutrinoFlux:
@@ -117,12 +133,12 @@ def spallation(protons: float, per_proton: float, distance_m: float) -> Neutrino
 
     Example:
         >>> import jcevns as jc
-        >>> flux = jc.spallation(protons=3.198e23, per_proton=0.0848, distance_m=19.3)
+        >>> flux = jc.physics.spallation(protons=3.198e23, per_proton=0.0848, distance_m=19.3)
         >>> flux.flavours, f"{float(flux.total):.3g}"  # cm^-2 s^-1, averaged over a year
         (('e', 'mu', 'anti-mu'), '5.51e+07')
     """
     parts = [source(protons, per_proton, distance_m) for source in (prompt_neutrinos, delayed_neutrinos)]
-    return combine("sns", parts)
+    return combine("sns", parts, SNS_ERROR, relative=True)
 
 
 def reactor(
@@ -138,12 +154,14 @@ def reactor(
     Example:
         >>> import jax.numpy as jnp
         >>> import jcevns as jc
-        >>> flux = jc.reactor()
+        >>> flux = jc.physics.reactor()
         >>> round(float(jnp.trapezoid(flux.shape, flux.energy)), 3)  # share of the flux above 2 MeV
         0.22
     """
     table = datasets.read_table("reactor_spectra")
     numbers = datasets.read_table("texono_2010")
+    if fractions is not None and not abs(sum(fractions.values()) - 1) < 0.02:
+        raise ValueError(f"fission fractions add up to {sum(fractions.values()):g}, not to one")
     if fractions is None:
         values = dict(zip(map(str, numbers["quantity"]), map(float, numbers["value"]), strict=True))
         fractions = {isotope: values[f"fission_fraction_{isotope}"] for isotope in map(str, table["isotope"])}
@@ -152,4 +170,4 @@ def reactor(
     for row, isotope in enumerate(map(str, table["isotope"])):
         powers = [table[f"c{k}"][row] for k in range(6)]
         spectrum += fractions[isotope] * np.exp(np.polynomial.polynomial.polyval(energy, powers))
-    return NeutrinoFlux(energy, spectrum / per_fission, total, "reactor", ("anti-e",))
+    return NeutrinoFlux(energy, spectrum / per_fission, total, "reactor", ("anti-e",), relative=True)

@@ -1,0 +1,1 @@
+"""Statistical test-bench: random models, intervals and coverage against independent calculations."""

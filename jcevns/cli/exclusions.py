@@ -1,0 +1,261 @@
+"""Commands of exclusion: limit, scan, plot."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jcevns.cli.app import cli, echo_status, emit_json, say, start_jax
+from jcevns.cli.building import Asked, Axis, axis_values, short_form, with_spectrum
+from jcevns.cli.options import (
+    axes_option,
+    charges,
+    csv_option,
+    json_option,
+    model_options,
+    out_option,
+    parameter_names,
+    refuse,
+    shard,
+    short_axis,
+)
+from jcevns.spelling import unknown
+
+MEDIATORS = ("scalar", "vector", "b-l", "axial", "tensor")
+
+flavours_option = click.option(
+    "--flavours", callback=charges, metavar="e,mu,tau", help="Charges that multiply g^2.  [default: universal]"
+)
+
+
+def _title(theory: str, flavours: tuple[float, ...] | None) -> str:
+    if flavours is None:
+        return theory
+    return f"{theory} with charges {', '.join(f'{q:g}' for q in flavours)} of e, mu, tau"
+
+
+def _flavours(context: click.Context, flavours: tuple[float, ...] | None, short: bool) -> dict[str, Any]:
+    """Charges as an option of the theory, where this is named in short."""
+    if not short:
+        refuse(context, {"flavours": "write them into the theory, as in --theory vector:flavours=0,1,-1"})
+    return {} if flavours is None else {"flavours": flavours}
+
+
+def _number(value: float | None) -> str:
+    return "..." if value is None else f"{value:.4g}"
+
+
+def _ranges(pairs: Sequence[tuple[float | None, float | None]]) -> str:
+    return "  ".join(f"[{_number(low)}, {_number(high)}]" for low, high in pairs) or "none"
+
+
+@cli.command()
+@click.argument("name", metavar="NAME", shell_complete=parameter_names("strength", *MEDIATORS))
+@short_axis("--mass", "Masses of a mediator in MeV: short for --over mass=...")
+@axes_option("--over", "A limit at every value of these; repeatable.")
+@model_options("at", "profiled")
+@flavours_option
+@click.option("--cl", default=0.90, show_default=True, help="Confidence level.")
+@click.option("--dof", default=1, show_default=True, help="Parameters of interest for the threshold.")
+@click.option("--minimum", default="each", show_default=True, help="Count from the minimum of each place, or of all.")
+@csv_option
+@json_option
+@click.pass_context
+def limit(
+    context: click.Context,
+    name: str,
+    mass: Axis | None,
+    axes: list[Axis],
+    asked: Asked,
+    flavours: tuple[float, ...] | None,
+    cl: float,
+    dof: int,
+    minimum: str,
+    spectrum: Path | None,
+    b8: str,
+    as_json: bool,
+) -> None:
+    """Excluded values of a parameter, at given values of others.
+
+    All excluded intervals are found: the universal vector has an island, an allowed band and a region.
+    Delta chi2 is counted from the minimum over the parameter at each place; with --minimum all from the lowest of
+    all places given, as in a contour in the plane (Fig. 4 of the paper). `limit vector --mass 1,10` is short for
+    `limit coupling --theory vector --over mass=1,10`, and `limit strength --spectrum FILE.csv` (see fit) for a
+    signal of your own.
+
+    \b
+    jcevns limit b-l --mass 1,10,100 --experiments xenonnt-2024-s2
+    jcevns limit vector --mass 10 --flavours 0,1,-1 --experiments coherent-csi-2021:shapes=none
+    jcevns limit coupling --theory scalar --over mass=1e-2:1e4:60 --profile sin2w --experiments xenonnt-2024-s2
+    jcevns limit moment --theory magnetic-moment --experiments xenonnt-er-2022,lz-er-ws2022
+
+    lo:hi:n are n values, even in the logarithm for masses and couplings and else linear; :lin or :log says which.
+
+    \b
+    JSON: a list of {at: {name: value}, parameter, excluded: [[lo, hi], ...] (hi null: to the largest value searched),
+    segments (what is accepted), best_fit, delta_chi2, valid}. With --mass: a list of {mass_MeV, excluded, best_fit,
+    delta_chi2, valid}. What is not valid has problems too. For strength: {excluded, segments, delta_chi2, cl}.
+    """  # noqa: D301
+    start_jax()
+    from jcevns.fit.interval import limits
+    from jcevns.physics.theories import MEDIATORS as KNOWN
+
+    if mass is not None and (asked.theory is not None or name not in KNOWN):
+        if asked.theory is None and spectrum is None:
+            raise ValueError(unknown("mediator", name, KNOWN, "--mass goes with one of"))
+        raise ValueError(f"--mass is short for mediators alone: write --over {mass.name}=1,10")
+    if mass is None and not axes and not asked.at and name in KNOWN:
+        raise ValueError("--mass is missing: give mediator masses in MeV, as in --mass 1,10,100")
+    options = _flavours(context, flavours, name in KNOWN)
+    if spectrum is None:
+        refuse(context, {"b8": "it belongs to --spectrum"})
+    theory, name = short_form(name, asked.theory)
+    asked = dataclasses.replace(asked, theory=with_spectrum(theory, spectrum, b8))
+    likelihood = asked.likelihood(**options)
+    (full,) = asked.names(likelihood, [name])
+    over = axis_values(asked, likelihood, [mass, *axes])
+    if len(over) == 0:
+        refuse(context, {"minimum": "there is one place alone, give --over"})
+    results = limits(likelihood, full, over, cl, dof, minimum, asked.at, asked.profiled)
+    if spectrum is not None and not over:
+        _report_strength(likelihood, results[0], f"{name} of {spectrum}", b8, cl, as_json)
+    elif as_json:
+        emit_json([_row(r, mass is not None and len(over) == 1) for r in results])
+    else:
+        _report(likelihood, results, _title(theory or "", flavours), over, cl, dof, minimum)
+    if not all(r.valid for r in results):
+        raise RuntimeError("some limits rest on a fit that is not valid: do not use them")
+
+
+def _row(found: Any, short: bool) -> dict[str, Any]:
+    """A limit as JSON; in short for a mediator at a mass."""
+    at = dict(found.at)
+    head = {"mass_MeV": next(iter(at.values()))} if short else {"at": at, "parameter": found.name}
+    middle = {} if short else {"segments": found.segments}
+    numbers = {"best_fit": found.best_fit, "delta_chi2": found.threshold, "valid": found.valid}
+    if found.problems:
+        numbers["problems"] = list(found.problems)
+    return {**head, "excluded": found.excluded, **middle, **numbers}
+
+
+def _report(
+    likelihood: Any, results: Sequence[Any], title: str, over: dict[str, Any], cl: float, dof: int, minimum: str
+) -> None:
+    from jcevns.fit.rounding import percent
+
+    unit = likelihood.parameters[results[0].name].unit
+    what = f"{results[0].name}{f' [{unit}]' if unit else ''}"
+    click.echo(f"{f'{title}, ' if title else ''}{' + '.join(likelihood.names)}: excluded values of {what}")
+    others = " and ".join(over)
+    where = f" over all values of {others}" if minimum == "all" else f" at each {others}" if over else ""
+    level = f"{percent(cl)} CL, {dof} dof: Delta chi2 = {results[0].threshold:.3f} from the minimum{where}"
+    click.echo(level)
+    units = [likelihood.parameters[n].unit for n in over]
+    heads = [f"{n}{f' [{u}]' if u else ''}" for n, u in zip(over, units, strict=True)]
+    widths = [max(12, len(head)) for head in heads]
+    click.echo("".join(f"{head:>{w}}   " for head, w in zip(heads, widths, strict=True)) + "excluded")
+    for r in results:
+        place = "".join(f"{v:{w}.4g}   " for v, w in zip(r.at.values(), widths, strict=True))
+        click.echo(f"{place}{_ranges(r.excluded)}{'' if r.valid else '   NOT VALID: ' + '; '.join(r.problems)}")
+    echo_status(likelihood.experiments)
+
+
+def _report_strength(likelihood: Any, found: Any, what: str, b8: str, cl: float, as_json: bool) -> None:
+    from jcevns.fit.rounding import percent
+
+    if as_json:
+        segments = {"excluded": found.excluded, "segments": found.segments}
+        emit_json({**segments, "delta_chi2": found.threshold, "cl": cl})
+        return
+    click.echo(f"{what}, {' + '.join(likelihood.names)}, 8B {b8}")
+    level = f"excluded at {percent(cl)} CL (Delta chi2 = {found.threshold:.3f} from the minimum)"
+    invalid = "" if found.valid else f"   NOT VALID: {'; '.join(found.problems)}"
+    click.echo(f"{level}: {_ranges(found.excluded)}{invalid}")
+    echo_status(likelihood.experiments)
+
+
+@cli.command()
+@click.argument("name", metavar="[NAME]", required=False, shell_complete=parameter_names(*MEDIATORS))
+@short_axis("--mass", "Masses of a mediator in MeV: short for --axis mass=...")
+@short_axis("--coupling", "Couplings of a mediator: short for --axis coupling=...")
+@axes_option("--axis", "An axis of the grid; repeatable, the first varies slowest.")
+@model_options("at", "profiled", "constrained")
+@flavours_option
+@out_option("Folder of the results, FILE.zarr.", required=True)
+@click.option("--shard", callback=shard, metavar="i/n", help="Only part i of n; all parts fill one store.")
+@click.pass_context
+def scan(
+    context: click.Context,
+    name: str | None,
+    mass: Axis | None,
+    coupling: Axis | None,
+    axes: list[Axis],
+    asked: Asked,
+    flavours: tuple[float, ...] | None,
+    out: Path,
+    shard: tuple[int, int] | None,
+) -> None:
+    """Profile fits on a grid of any parameters, into a zarr store.
+
+    Resumes by itself: what is in the store is not computed again. A job array runs the same command with
+    --shard 1/n ... n/n. Read it with xarray.open_zarr; it holds chi2, valid, edm and pulls, and the values of
+    profiled parameters. NAME is a theory: `scan vector --mass 1:100:30 --coupling 1e-6:1e-3:40` is short for
+    `scan --theory vector --axis mass=1:100:30 --axis coupling=1e-6:1e-3:40`.
+
+    \b
+    jcevns scan vector --mass 1e-2:1e4:200 --coupling 1e-7:1e-2:200 --experiments xenonnt-2024-s2 --out v.zarr
+    jcevns scan --theory scalar --axis mass=10 --axis coupling=1e-6:1e-4:50 --axis sin2w=0.2:0.3:11
+        --experiments xenonnt-2024-s2 --out three.zarr
+
+    lo:hi:n are n values, even in the logarithm for masses and couplings and else linear; :lin or :log says which.
+    """  # noqa: D301
+    start_jax()
+    from jcevns.physics.theories import THEORIES
+    from jcevns.statistics.scan import scan as run
+
+    if name is not None:
+        if asked.theory is not None:
+            raise ValueError(f"{name} and --theory {asked.theory}: give one theory")
+        if name not in THEORIES:
+            raise ValueError(unknown("theory", name, THEORIES, "give --theory SPEC, or one of"))
+        asked = dataclasses.replace(asked, theory=name)
+    every = [mass, coupling, *axes]
+    if not any(every):
+        raise ValueError("a scan needs an axis: --axis NAME=lo:hi:n, or --mass and --coupling with a mediator")
+    likelihood = asked.likelihood(**_flavours(context, flavours, name is not None))
+    grid = axis_values(asked, likelihood, every)
+    result = run(likelihood, grid, asked.at, asked.profiled, asked.constrained, out, shard)
+    there = int(result.edm.notnull().sum())
+    valid = int(result.valid.sum())
+    click.echo(f"{out}: {there} of {result.chi2.size} points, {there - valid} not valid")
+    if valid:
+        place = result.chi2.where(result.valid).argmin(...)
+        at_minimum = {dim: float(result[dim][int(index)]) for dim, index in place.items()}
+        where = ", ".join(f"{dim} = {value:.4g}" for dim, value in at_minimum.items())
+        click.echo(f"minimum chi2 = {float(result.chi2.min()):.4f} at {where}")
+    echo_status(likelihood.experiments)
+
+
+@cli.command()
+@click.argument("store", type=click.Path(path_type=Path), metavar="FILE.zarr")
+@out_option("Figure without suffix.  [default: FILE]")
+@click.option("--cl", default=0.90, show_default=True, help="Confidence level of the contour.")
+@click.option("--dof", default=1, show_default=True, help="Parameters of interest for the threshold.")
+def plot(store: Path, out: Path | None, cl: float, dof: int) -> None:
+    """Plot a scan of two axes: Delta chi2 and its contour, as PNG and PDF. Points that are not valid are hatched.
+
+    Of a scan of one axis, or with one value on the others, the curve of Delta chi2 is drawn.
+    """
+    from jcevns.plot.exclusion import plot_scan, plot_scan_curve
+    from jcevns.plot.style import figure, save, style
+    from jcevns.statistics.scan import open_scan
+
+    result = open_scan(store)
+    with style():
+        fig, (ax,) = figure(width=4.6, height=3.6)
+        draw = plot_scan if sum(size > 1 for size in result.chi2.shape) != 1 else plot_scan_curve
+        draw(result, ax, cl, dof)
+        paths = save(fig, out or (store.with_suffix("") if store.suffix == ".zarr" else store))
+    say("written: " + ", ".join(map(str, paths)))

@@ -1,0 +1,139 @@
+"""Commands that say what there is: theories, experiments, parameters."""
+
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import click
+
+from jcevns.cli.app import cli, emit_json, start_jax
+from jcevns.cli.building import Asked
+from jcevns.cli.options import json_option, model_options
+
+
+def _plain(record: Any) -> dict[str, Any]:
+    """A parameter as JSON."""
+    keys = ("name", "default", "unit", "lower", "upper", "sigma", "prior", "null", "kind", "note")
+    return {key: getattr(record, key) for key in keys}
+
+
+def _table(records: Iterable[Any]) -> list[str]:
+    from jcevns.parameters import Parameters
+
+    return str(Parameters(records)).splitlines()
+
+
+@cli.command()
+@json_option
+def theories(as_json: bool) -> None:
+    """List the theories with their parameters, units, bounds and options.
+
+    A theory is written NAME[:option=value...], several joined by +; the Standard Model is counted once, and what
+    shifts the same charge interferes.
+
+    \b
+    jcevns fit coupling --theory vector:kappa=-0.333:flavours=0,1,-1 --at mass=10 --experiments coherent-csi-2021
+    jcevns fit moment,coupling --theory scalar+magnetic-moment --at mass=1 --experiments xenonnt-er-2022
+    jcevns fit eps_ee --theory mine.py:NSI --experiments coherent-csi-2021
+
+    The last RUNS mine.py and takes the class NSI from it: it is code, give only files that you trust.
+    """  # noqa: D301
+    start_jax()
+    from jcevns.parameters import declared
+    from jcevns.physics.theories import FORM_FACTORS, MODEL_OPTIONS, THEORIES
+    from jcevns.physics.theories import theory as by_name
+
+    standard = declared(by_name(next(iter(THEORIES))))
+    found = []
+    for name, (kind, settings) in THEORIES.items():
+        records = declared(by_name(name))
+        own = [record for key, record in records.items() if key not in standard or not found]
+        arguments = inspect.signature(kind).parameters
+        left = {"standard_model", *MODEL_OPTIONS.values(), *records}
+        options = [o for o in arguments if o not in left]
+        found.append(
+            {
+                "name": name,
+                "about": inspect.cleandoc(kind.__doc__ or "").partition("\n")[0],
+                "settings": {key: float(value) for key, value in settings.items()},
+                "parameters": [_plain(record) for record in records.values()],
+                "options": [*options, *(o for o in MODEL_OPTIONS if o not in records)],
+                "own": own,
+            }
+        )
+    if as_json:
+        emit_json([{key: value for key, value in entry.items() if key != "own"} for entry in found])
+        return
+    for entry in found:
+        settings = "".join(f":{key}={value:.4g}" for key, value in entry["settings"].items())
+        click.echo(f"{entry['name']}{f'   (with {settings[1:]})' if settings else ''}")
+        click.echo(f"  {entry['about']}")
+        for line in _table(entry["own"]):
+            click.echo(f"    {line}")
+        click.echo(f"    options: {', '.join(entry['options'])}")
+    click.echo("spectrum:FILE.csv\n  A recoil spectrum of your own, columns recoil_keV and events_per_tonne_year_keV")
+    click.echo("FILE.py:ClassName\n  A class of your own (jcevns.Interaction); this RUNS the file")
+    click.echo(f"All but spectrum have the parameters of {found[0]['name']} too.")
+    click.echo(f"form_factor={'|'.join(FORM_FACTORS)}; up and down are parameters where they are given.")
+
+
+@cli.command()
+@json_option
+def experiments(as_json: bool) -> None:
+    """List the experiments with fluxes, status of the data, bins, events and options.
+
+    An option is written after the name, as in pandax4t-us2:table=T3. `jcevns parameters --experiments NAME` lists
+    the parameters of one or several, with units and bounds.
+    """
+    start_jax()
+    from jcevns.experiments.catalogue import describe, experiment
+
+    found = []
+    for entry in describe():
+        built = experiment(entry["name"])
+        found.append(
+            {
+                "name": entry["name"],
+                "about": entry["about"],
+                "status": built.status,
+                "fluxes": [flux.parameter.name for flux in built.fluxes.values()],
+                "bins": int(built.observed.size),
+                "events": float(built.observed.sum()),
+                "options": dict(entry["options"]),
+                "notes": list(built.notes),
+            }
+        )
+    if as_json:
+        emit_json(found)
+        return
+    for entry in found:
+        click.echo(f"{entry['name']:18} {entry['about']}")
+        data = f"{entry['status'].upper()}, {entry['bins']} bins, {entry['events']:.0f} events"
+        click.echo(f"{'':18}   {', '.join(entry['fluxes'])}; data {data}")
+        if entry["options"]:
+            click.echo(f"{'':18}   " + "   ".join(f"{key}={value}" for key, value in entry["options"].items()))
+    click.echo(f"{'FILE.toml':18} an experiment of your own")
+
+
+@cli.command()
+@model_options()
+@json_option
+def parameters(asked: Asked, as_json: bool) -> None:
+    """List all parameters of experiments and a theory: default, constraint, bounds, unit.
+
+    What has a constraint is profiled unless it is named; the others are fixed at their defaults unless they are
+    named. A short name will do where it means one parameter.
+
+    \b
+    jcevns parameters --experiments xenonnt-2024-s2,pandax4t-us2
+    jcevns parameters --experiments coherent-csi-2021 --theory vector:kappa=-0.333
+    """  # noqa: D301
+    start_jax()
+    found: Mapping[str, Any] = asked.likelihood().parameters
+    if as_json:
+        emit_json([_plain(record) for record in found.values()])
+        return
+    click.echo(str(found))
+    for record in found.values():
+        if record.note:
+            click.echo(f"  {record.name}: {record.note}")

@@ -1,0 +1,1 @@
+"""Fits: profiles, best fits, intervals, limits, contours."""

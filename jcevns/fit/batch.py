@@ -1,0 +1,305 @@
+"""Profile fits of many signals: fixed-size chunks through the batched Newton fit, failures tried again."""
+
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from jcevns.fit.newton import batch_fit
+from jcevns.fit.profile import fit_model
+from jcevns.fit.validity import tolerances
+from jcevns.likelihood import model as models
+from jcevns.likelihood.arrangement import Arrangement
+from jcevns.likelihood.layout import Layout
+from jcevns.likelihood.merging import merge
+from jcevns.likelihood.model import Mixture, Model
+
+__all__ = [
+    "CHUNK",
+    "CHUNK_SHAPES",
+    "Profiles",
+    "expand",
+    "logarithmic",
+    "prepare",
+    "profile_signals",
+    "relative_pulls",
+]
+
+CHUNK = 2048
+"""Points of a scan fitted at a time; limits use the same, so that nothing new is compiled."""
+
+CHUNK_SHAPES = 256
+"""The same for likelihoods that the batched fit is not written for."""
+
+
+class Profiles(NamedTuple):
+    """Profile fits of many points, as NumPy arrays with one entry per point.
+
+    Attributes:
+        chi2: minimum over the nuisances.
+        x: parameters of the model at the minimum.
+        edm: estimated distance to the minimum.
+        slope: of chi2 in every entry of the signal, or in the weights of a mixture.
+        held: slope in every parameter of the model, not zero only where it is held.
+        valid: the fit is.
+    """
+
+    chi2: Float[np.ndarray, " point"]
+    x: Float[np.ndarray, "nuisance point"]
+    edm: Float[np.ndarray, " point"]
+    slope: Float[np.ndarray, "bin point"]
+    held: Float[np.ndarray, "nuisance point"]
+    valid: Bool[np.ndarray, " point"]
+
+
+def logarithmic(model: Model) -> Bool[np.ndarray, " nuisance"]:
+    """`Model.is_log` by NumPy, without a compiled operation."""
+    return np.concatenate([~np.any(np.asarray(model.linear) > 0, axis=0), np.zeros(len(model.anchors), bool)])
+
+
+def relative_pulls(model: Model, x: Float[np.ndarray, "nuisance point"]) -> Float[np.ndarray, "nuisance point"]:
+    """Factor - 1 of the normalisations, and positions of the shapes, at parameters of the model."""
+    log = logarithmic(model)[:, None]
+    unit = (np.arange(len(x)) < len(x) - len(model.anchors))[:, None]
+    return np.where(log, np.expm1(np.where(log, x, 0.0)), x - unit)
+
+
+_LAST_DIGITS = 1e-11  # of chi2, lost in its sums
+_CACHED = 2**18  # numbers in one table of a chunk
+_RESTART = 16  # failures are repeated in batches of one size, so that the slow path is compiled once
+
+
+class _Held(NamedTuple):
+    """Places of parameters that stand still in a fit, and where."""
+
+    place: Array  # (held,)
+    x: Array  # (held, point)
+
+
+def held_model(model: Model, place: Array, x: Array) -> Model:
+    """The model with some parameters kept where they are; nothing is said of their constraints."""
+    if place.size == 0:
+        return model
+    return eqx.tree_at(
+        lambda m: (m.lower, m.upper), model, (model.lower.at[place].set(x), model.upper.at[place].set(x))
+    )
+
+
+@jax.jit
+def _fit_general(model: Model, signals: Array | Mixture, held: _Held) -> tuple[Array, ...]:
+    axes = Mixture(None, 0, -1) if isinstance(signals, Mixture) else -1
+    _, limit = tolerances(model.sigma.dtype)
+
+    def one(model: Model, signal: Array | Mixture, x: Array) -> tuple[Array, ...]:
+        standing = held_model(model, held.place, x)
+        found = fit_model(standing, signal)
+        slope = models.signal_slope(standing, signal, found.x, found.cell)
+        valid = (found.edm < limit) & jnp.isfinite(found.value)
+        return found.value, found.x, found.edm, slope, found.gradient, valid
+
+    return jax.vmap(one, (None, axes, -1), -1)(model, signals, held.x)
+
+
+def _fit(layout: Layout, model: Model, signals: Any, held: _Held) -> Profiles:
+    """Fits of one chunk, points last."""
+    if not layout.plain or held.place.size:
+        return Profiles(*map(np.array, _fit_general(model, signals, held)))
+    chi2, theta, edm, slope, valid = map(np.array, batch_fit(layout, model, signals))
+    if layout.nuisances:
+        x = np.where(logarithmic(model)[:, None], theta, np.exp(theta))
+    else:
+        x = theta
+    return Profiles(chi2, x, edm, slope, np.zeros_like(x), valid)
+
+
+_first_calls: dict[tuple[Layout, int, Any], Future] = {}
+
+
+def prepare(arrangement: Arrangement, chunk: int = CHUNK) -> Future | None:
+    """Start compiling the batched fit in the background, while signals are computed.
+
+    Args:
+        arrangement: numbers and structure of the likelihood.
+        chunk: points fitted at a time.
+
+    Returns:
+        Done when the fit is compiled; `profile_signals` waits for it by itself. None where nothing is to be done.
+    """
+    layout, model = arrangement.layout, arrangement.model
+    if not layout.plain:
+        return None
+    chunk = _fitting(chunk, model.observed.size)
+    key = (layout, chunk, model.observed.dtype)
+    if key not in _first_calls:
+        counts = np.ones((model.sources * model.observed.size, chunk), model.observed.dtype)
+        _first_calls[key] = ThreadPoolExecutor(1).submit(_fit, layout, model, counts, _standing({}, chunk))
+    return _first_calls[key]
+
+
+def _standing(held: Mapping[int, np.ndarray], points: int) -> _Held:
+    place = np.array(list(held), int)
+    rows = np.stack(list(held.values())) if held else np.zeros((0, points))
+    return _Held(jnp.asarray(place), jnp.asarray(rows))
+
+
+def _fitting(chunk: int, bins: int) -> int:
+    """Fewer points at a time where they have many bins: they are to stay in the processor's cache."""
+    return min(chunk, max(CHUNK_SHAPES, 2 ** int(np.log2(_CACHED / bins))))
+
+
+def expand(signals: Mixture) -> Float[np.ndarray, "bin point"]:
+    """The signals of a mixture of many points, written out."""
+    terms = np.asarray(signals.terms)
+    if len(terms) == 1:
+        return terms[0].T @ signals.weights
+    return sum((w * terms[signals.row, k].T for k, w in enumerate(signals.weights)), np.zeros(()))
+
+
+def profile_signals(
+    arrangement: Arrangement,
+    signals: Float[np.ndarray, "bin point"] | Mixture,
+    held: Mapping[int, Float[np.ndarray, " point"]] | None = None,
+    chunk: int = CHUNK,
+    progress: Callable[[int], None] = lambda points: None,
+) -> Profiles:
+    """Minimise chi2 over the nuisances for every signal.
+
+    Points that the batched Newton fit does not bring to a valid minimum are fitted again by the robust
+    minimiser, from several starts; what is still not valid is marked so.
+
+    Args:
+        arrangement: numbers and structure of the likelihood.
+        signals: expected signal before nuisances, one column per point; or a mixture with one row number and one
+            column of weights per point, and then `slope` is with respect to the weights.
+        held: parameters of the model, by place, that stand still at a value for each point.
+        chunk: points fitted at a time; the last chunk is padded.
+        progress: called with the number of points done after each chunk.
+
+    Returns:
+        One entry per point.
+    """
+    layout, model = arrangement.layout, arrangement.model
+    if not layout.plain or held:
+        return _general(layout, model, signals, held or {}, chunk, progress)
+    if isinstance(signals, Mixture):
+        fit = profile_signals(arrangement, expand(signals), None, chunk, progress)
+        terms = np.asarray(signals.terms)
+        if len(terms) == 1:
+            return fit._replace(slope=terms[0] @ fit.slope)
+        slope = [np.sum(fit.slope * terms[signals.row, k].T, axis=0) for k in range(terms.shape[1])]
+        return fit._replace(slope=np.stack(slope))
+    first = prepare(arrangement, chunk)
+    if first is not None:
+        first.result()
+    chunk = _fitting(chunk, model.observed.size)
+    heights, counts = np.sum(signals, axis=0), signals
+
+    def columns(chosen: np.ndarray) -> np.ndarray:
+        return np.asarray(counts[:, chosen], model.observed.dtype)
+
+    return _in_chunks(layout, model, heights, columns, {}, chunk, progress)
+
+
+def _general(
+    layout: Layout,
+    model: Model,
+    signals: Any,
+    held: Mapping[int, np.ndarray],
+    chunk: int,
+    progress: Callable[[int], None],
+) -> Profiles:
+    """The same by the general minimiser, on the bins that hold events."""
+    merged, chunk = merge(model), min(chunk, CHUNK_SHAPES)
+    if isinstance(signals, Mixture):
+        table = merged.signals(np.asarray(signals.terms))
+        heights = np.sum(signals.weights * np.sum(table, axis=2)[signals.row].T, axis=0)
+        # Few sizes of the table, so that one compilation serves many.
+        size = 2 ** int(np.ceil(np.log2(len(table))))
+        terms = jnp.asarray(table[np.minimum(np.arange(size), len(table) - 1)])
+        row, weights = np.asarray(signals.row), signals.weights
+
+        def mixture(chosen: np.ndarray) -> Mixture:
+            return Mixture(terms, row[chosen], weights[:, chosen])
+
+        return _in_chunks(layout, merged.model, heights, mixture, held, chunk, progress)
+
+    counts = merged.signals(np.asarray(signals).T).T
+
+    def columns(chosen: np.ndarray) -> np.ndarray:
+        return np.asarray(counts[:, chosen], model.observed.dtype)
+
+    fit = _in_chunks(layout, merged.model, np.sum(counts, axis=0), columns, held, chunk, progress)
+    return fit._replace(slope=merged.unmerged(fit.slope))
+
+
+def _in_chunks(
+    layout: Layout,
+    model: Model,
+    heights: Float[np.ndarray, " point"],
+    columns: Callable[[np.ndarray], Any],
+    held: Mapping[int, np.ndarray],
+    chunk: int,
+    progress: Callable[[int], None],
+) -> Profiles:
+    """Fit points in chunks; `columns` gives the signals of some of them."""
+    points = heights.size
+    # Points of like difficulty together: a chunk takes as many steps as its slowest point.
+    order = np.argsort(heights, kind="stable")
+    count = -(-points // chunk)
+    # Chunks are independent: they go to the devices in turn, and the result is the same on one as on many.
+    devices = jax.local_devices()[:count]
+    alone = len(devices) == 1
+    placed = [model if alone else jax.device_put(model, device) for device in devices]
+    plain = layout.plain and not held
+
+    def fit(number: int) -> tuple[np.ndarray, Profiles]:
+        chosen = order[number * chunk : (number + 1) * chunk]
+        padded = np.pad(chosen, (0, chunk - chosen.size), mode="edge")
+        signals, place = columns(padded), number % len(devices)
+        standing = _standing({k: v[padded] for k, v in held.items()}, chunk)
+        found = _fit(layout, placed[place], signals if alone else jax.device_put(signals, devices[place]), standing)
+        result = Profiles(*(x[..., : chosen.size] for x in found))
+        if plain:
+            _restart(model, signals[:, : chosen.size], result)
+        return chosen, result
+
+    # A compiled chunk runs on one core and without the interpreter's lock: threads use the others.
+    workers = min(count, max(len(devices), (os.cpu_count() or 1) if devices[0].platform == "cpu" else 2))
+    total: Profiles | None = None
+    with ThreadPoolExecutor(workers) if count > 1 else nullcontext() as pool:
+        for chosen, part in (map if pool is None else pool.map)(fit, range(count)):
+            if total is None:
+                total = Profiles(*(np.empty((*x.shape[:-1], points), x.dtype) for x in part))
+            for whole, piece in zip(total, part, strict=True):
+                whole[..., chosen] = piece
+            progress(chosen.size)
+    if total is None:
+        raise ValueError("no points to fit: the grid is empty")
+    return total
+
+
+def _restart(model: Model, signals: np.ndarray, fit: Profiles) -> None:
+    """Fit the points that are not valid again, in place, where the signal itself is finite and digits are left.
+
+    A chi2 of 1e12 has none below 1e-4: where the distance to the minimum is that small, no fit would do better.
+    """
+    spent = fit.edm < _LAST_DIGITS * fit.chi2
+    failed = np.flatnonzero(~fit.valid & ~spent & np.all(np.isfinite(signals), axis=0))
+    dtype = model.observed.dtype
+    for first in range(0, failed.size, _RESTART):
+        index = failed[first : first + _RESTART]
+        padded = np.resize(index, _RESTART)
+        again = Profiles(
+            *map(np.asarray, _fit_general(model, jnp.asarray(signals[:, padded], dtype), _standing({}, _RESTART)))
+        )
+        for place, point in enumerate(index):
+            if again.valid[place]:
+                for whole, piece in zip(fit, again, strict=True):
+                    whole[..., point] = piece[..., place]

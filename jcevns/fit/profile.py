@@ -1,0 +1,187 @@
+"""Profile fit: chi2 minimised over the nuisances at one point.
+
+A damped Newton method with exact Hessian. It never trusts its own flag: a point is valid if the estimated
+distance to the minimum is small and the Hessian there positive definite. It never raises inside a batch.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from jcevns.fit.bounded import Minimum, minimise_bounded
+from jcevns.fit.newton_step import newton_step, restricted
+from jcevns.fit.validity import tolerances
+from jcevns.likelihood import model as models
+from jcevns.likelihood.likelihood import Experiments, Likelihood, arranged, as_likelihood, internal, penalty, signal
+from jcevns.likelihood.model import Mixture, Model
+from jcevns.likelihood.starts import starts
+
+__all__ = ["Profile", "fit_model", "profile", "profile_model"]
+
+
+class Profile(eqx.Module):
+    """Result of a profile fit; `chi2`, `pulls` and `expected` are differentiable in what the fit was done at.
+
+    Attributes:
+        chi2: minimum over the nuisances; infinite where a bin expects less than nothing.
+        pulls: (value - default)/sigma of the nuisances at the minimum.
+        expected: N_i at the minimum.
+        edm: estimated vertical distance to the minimum, g H^-1 g / 2, infinite where H is not positive definite.
+        valid: `edm` is below 1e-8 in float64 (1e-4 in float32), the Hessian is positive definite, no bin expects
+            less than nothing.
+        steps: Newton steps spent.
+        factors: factors and positions of the nuisances at the minimum.
+        names: of the nuisances.
+        at: where the fit was done.
+
+    Example:
+        >>> import jcevns as jc
+        >>> fit = jc.profile("xenonnt-2024-s2")
+        >>> bool(fit.valid), round(float(fit.chi2), 3)
+        (True, 3.86)
+        >>> [round(n, 2) for n in fit.expected.tolist()]  # events per bin at the minimum
+        [11.71, 13.73, 11.91]
+    """
+
+    chi2: Float[Array, ""]
+    pulls: Float[Array, " nuisance"]
+    expected: Float[Array, " bin"]
+    edm: Float[Array, ""]
+    valid: Bool[Array, ""]
+    steps: Array
+    factors: Float[Array, " nuisance"]
+    names: tuple[str, ...] = eqx.field(static=True)
+    defaults: tuple[float, ...] = eqx.field(static=True)
+    at: dict[str, Any]
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Values of the nuisances at the minimum, and of what was given, by full name."""
+        found = {n: f * d for n, f, d in zip(self.names, self.factors, self.defaults, strict=True)}
+        return found | self.at
+
+
+def profile_model(model: Model, signal: Float[Array, " anchor_bin"] | Mixture) -> tuple[Any, ...]:
+    """Profile fit for a given signal; the pure core of `profile`, ready for `jax.vmap`.
+
+    Derivatives with respect to the model and the signal follow from the implicit function theorem: first
+    and second derivatives of chi2 and first derivatives of the parameters are exact at a valid point.
+
+    Args:
+        model: numbers of the likelihood.
+        signal: expected signal in all bins, before nuisances; at all anchors of shape nuisances, bins fastest.
+
+    Returns:
+        chi2, parameters of the model, expected counts, EDM, validity, steps.
+    """
+    fixed_model, fixed_signal = jax.lax.stop_gradient((model, signal))
+    minimum = jax.lax.stop_gradient(fit_model(fixed_model, fixed_signal))
+    x, cell, free = minimum.x, minimum.cell, minimum.free
+    here = models.derivatives(model, signal, x, cell)
+    hessian = restricted(here.hessian, free)
+    # One Newton step, zero at the minimum, with the derivative -H^-1 dg of the implicit function theorem, in the
+    # directions that are neither on a bound nor held at a kink.
+    gradient = jnp.where(free, here.gradient, 0.0)
+    step, edm = newton_step(gradient, jax.lax.stop_gradient(hessian), jnp.zeros((), x.dtype))
+    x = jnp.clip(x + jnp.where(jnp.isfinite(edm), step, 0.0), fixed_model.lower, fixed_model.upper)
+    x = jnp.where(model.lower == model.upper, model.lower, x)
+    value = models.chi2(model, signal, x, cell)
+    expected = models.expected_counts(model, signal, x, cell)
+    edm = jax.lax.stop_gradient(jnp.maximum(edm, minimum.edm))
+    _, limit = tolerances(value.dtype)
+    valid = (edm < limit) & jnp.isfinite(value)
+    return value, x, expected, edm, jax.lax.stop_gradient(valid), minimum.steps
+
+
+def fit_model(
+    model: Model,
+    signal: Float[Array, " anchor_bin"] | Mixture,
+    start: Float[Array, " nuisance"] | None = None,
+) -> Minimum:
+    """Minimise over all nuisances.
+
+    Args:
+        model: numbers of the likelihood.
+        signal: at all anchors, bins fastest.
+        start: where to begin, if it is known well; otherwise the lowest of the minima from several starts is taken:
+            templates that kink have more than one.
+    """
+    goal, _ = tolerances(model.sigma.dtype)
+
+    def search(starts: Array) -> Minimum:
+        return minimise_bounded(
+            lambda x, cell: models.derivatives(model, signal, x, cell),
+            starts,
+            jnp.stack([models.nearest_cell(model, begin) for begin in starts]),
+            (model.lower, model.upper),
+            model.anchors,
+            model.is_log,
+            goal,
+        )
+
+    if start is not None:
+        return search(jnp.clip(jnp.stack([start, model.nominal]), model.lower, model.upper))
+    found = jax.vmap(lambda begin: search(begin[None]))(starts(model, signal))
+    lowest = jnp.argmin(jnp.where(jnp.isfinite(found.edm), found.value, jnp.inf))
+    return jax.tree.map(lambda column: column[lowest], found)
+
+
+def profile(likelihood: Likelihood | Experiments, at: Mapping[str, Any] | None = None) -> Profile:
+    """Minimise chi2 over the nuisances that are not named, at values of any parameters.
+
+    A parameter that is named stands still, without its constraint; what is neither named nor a nuisance has its
+    default. Parameters of the theory with a constraint are nuisances too, and are profiled by `fit` and `interval`;
+    here they stand still.
+
+    Args:
+        likelihood: one or several experiments and a theory.
+        at: values by name, full or short.
+
+    Returns:
+        Minimum, pulls, expected counts, EDM and validity. Use `jax.grad` or `jax.vmap` on it.
+
+    Example:
+        >>> import jax
+        >>> import jcevns as jc
+        >>> likelihood = jc.Likelihood("xenonnt-2024-s2")
+        >>> round(float(jc.profile(likelihood).chi2), 4)
+        3.8596
+        >>> slope = jax.grad(lambda sin2w: jc.profile(likelihood, {"sin2w": sin2w}).chi2)
+        >>> round(float(slope(0.25)), 4)
+        0.8943
+    """
+    likelihood = as_likelihood(likelihood)
+    given = likelihood.parameters.full_values(at)
+    norms = likelihood.normalisations
+    absent = tuple(n for n in given if n in norms and norms[n].signal_only)
+    standing = {n: v for n, v in given.items() if n in likelihood.nuisances and n not in absent}
+    arrangement = arranged(likelihood, absent)
+    model = arrangement.model
+    if standing:
+        x = internal(likelihood, standing, arrangement)
+        for name in standing:
+            place = arrangement.nuisances.index(name)
+            model = eqx.tree_at(
+                lambda m: (m.lower, m.upper, m.sigma),
+                model,
+                (
+                    model.lower.at[place].set(x[place]),
+                    model.upper.at[place].set(x[place]),
+                    model.sigma.at[place].set(jnp.inf),
+                ),
+            )
+    counts = signal(likelihood, {n: v for n, v in given.items() if n not in standing})
+    value, x, expected, edm, valid, steps = _profile(model, counts)
+    factors = jnp.where(model.is_log, jnp.exp(x), x)
+    pulls = models.sigmas(model, models.pulls(model, x))
+    records = [likelihood.parameters[n] for n in arrangement.nuisances]
+    defaults = tuple(r.reference for r in records)
+    value = value + penalty(likelihood, {}, skip=tuple(given))
+    return Profile(value, pulls, expected, edm, valid, steps, factors, arrangement.nuisances, defaults, given)
+
+
+_profile = eqx.filter_jit(profile_model)

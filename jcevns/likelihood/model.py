@@ -1,0 +1,380 @@
+"""Poisson chi2 of templates times normalisations, and of templates that change shape (eq. 17 of arXiv:2411.11749).
+
+Shapes are multilinear between anchors, as blueice does, with kinks there; the changes that different groups of shapes
+make to a template add up. The parameters are the normalisations, then a position for each shape nuisance. A factor
+is moved as its logarithm, so that every yield stays positive however far it is dragged; but as itself if it
+multiplies its components alone: it may then reach zero in a step.
+"""
+
+import itertools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import xlogy
+from jaxtyping import Array, Bool, Float, Int
+
+from jcevns.likelihood.anchors import Group
+
+__all__ = [
+    "Derivatives",
+    "Mixture",
+    "Model",
+    "chi2",
+    "derivatives",
+    "expected_counts",
+    "freed",
+    "nearest_cell",
+    "negative",
+    "parts",
+    "poisson_chi2",
+    "pulls",
+    "sigmas",
+    "signal_slope",
+]
+
+
+def poisson_chi2(expected: Float[Array, " bin"], observed: Float[Array, " bin"]) -> Float[Array, ""]:
+    """2 sum [N - D + D ln(D/N)]; a bin with D = 0 contributes 2 N. Infinite if a bin expects less than nothing."""
+    # Else no slope where nothing is expected and nothing was seen.
+    safe = jnp.where(observed > 0, jnp.where(expected < 0, 0.0, expected), 1.0)
+    value = 2 * jnp.sum(expected - observed + xlogy(observed, observed) - xlogy(observed, safe))
+    return jnp.where(jnp.any(negative(expected)), jnp.inf, value)
+
+
+def negative(expected: Float[Any, "*shape"]) -> Bool[Any, "*shape"]:
+    """Where less than nothing is expected, rounding aside: a Poisson distribution has no such mean."""
+    return expected < -(1e-9 if jnp.finfo(expected.dtype).bits == 64 else 1e-5)
+
+
+class Model(eqx.Module):
+    """Numbers of a binned likelihood, and nothing else: no name in it, so one compilation serves all data.
+
+    Attributes:
+        observed: counts.
+        owner: 1 where a bin belongs to an experiment, else 0.
+        background: templates, zero outside their experiment's bins; unused where a moving one takes their place.
+        moving: templates at the anchors (see `groups`), of the backgrounds that change shape.
+        linear: 1 where a nuisance (column) acts on a component (row: signals, then backgrounds) by its factor.
+        logarithmic: the same where it acts by the logarithm of its factor.
+        sigma: widths of all nuisances, infinite for a free one; relative for normalisations.
+        centre: where each is constrained to, as a pull: 0 but in toys.
+        lower: limits of the parameters.
+        upper: limits of the parameters.
+        anchors: positions of the anchors of each shape nuisance.
+        moves: which backgrounds move.
+        groups: the shapes in groups, whose rows of templates follow each other.
+        signals: components of the signal, each an experiment and a place among its sources.
+    """
+
+    observed: Float[Array, " bin"]
+    owner: Float[Array, "experiment bin"]
+    background: Float[Array, "background bin"]
+    moving: Float[Array, "moving row bin"]
+    linear: Float[Array, "component normalisation"]
+    logarithmic: Float[Array, "component normalisation"]
+    sigma: Float[Array, " nuisance"]
+    centre: Float[Array, " nuisance"]
+    lower: Float[Array, " nuisance"]
+    upper: Float[Array, " nuisance"]
+    anchors: tuple[Float[Array, "_"], ...]
+    moves: tuple[int, ...] = eqx.field(static=True)
+    groups: tuple[Group, ...] = eqx.field(static=True)
+    signals: tuple[tuple[int, int], ...] = eqx.field(static=True)
+
+    @property
+    def sources(self) -> int:
+        """Parts of the signal in every bin."""
+        return 1 + max((source for _, source in self.signals), default=0)
+
+    @property
+    def is_linear(self) -> Bool[Array, " normalisation"]:
+        """Whether the parameter of a normalisation is its factor."""
+        return jnp.any(self.linear > 0, axis=0)
+
+    @property
+    def is_log(self) -> Bool[Array, " nuisance"]:
+        """Whether a parameter is the logarithm of a factor."""
+        return jnp.concatenate([~self.is_linear, jnp.zeros(len(self.anchors), bool)])
+
+    @property
+    def unit(self) -> Float[Array, " nuisance"]:
+        """Value at nominal: 1 for a factor, 0 for the position of a shape."""
+        return jnp.where(jnp.arange(self.sigma.size) < self.linear.shape[1], jnp.ones_like(self.sigma), 0.0)
+
+    @property
+    def nominal(self) -> Float[Array, " nuisance"]:
+        """Parameters at which nothing is pulled."""
+        return jnp.where(self.is_log, 0.0, self.unit)
+
+
+def freed(model: Model, place: int) -> Model:
+    """The model with one normalisation free of its constraint, from 0 up, and moved as the factor itself.
+
+    Args:
+        model: numbers of the likelihood.
+        place: of the normalisation, among the parameters.
+    """
+    loading = model.linear[:, place] + model.logarithmic[:, place]
+    return eqx.tree_at(
+        lambda m: (m.linear, m.logarithmic, m.sigma, m.lower),
+        model,
+        (
+            model.linear.at[:, place].set(loading),
+            model.logarithmic.at[:, place].set(0.0),
+            model.sigma.at[place].set(jnp.inf),
+            model.lower.at[place].set(0.0),
+        ),
+    )
+
+
+class Mixture(NamedTuple):
+    """A signal as a weighted sum of rows of a table: what one point of a scan is, without a copy of it.
+
+    Attributes:
+        terms: signals at all anchors, bins fastest, that the weights multiply; shape (row, term, anchor_bin).
+        row: which row of the table; shape (), or (point,) for many.
+        weights: of its terms; shape (term,) or (term, point).
+    """
+
+    terms: Any
+    row: Any
+    weights: Any
+
+
+class Derivatives(NamedTuple):
+    """chi2 at a point, and derivatives of the piece that is smooth in the given cell."""
+
+    value: Float[Array, ""]
+    gradient: Float[Array, " nuisance"]
+    hessian: Float[Array, "nuisance nuisance"]
+
+
+class _Morphed(NamedTuple):
+    """Templates at a position, and their derivatives along the shapes."""
+
+    value: Float[Array, "component bin"]
+    slope: Float[Array, "shape component bin"]
+    cross: dict[tuple[int, int], Float[Array, "component bin"]]
+
+
+def _corners(pick: Callable[[Any, int], Array], sizes: tuple[int, ...], first: int, cell: Array) -> Array:
+    """Templates around a position in one group, shape (2, ..., 2, bin): neighbours along the last shape at once."""
+    strides = np.append(np.cumprod(sizes[:0:-1])[::-1], 1).tolist()
+    pairs = []
+    for upper in itertools.product((0, 1), repeat=len(sizes) - 1):
+        row = first + cell[-1]
+        for i, step in enumerate(upper):
+            row = row + (cell[i] + step) * strides[i]
+        pairs.append(pick(row, 2))
+    return jnp.stack(pairs).reshape((2,) * len(sizes) + (-1,))
+
+
+def _blend(corners: Array, fraction: Array, width: Array) -> dict[tuple[int, ...], Array]:
+    """Multilinear interpolation of (2, ..., 2, bin) corners: value, first and mixed second derivatives."""
+    terms: dict[tuple[int, ...], Array] = {(): corners}
+    for axis in range(fraction.size):
+        new = {}
+        for key, block in terms.items():
+            low, high = block[0], block[1]
+            new[key] = low + (high - low) * fraction[axis]
+            if len(key) < 2:
+                new[(*key, axis)] = (high - low) / width[axis]
+        terms = new
+    return terms
+
+
+def _templates(model: Model, signal: Array | Mixture, position: Array, cell: Array) -> _Morphed:
+    """Templates of all components, signals first."""
+    shapes, bins = len(model.anchors), model.observed.size
+    edges = [jax.lax.dynamic_slice(a, (cell[i],), (2,)) for i, a in enumerate(model.anchors)]
+    width = jnp.array([e[1] - e[0] for e in edges])
+    fraction = jnp.array([(position[i] - e[0]) for i, e in enumerate(edges)]) / width
+
+    def morphed(table: Array, front: tuple[Any, ...] = ()) -> dict[tuple[int, ...], Array]:
+        """Value, slopes and mixed derivatives from rows of templates, shape (..., row, *), at an index in front."""
+        size = (1,) * len(front)
+
+        width_of = table.shape[-1]
+
+        def pick(row: Any, count: int) -> Array:
+            start = (*(jnp.asarray(i, cell.dtype) for i in (*front, row)), jnp.zeros((), cell.dtype))
+            return jax.lax.dynamic_slice(table, start, (*size, count, width_of)).reshape(count, width_of)
+
+        if not model.groups:
+            return {(): pick(0, 1)[0]}
+        total: dict[tuple[int, ...], Array] = {}
+        first_shape, first_row = 0, 0
+        for group in model.groups:
+            here = slice(first_shape, first_shape + len(group.sizes))
+            corners = _corners(pick, group.sizes, first_row, cell[here])
+            for key, value in _blend(corners, fraction[here], width[here]).items():
+                place = tuple(first_shape + i for i in key)
+                total[place] = total[place] + value if place in total else value
+            first_shape, first_row = here.stop, first_row + group.rows
+        if len(model.groups) > 1:
+            total[()] = total[()] - (len(model.groups) - 1) * pick(model.groups[0].nominal, 1)[0]
+        return total
+
+    if isinstance(signal, Mixture):
+        rows, count, _ = signal.terms.shape
+        table = signal.terms.reshape(rows, count, -1, model.sources * bins)
+        terms = [morphed(table, (signal.row, k)) for k in range(count)]
+        blended: dict[Any, Any] = {
+            key: sum(signal.weights[k] * term[key] for k, term in enumerate(terms)) for key in terms[0]
+        }
+    else:
+        blended = morphed(signal.reshape(-1, model.sources * bins))
+    moved = {row: morphed(model.moving, (k,)) for k, row in enumerate(model.moves)}
+    still = jnp.zeros(bins, model.background.dtype)
+    rows = {}
+    for key, value in blended.items():
+        backgrounds = [
+            moved[i][key] if i in moved else (background if key == () else still)
+            for i, background in enumerate(model.background)
+        ]
+        owner, of_source = (np.array(index) for index in zip(*model.signals, strict=True))
+        signals = model.owner[owner] * value.reshape(-1, bins)[of_source]
+        rows[key] = jnp.concatenate([signals, jnp.stack(backgrounds)]) if backgrounds else signals
+    slope, value = [rows[(i,)] for i in range(shapes)], rows[()]
+    slopes = jnp.stack(slope) if slope else jnp.zeros((0, *value.shape), value.dtype)
+    return _Morphed(value, slopes, {key: value for key, value in rows.items() if len(key) == 2})
+
+
+def _factors(model: Model, x: Array) -> tuple[Array, Array, Array]:
+    """Factors of the components, with their first and second derivatives in the normalisations."""
+    power = jnp.exp(model.logarithmic @ x)
+    alone = jnp.any(model.linear > 0, axis=1)
+    amount = jnp.where(alone, model.linear @ x, 1.0)
+    factor = amount * power
+    log, lin = model.logarithmic, model.linear
+    first = power[:, None] * lin + factor[:, None] * log
+    mixed = lin[:, :, None] * log[:, None, :]
+    second = power[:, None, None] * (mixed + jnp.swapaxes(mixed, 1, 2))
+    return factor, first, second + factor[:, None, None] * log[:, :, None] * log[:, None, :]
+
+
+def _penalty(model: Model, x: Array) -> tuple[Array, Array, Array]:
+    """Sum of (pull/sigma)^2 with gradient and diagonal Hessian."""
+    log = model.is_log
+    value = jnp.where(log, jnp.exp(x), x)
+    slope, bend = jnp.where(log, value, 1.0), jnp.where(log, value, 0.0)
+    weight = 1 / model.sigma**2  # zero for a free parameter
+    pull = value - model.unit - model.centre
+    return jnp.sum(weight * pull**2), 2 * weight * pull * slope, 2 * weight * (slope**2 + pull * bend)
+
+
+def _split(model: Model, x: Array) -> tuple[Array, Array]:
+    return x[: model.linear.shape[1]], x[model.linear.shape[1] :]
+
+
+def nearest_cell(model: Model, x: Float[Array, " nuisance"]) -> Int[Array, " shape"]:
+    """Cell of the anchors in which a point lies; at an anchor, the one above."""
+    _, position = _split(model, x)
+    cells = [
+        jnp.clip(jnp.searchsorted(a, position[i], side="right") - 1, 0, a.size - 2)
+        for i, a in enumerate(model.anchors)
+    ]
+    return jnp.stack(cells) if cells else jnp.zeros(0, int)
+
+
+def expected_counts(
+    model: Model,
+    signal: Float[Array, " anchor_bin"] | Mixture,
+    x: Float[Array, " nuisance"],
+    cell: Int[Array, " shape"] | None = None,
+) -> Float[Array, " bin"]:
+    """N_i of eq. 16 of arXiv:2411.11749 at the parameters `x`."""
+    return jnp.sum(parts(model, signal, x, cell), axis=0)
+
+
+def parts(
+    model: Model,
+    signal: Float[Array, " anchor_bin"] | Mixture,
+    x: Float[Array, " nuisance"],
+    cell: Int[Array, " shape"] | None = None,
+) -> Float[Array, "component bin"]:
+    """Expected counts of every component, signals first, at the parameters `x`."""
+    normalisation, position = _split(model, x)
+    templates = _templates(model, signal, position, nearest_cell(model, x) if cell is None else cell)
+    return _factors(model, normalisation)[0][:, None] * templates.value
+
+
+def pulls(model: Model, x: Float[Array, " nuisance"]) -> Float[Array, " nuisance"]:
+    """Relative pulls of the normalisations, factor - 1, and positions of the shapes."""
+    return jnp.where(model.is_log, jnp.expm1(x), x - model.unit)
+
+
+def sigmas(model: Model, pull: Float[Any, "nuisance *point"]) -> Float[Any, "nuisance *point"]:
+    """Relative pulls in units of their widths; a free one relative."""
+    width = jnp.where(jnp.isfinite(model.sigma), model.sigma, 1.0)
+    return pull / (np.asarray(width) if isinstance(pull, np.ndarray) else width).reshape(-1, *[1] * (pull.ndim - 1))
+
+
+def chi2(
+    model: Model,
+    signal: Float[Array, " anchor_bin"] | Mixture,
+    x: Float[Array, " nuisance"],
+    cell: Int[Array, " shape"] | None = None,
+) -> Float[Array, ""]:
+    """Eq. 17 of arXiv:2411.11749 at the parameters `x`."""
+    return poisson_chi2(expected_counts(model, signal, x, cell), model.observed) + _penalty(model, x)[0]
+
+
+def signal_slope(
+    model: Model,
+    signal: Float[Array, " anchor_bin"] | Mixture,
+    x: Float[Array, " nuisance"],
+    cell: Int[Array, " shape"],
+) -> Float[Array, " slope"]:
+    """Partial derivative of chi2 with respect to the signal, or to the weights of a mixture, at fixed parameters."""
+    if isinstance(signal, Mixture):
+        return jax.grad(lambda w: chi2(model, signal._replace(weights=w), x, cell))(signal.weights)
+    return jax.grad(chi2, argnums=1)(model, signal, x, cell)
+
+
+def derivatives(
+    model: Model,
+    signal: Float[Array, " anchor_bin"] | Mixture,
+    x: Float[Array, " nuisance"],
+    cell: Int[Array, " shape"],
+) -> Derivatives:
+    """chi2 with gradient and Hessian of the piece of one cell, in closed form.
+
+    Args:
+        model: numbers of the likelihood.
+        signal: signal in every bin at every anchor, bins fastest.
+        x: parameters, inside the cell or on its border.
+        cell: index of the lower anchor along each shape nuisance.
+    """
+    normalisation, position = _split(model, x)
+    factor, first, second = _factors(model, normalisation)
+    morphed = _templates(model, signal, position, cell)
+    along = jnp.einsum("c,scb->sb", factor, morphed.slope)
+    expected = factor @ morphed.value
+    empty = model.observed == 0
+    safe = jnp.where(empty | (expected <= 0), 1.0, expected)
+    ratio = jnp.where(empty, 0.0, model.observed / safe)
+    excess = 1 - ratio
+    rows = jnp.concatenate([morphed.value, along])
+    gram = (rows * (ratio / safe)) @ rows.T
+    strength = rows @ excess
+    components, shapes = factor.size, len(model.anchors)
+    # From components and shapes to parameters: dN/dx_j = sum_r rows_r jacobian_rj.
+    eye = jnp.eye(shapes, dtype=x.dtype)
+    jacobian = jax.scipy.linalg.block_diag(first, eye) if shapes else first
+    value, slope, curvature = _penalty(model, x)
+    hessian = jacobian.T @ gram @ jacobian + jnp.diag(curvature / 2)
+    bend = jnp.einsum("c,cij->ij", strength[:components], second)
+    if shapes:
+        mixed = first.T @ (morphed.slope @ excess).T  # d2N/dx_j dt_s, (normalisation, shape)
+        corner = jnp.zeros((shapes, shapes), x.dtype)
+        for (i, j), cross in morphed.cross.items():
+            both = excess @ (factor @ cross)
+            corner = corner.at[i, j].set(both).at[j, i].set(both)
+        bend = jnp.block([[bend, mixed], [mixed.T, corner]])
+    value = value + poisson_chi2(expected, model.observed)
+    return Derivatives(value, 2 * jacobian.T @ strength + slope, 2 * (hessian + bend))

@@ -1,0 +1,84 @@
+"""Where fits start: signals far above the data are scaled down to them."""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jcevns.likelihood.model import Mixture, Model, expected_counts, parts
+
+__all__ = ["starts"]
+
+
+def starts(model: Model, signal: Float[Array, " anchor_bin"] | Mixture) -> Float[Array, "start nuisance"]:
+    """Where to start fits: signals far above the data scaled down to them.
+
+    One on each side of the nominal shapes, where a kink may be a ridge; one with all bounded ones at their low end.
+    """
+    shapes, nominal = len(model.anchors), model.nominal
+    neutral = nominal[: model.linear.shape[1]]
+    scaled = _scaled(model, signal, nominal)
+    found = [
+        jnp.concatenate([scaled, jnp.full(shapes, side, scaled.dtype)])
+        for side in ((0.5, -0.5) if shapes else (0.0,))
+    ]
+    ends = jnp.where(jnp.isfinite(model.lower) & jnp.isfinite(model.upper), model.lower, nominal)
+    # The last only where the nuisances have to go far: elsewhere it is a long way to the same minimum.
+    far = jnp.any(jnp.abs(scaled - neutral) > 0.3) & ~jnp.any(
+        ~jnp.isfinite(model.sigma) & (model.lower < model.upper)
+    )
+    low = jnp.concatenate([_scaled(model, signal, ends), ends[neutral.size :]])
+    # Changes that add up may take more than there is when all are at their ends.
+    far = far & jnp.all((expected_counts(model, signal, low) > 0) | (model.observed == 0))
+    if shapes:
+        found.append(jnp.where(far, low, found[0]))
+    else:
+        found += [*_by_experiment(model, signal), nominal]
+    return jnp.clip(jnp.stack(found), model.lower, model.upper)
+
+
+def _by_experiment(model: Model, signal: Array | Mixture) -> list[Array]:
+    """Starts at which the signal of each experiment by itself comes down to its data.
+
+    In the first every nuisance of a signal takes its share by variance, the widest nearly all if the way is long, a
+    shared one the mean over its experiments; in the second the nuisance that most signals share takes it all.
+    """
+    value = parts(model, signal, model.nominal)[: len(model.signals)]
+    owners = np.array([owner for owner, _ in model.signals])
+    have = jnp.stack([jnp.sum(value[owners == i]) for i in range(model.owner.shape[0])])
+    loading = jnp.stack(
+        [jnp.max(model.logarithmic[: owners.size][owners == i], axis=0) for i in range(model.owner.shape[0])]
+    )
+    down = jnp.minimum(jnp.log((model.owner @ model.observed + 1) / (jnp.maximum(have, 0.0) + 1)), 0.0)
+    used = loading > 0
+    width = jnp.where(jnp.isfinite(model.sigma), model.sigma, 1.0)
+    power = (1 - down)[:, None] * jnp.log(width**2)
+    largest = jnp.max(jnp.where(used, power, -jnp.inf), axis=1, keepdims=True, initial=-jnp.inf)
+    share = jnp.where(used, jnp.exp(power - jnp.where(jnp.isfinite(largest), largest, 0.0)), 0.0)
+    share = share / jnp.maximum(jnp.sum(share, axis=1, keepdims=True), 1e-30)
+    users = jnp.sum(used.astype(width.dtype), axis=0)
+    first = down @ share / jnp.maximum(users, 1)
+    widest = jnp.argmax(users + width / (1 + jnp.max(width, initial=0.0))) if users.size else 0
+    second = jnp.where((jnp.arange(users.size) == widest) & (users > 0), jnp.min(down), 0.0)
+    return [jnp.where(model.is_linear, model.nominal, x) for x in (first, second)]
+
+
+def _scaled(model: Model, signal: Array | Mixture, base: Array) -> Array:
+    """Normalisations at which a signal above the data comes down to them, from those of `base`."""
+    normalisation, counts = base[: model.linear.shape[1]], parts(model, signal, base)
+    signals = len(model.signals)
+    have = jnp.maximum(jnp.sum(counts[:signals]), 0.0)
+    want = jnp.maximum(jnp.sum(model.observed) - jnp.sum(counts[signals:]), 1.0)
+    down = jnp.minimum(jnp.log((want + 1) / (have + 1)), 0.0)
+    # The widest nuisances of the signal take the way, by variance, of those that can go it; a free strength alone.
+    size = normalisation.size
+    width = jnp.where(jnp.isfinite(model.sigma), model.sigma, 1.0)[:size]
+    acting = jnp.any(model.logarithmic[:signals] > 0, axis=0)
+    unbounded = acting & jnp.isneginf(model.lower[:size])
+    acting = jnp.where(jnp.any(unbounded), unbounded, acting)
+    free = ~jnp.isfinite(model.sigma[:size]) & (model.lower < model.upper)[:size]
+    power = jnp.where(acting, (1 - down) * jnp.log(width**2), -jnp.inf)
+    share = jnp.where(acting, jnp.exp(power - jnp.max(power, initial=-1e30)), 0.0)
+    share = share / jnp.maximum(jnp.sum(share), 1e-30)
+    amount = jnp.where(free, jnp.clip(want / jnp.maximum(have, 1e-30), 0.1, 1e6), normalisation)
+    logs = jnp.where(jnp.any(free & model.is_linear), normalisation, normalisation + down * share)
+    return jnp.where(model.is_linear, amount, logs)

@@ -1,0 +1,97 @@
+"""Spectra: expected counts, stacked, with the data on top."""
+
+import dataclasses
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.container import Container
+from scipy.special import gammaincinv
+
+from jcevns.constants import ONE_SIGMA
+from jcevns.experiments.experiment import SIGNAL, Experiment
+from jcevns.plot.style import axes_or_new, plain
+
+__all__ = ["COMPONENTS", "SpectrumPlot", "plot_spectrum", "poisson_errors"]
+
+COMPONENTS = {
+    SIGNAL: ("#56B4E9", "signal"),
+    "cathode": ("#009E73", "cathode"),
+    "microdischarge": ("#F0E442", "micro-discharge"),
+    "accidental": ("#CC79A7", "accidental coincidence"),
+    "electronic": ("#0072B2", "electron recoil"),
+    "neutron": ("#999999", "neutron"),
+}
+"""Colour and words for components of the built-in experiments."""
+
+_OTHERS = ("#E69F00", "#D55E00", "#BBBBBB", "#666666")
+_AXES = {"N_e [electrons]": r"$N_{e^-}$"}
+
+
+@dataclasses.dataclass(frozen=True)
+class SpectrumPlot:
+    """Artists of a counts plot."""
+
+    ax: Axes
+    stack: list[Any]
+    data: Container
+
+
+def poisson_errors(counts: np.ndarray) -> np.ndarray:
+    """Central 68.27% Poisson interval (Garwood) around observed counts, as (down, up) distances."""
+    counts = np.asarray(counts, float)
+    tail = (1 - ONE_SIGMA) / 2
+    lower = np.where(counts > 0, gammaincinv(np.maximum(counts, 0.5), tail), 0.0)
+    upper = gammaincinv(counts + 1, 1 - tail)
+    return np.stack([counts - lower, upper - counts])
+
+
+def plot_spectrum(
+    experiment: Experiment,
+    components: Mapping[str, np.ndarray],
+    ax: Axes | None = None,
+    title: str = "",
+    signal: str = "signal",
+) -> SpectrumPlot:
+    """Stacked expected counts with data on top (as Fig. 1 of arXiv:2411.11749).
+
+    Args:
+        experiment: gives bins, data and labels.
+        components: counts per bin of each component; the signal is drawn last, on top.
+        ax: axes to draw on; new ones if None.
+        title: above the panel.
+        signal: words for the signal.
+    """
+    ax = axes_or_new(ax)
+    bins = len(next(iter(components.values())))
+    edges = np.asarray(experiment.bin_edges or np.arange(bins + 1), float)
+    order = [name for name in components if name != SIGNAL]
+    order.sort(key=lambda name: float(np.sum(components[name])))
+    stack, base, fresh = [], np.zeros(bins), itertools.cycle(_OTHERS)
+    for name in [*order, SIGNAL]:
+        top = base + np.asarray(components[name])
+        colour, words = COMPONENTS[name] if name in COMPONENTS else (next(fresh), name)
+        look = {"facecolor": colour, "edgecolor": "white", "linewidth": 0.4, "alpha": 0.85}
+        words = signal if name == SIGNAL else words
+        patch = ax.stairs(top, edges, baseline=base, fill=True, label=words, **look)
+        stack.append(patch)
+        base = top
+    stack.append(ax.stairs(base, edges, color="black", linewidth=1.1, label="total, fitted"))
+    observed = np.asarray(experiment.observed)
+    centre = (edges[1:] + edges[:-1]) / 2
+    label = "data" if experiment.status != "reconstructed" else "data (reconstructed bins)"
+    data = ax.errorbar(
+        centre, observed, yerr=poisson_errors(observed), fmt="o", color="black", markersize=4, capsize=2, label=label
+    )
+    ax.set_xlim(edges[0], edges[-1])
+    ax.set_ylim(0, 1.6 * float((observed + poisson_errors(observed)[1]).max()))
+    ax.set_xlabel(_AXES.get(experiment.observable, plain(experiment.observable)))
+    ax.set_ylabel("events per bin")
+    title = title or experiment.name
+    reconstructed = experiment.status == "reconstructed" and "reconstructed" not in title
+    ax.set_title(f"{title} (reconstructed)" if reconstructed else title)
+    handles, labels = ax.get_legend_handles_labels()
+    ax.legend(handles[::-1], labels[::-1], loc="upper right", fontsize=8, ncols=2, columnspacing=1.0)
+    return SpectrumPlot(ax, stack, data)

@@ -1,0 +1,1 @@
+"""Scans, toys, posteriors, projections."""

@@ -1,0 +1,317 @@
+"""Statistics by toys: significance, Feldman-Cousins intervals, coverage, goodness of fit."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from scipy.special import chdtrc, ndtri
+
+from jcevns.constants import ONE_SIGMA, chi2_threshold
+from jcevns.fit.curve import Segment
+from jcevns.fit.roots import find_roots
+from jcevns.fit.validity import require_toys
+from jcevns.likelihood.likelihood import Experiments, Likelihood
+from jcevns.statistics.hypothesis import Hypothesis, hypothesis
+from jcevns.statistics.results import Coverage, Discovery, FitQuality, ToyInterval, as_json
+from jcevns.statistics.toy_runs import run_toys
+from jcevns.statistics.toys import CHUNK, Toys, fit_curves, fit_observed, observed
+
+__all__ = [
+    "Coverage",
+    "Discovery",
+    "FitQuality",
+    "ToyInterval",
+    "as_json",
+    "coverage",
+    "discovery",
+    "fit_quality",
+    "null_value",
+    "toy_interval",
+]
+
+_STRAIGHT = 10.0  # Delta chi2 above the critical value, up to which it is interpolated
+
+_Progress = Callable[[int], Any]
+
+
+def _binomial(successes: int, trials: int) -> tuple[float, float]:
+    """Fraction and its error; the error of none or all is that of one."""
+    fraction = successes / trials
+    bounded = min(max(successes, 1), trials - 1) / trials if trials > 1 else 0.5
+    return fraction, float(np.sqrt(bounded * (1 - bounded) / trials))
+
+
+def _valid(toys: Toys) -> tuple[Toys, int]:
+    """Valid toys, and the number of the others; refuses a sample in which they are more than one in a thousand."""
+    invalid = int(np.sum(~toys.valid))
+    require_toys(invalid, len(toys), f"{toys.truth:.4g}")
+    return toys.kept, invalid
+
+
+def null_value(found: Hypothesis) -> float:
+    """Value without signal; ValueError if the parameter has none."""
+    if found.record.null is None:
+        raise ValueError(
+            f"parameter {found.name!r} has no value without signal: a significance needs one, as in "
+            "jcevns.parameter(..., null=0.0) where it is declared"
+        )
+    return found.record.null
+
+
+def discovery(
+    likelihood: Likelihood | Experiments,
+    name: str,
+    toys: int = 10_000,
+    seed: int = 1,
+    at: Mapping[str, Any] | None = None,
+    profiled: str | Sequence[str] = (),
+    store: str | Path | None = None,
+    chunk: int = CHUNK,
+    progress: _Progress = lambda done: None,
+) -> Discovery:
+    """Significance of a signal, from toys without it.
+
+    Args:
+        likelihood: experiments, or a likelihood with a theory.
+        name: of a parameter with a value without signal, such as a flux or a coupling.
+        toys: number of toys; drawn at the nuisances fitted to the data without signal.
+        seed: of the toys.
+        at: values of parameters that are fixed.
+        profiled: parameters without constraint that are profiled.
+        store: folder to resume from.
+        chunk: toys fitted at a time.
+        progress: called with the number of toys done.
+
+    Raises:
+        ValueError: a parameter without such a value.
+
+    Example:
+        >>> import jcevns as jc
+        >>> found = jc.discovery("xenonnt-2024-s2", "flux", toys=200)
+        >>> round(found.asymptotic, 2), round(found.calibrated, 1)  # sigma, without and with toys
+        (2.15, 2.2)
+    """
+    here = hypothesis(likelihood, name, at, profiled)
+    null = null_value(here)
+    data, truth = fit_observed(here, null)
+    q0 = float(data.q[0])
+    thrown, invalid = _valid(run_toys(here, null, toys, seed, truth, store, chunk, progress))
+    beyond = int(np.sum(thrown.q >= q0))
+    p, error = _binomial(beyond, len(thrown))
+    sides = 1 if null in (here.record.lower, here.record.upper) else 2
+    calibrated = max(float(-ndtri(p / sides)), 0.0) if beyond else None
+    probability = (p, error) if beyond else (None, None)
+    if math.isinf(q0) and not beyond:  # known without toys: none of them can be as impossible
+        probability, calibrated = (0.0, 0.0), math.inf
+    return Discovery(here.name, null, q0, math.sqrt(q0), len(thrown), invalid, beyond, *probability, calibrated)
+
+
+def coverage(
+    likelihood: Likelihood | Experiments,
+    name: str,
+    values: Sequence[float] | Float[np.ndarray, " value"],
+    levels: Sequence[float] = (ONE_SIGMA, 0.90),
+    toys: int = 10_000,
+    seed: int = 1,
+    at: Mapping[str, Any] | None = None,
+    profiled: str | Sequence[str] = (),
+    store: str | Path | None = None,
+    chunk: int = CHUNK,
+    progress: _Progress = lambda done: None,
+) -> list[Coverage]:
+    """How often the interval Delta chi2 < threshold holds the truth, at nominal nuisances.
+
+    Args:
+        likelihood: experiments, or a likelihood with a theory.
+        name: of the parameter.
+        values: true values.
+        levels: confidence levels.
+        toys: number of toys per value.
+        seed: of the toys.
+        at: values of parameters that are fixed.
+        profiled: parameters without constraint that are profiled.
+        store: folder to resume from.
+        chunk: toys fitted at a time.
+        progress: called with the number of toys done.
+
+    Example:
+        >>> import jcevns as jc
+        >>> (row,) = jc.coverage("xenonnt-2024-s2", "flux", [5.46e6], levels=[0.90], toys=1000)
+        >>> round(row.coverage, 2), round(row.error, 2)
+        (0.88, 0.01)
+    """
+    here = hypothesis(likelihood, name, at, profiled)
+    rows = []
+    for value in values:
+        thrown, invalid = _valid(run_toys(here, float(value), toys, seed, None, store, chunk, progress))
+        for cl in levels:
+            threshold = chi2_threshold(cl)
+            fraction, error = _binomial(int(np.sum(thrown.q <= threshold)), len(thrown))
+            censored = int(np.sum(thrown.censored))
+            rows.append(Coverage(float(value), cl, threshold, fraction, error, len(thrown), invalid, censored))
+    return rows
+
+
+def toy_interval(
+    likelihood: Likelihood | Experiments,
+    name: str,
+    values: Sequence[float] | Float[np.ndarray, " value"],
+    cl: float = 0.90,
+    toys: int = 1000,
+    seed: int = 1,
+    at: Mapping[str, Any] | None = None,
+    profiled: str | Sequence[str] = (),
+    store: str | Path | None = None,
+    chunk: int = CHUNK,
+    progress: _Progress = lambda done: None,
+) -> ToyInterval:
+    """Feldman-Cousins interval by toys: every accepted range, its ends interpolated between the values tested.
+
+    Args:
+        likelihood: experiments, or a likelihood with a theory.
+        name: of the parameter.
+        values: increasing, from below the interval to above it; what lies between two of them is not tested.
+        cl: confidence level.
+        toys: number of toys per value.
+        seed: of the toys.
+        at: values of parameters that are fixed.
+        profiled: parameters without constraint that are profiled.
+        store: folder to resume from.
+        chunk: toys fitted at a time.
+        progress: called with the number of toys done.
+
+    Raises:
+        RuntimeError: the best fit lies beyond the values tested, and none of them is accepted.
+
+    Example:
+        >>> import jcevns as jc
+        >>> found = jc.toy_interval("xenonnt-2024-s2", "flux", [5.46e6, 1e7, 1.5e7], toys=200)
+        >>> f"{found.upper:.1e} {found.unit}"
+        '1.2e+07 cm^-2 s^-1'
+    """
+    tested = np.asarray(values, float)
+    if tested.ndim != 1 or tested.size < 2 or np.any(np.diff(tested) <= 0):
+        raise ValueError("toy_interval: give at least two increasing values")
+    asymptotic = chi2_threshold(cl)
+    here = hypothesis(likelihood, name, at, profiled)
+    here.record.check(tested)
+    q, critical, censored, invalid = [], [], [], 0
+    best, lowest = math.nan, math.inf
+    for value in tested:
+        data, truth = fit_observed(here, float(value))
+        if data.chi2[0] < lowest:
+            best, lowest = float(data.best[0]), float(data.chi2[0])
+        thrown, lost = _valid(run_toys(here, float(value), toys, seed, truth, store, chunk, progress))
+        q.append(float(data.q[0]))
+        critical.append(float(np.quantile(thrown.q, cl)))
+        censored.append(int(np.sum(thrown.censored)))
+        invalid += lost
+
+    def excess(x: np.ndarray) -> np.ndarray:
+        chi2 = fit_curves(here, x, observed(here))[:, 0]
+        return np.minimum(chi2 - lowest, 1e30) - np.interp(x, tested, critical)
+
+    segments = _segments(tested, np.array(q), np.array(critical), best, excess)
+    if not segments:
+        raise RuntimeError(
+            f"no value tested is inside the {cl:.0%} interval of {here.name}: test values around {best:.4g}"
+        )
+    return ToyInterval(
+        here.name,
+        here.unit,
+        cl,
+        segments,
+        best,
+        tuple(map(float, tested)),
+        tuple(q),
+        tuple(critical),
+        asymptotic,
+        toys,
+        invalid,
+        tuple(censored),
+    )
+
+
+def _segments(
+    tested: np.ndarray,
+    q: np.ndarray,
+    critical: np.ndarray,
+    best: float,
+    excess: Callable[[np.ndarray], np.ndarray],
+) -> tuple[Segment, ...]:
+    """Ranges in which q is below its critical value.
+
+    Both are smooth, toys only make the second noisy: the zero of their difference is interpolated between neighbours,
+    or found by `excess`, the exact difference, where one of them is far outside.
+    """
+
+    def ranges(x: np.ndarray, height: np.ndarray) -> tuple[Segment, ...]:
+        inside = height <= 0
+
+        def crossing(i: int) -> float:
+            ends = np.minimum(height[i : i + 2], 1e30)
+            if np.max(ends) <= _STRAIGHT:
+                return float(x[i] - ends[0] * (x[i + 1] - x[i]) / (ends[1] - ends[0]))
+            return float(find_roots(excess, x[i : i + 1], x[i + 1 : i + 2], ends[:1], ends[1:], 1e-8)[0])
+
+        segments: list[Segment] = []
+        start: float | None = None
+        for i, here in enumerate(inside):
+            if here and i and not inside[i - 1]:
+                start = crossing(i - 1)
+            if here and (i == inside.size - 1 or not inside[i + 1]):
+                segments.append((start, None if i == inside.size - 1 else crossing(i)))
+        return tuple(segments)
+
+    height = q - critical
+    found = ranges(tested, height)
+    held = any((a is None or a <= best) and (b is None or best <= b) for a, b in found)
+    if held or not tested[0] < best < tested[-1]:
+        return found
+    # The best fit is inside by definition, though what was tested beside it is not.
+    place = int(np.searchsorted(tested, best))
+    return ranges(np.insert(tested, place, best), np.insert(height, place, -np.interp(best, tested, critical)))
+
+
+def fit_quality(
+    likelihood: Likelihood | Experiments,
+    name: str,
+    toys: int = 10_000,
+    seed: int = 1,
+    at: Mapping[str, Any] | None = None,
+    profiled: str | Sequence[str] = (),
+    store: str | Path | None = None,
+    chunk: int = CHUNK,
+    progress: _Progress = lambda done: None,
+) -> FitQuality:
+    """p-value of the saturated deviance, from toys at the best fit, nuisances included.
+
+    Args:
+        likelihood: experiments, or a likelihood with a theory.
+        name: of the parameter that is fitted, besides the nuisances.
+        toys: number of toys.
+        seed: of the toys.
+        at: values of parameters that are fixed.
+        profiled: parameters without constraint that are profiled.
+        store: folder to resume from.
+        chunk: toys fitted at a time.
+        progress: called with the number of toys done.
+
+    Example:
+        >>> import jcevns as jc
+        >>> found = jc.fit_quality("xenonnt-2024-s2", "flux", toys=200)
+        >>> round(found.deviance, 2), round(found.p_value, 2)
+        (3.85, 0.19)
+    """
+    here = hypothesis(likelihood, name, at, profiled)
+    data, _ = fit_observed(here, here.record.default)
+    best = float(data.best[0])
+    _, truth = fit_observed(here, best)
+    thrown, invalid = _valid(run_toys(here, best, toys, seed, truth, store, chunk, progress))
+    deviance = float(data.chi2[0])
+    p, error = _binomial(int(np.sum(thrown.chi2 >= deviance)), len(thrown))
+    naive = float(chdtrc(max(here.model.observed.size - 1, 1), deviance))
+    return FitQuality(deviance, p, error, len(thrown), invalid, naive)
