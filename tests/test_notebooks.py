@@ -2,8 +2,9 @@
 
 import copy
 import math
-import os
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LARGEST = 1_000_000  # bytes
-LONGEST = 120.0  # seconds
+LONGEST = 200.0  # times `import jax` in a fresh process (0.4 s on the machine where the longest takes 40 s)
 TOLERANCE = 2e-2  # relative, of printed numbers
 TIMING = "timing"  # tag of the cells whose output is a time or depends on the machine
 
@@ -67,6 +68,12 @@ def _solution(notebook):
     details = re.search(r"<details>(.*?)</details>", notebook.cells[-1].source, flags=re.S)
     blocks = FENCE.findall(details.group(1)) if details else []
     return tuple("".join(body for language, body in blocks if language == kind) for kind in ("python", "text"))
+
+
+def _seconds_of_import():
+    begin = time.monotonic()
+    subprocess.run([sys.executable, "-c", "import jax"], check=True)
+    return time.monotonic() - begin
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
@@ -140,16 +147,16 @@ def test_runs_and_prints_what_is_committed(path, tmp_path, monkeypatch, compilat
     size = len(new.cells)
     new.cells.append(nbformat.v4.new_code_cell(solution, id="solution"))
     finished = []
-    begin, used = time.monotonic(), sum(os.times()[2:4])
+    unit = _seconds_of_import()
+    begin = time.monotonic()
     NotebookClient(
         new,
-        timeout=5 * LONGEST,
+        timeout=1200,
         kernel_name="python3",
         resources={"metadata": {"path": str(tmp_path / "here")}},
         on_cell_start=lambda cell, cell_index: finished.append(time.monotonic()) if cell_index == size else None,
     ).execute()
-    # Of wall and processor time the shorter: other work on the machine is not the notebook's.
-    seconds = min(finished[0] - begin, sum(os.times()[2:4]) - used)
+    seconds, unit = finished[0] - begin, max(unit, _seconds_of_import())
 
     for before, after in zip(_code(committed), _code(new), strict=False):
         where = f"{path.name}, cell {before.id}:\n{before.source}\n"
@@ -163,7 +170,7 @@ def test_runs_and_prints_what_is_committed(path, tmp_path, monkeypatch, compilat
     if answer:
         differences = _differences(answer, _printed(new.cells[-1]))
         assert not differences, "\n".join(["solution of the exercise:", *differences])
-    assert seconds < LONGEST
+    assert seconds < LONGEST * unit
 
 
 @pytest.mark.parametrize(
