@@ -141,14 +141,11 @@ def _numbers(
     sigma: np.ndarray,
     signals: int,
     dtype: Any,
-    held: np.ndarray | None = None,
 ) -> Model:
     nuisances = loading.shape[1]
     alone = loading.sum(axis=1) == 1
     linear = ~loading[:signals].any(axis=0) & np.all((loading == 0) | alone[:, None], axis=0) & loading.any(axis=0)
     low, high = np.where(linear, 0.0, -np.inf), np.full(nuisances, np.inf)
-    if held is not None:
-        low, high = np.where(held, 0.0, low), np.where(held, 0.0, high)
     cast = lambda x: jnp.asarray(np.asarray(x, dtype))  # noqa: E731
     return Model(
         observed=cast(observed),
@@ -165,6 +162,7 @@ def _numbers(
         moves=(),
         groups=(),
         signals=tuple((e, 0) for e in range(owner.shape[0])),
+        loading=tuple(map(tuple, loading.tolist())),
     )
 
 
@@ -176,32 +174,9 @@ def _general(model: Model, observed: Any, background: Any, sigma: Any, signal: A
     def one(D: Any, B: Any, width: Any, s: Any) -> tuple[Any, ...]:
         here = eqx.tree_at(lambda m: (m.observed, m.background, m.sigma), model, (D, B, width))
         found = fit_model(here, s)
-        return found.value, found.x, found.edm, (found.edm < limit) & jnp.isfinite(found.value)
+        return found.value, found.x, found.edm, found.reached(limit)
 
     return jax.vmap(one)(observed, background, sigma, signal)
-
-
-def _padded(
-    found: Structure, models: Models, dtype: Any
-) -> tuple[Model, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Models in the sizes that all structures share: what is added is empty and stands still."""
-    n, bins = models.observed.shape
-    signals, components = found.signals, found.experiment.size
-    nuisances = found.loading.shape[1]
-    rows = [*range(signals), *(_MOST_EXPERIMENTS + k for k in range(components - signals))]
-    loading = np.zeros((_MOST_EXPERIMENTS + _MOST_COMPONENTS - 1, _MOST_NUISANCES))
-    loading[rows, :nuisances] = found.loading
-    owner = np.zeros((_MOST_EXPERIMENTS, _MOST_BINS))
-    owner[found.owner, np.arange(bins)] = 1
-    background = np.zeros((n, _MOST_COMPONENTS - 1, _MOST_BINS))
-    background[:, : components - signals, :bins] = models.templates[:, signals:]
-    observed, signal = np.zeros((2, n, _MOST_BINS))
-    observed[:, :bins], signal[:, :bins] = models.observed, models.templates[:, :signals].sum(axis=1)
-    sigma = np.ones((n, _MOST_NUISANCES))
-    sigma[:, :nuisances] = models.sigma
-    held = np.arange(_MOST_NUISANCES) >= nuisances
-    model = _numbers(observed[0], owner, background[0], loading, sigma[0], _MOST_EXPERIMENTS, dtype, held)
-    return model, observed, background, sigma, signal
 
 
 def fit(found: Structure, models: Models, dtype: Any = np.float64) -> Claims:
@@ -210,20 +185,24 @@ def fit(found: Structure, models: Models, dtype: Any = np.float64) -> Claims:
     given = (jnp.asarray(np.asarray(x, dtype)) for x in (signal, models.observed.T))
     chi2, theta, edm, _, valid = map(np.array, batch_fit(found.layout, _model(found, models, dtype), *given)[:5])
     theta = theta.T.copy()
-    failed = np.flatnonzero(~valid & ~(edm < _LOST * chi2))
+    _, limit = tolerances(np.dtype(dtype))
+    failed = np.flatnonzero(~valid & (~(edm < _LOST * chi2) | (edm < limit)))
     nuisances = found.loading.shape[1]
     for first in range(0, failed.size if nuisances else 0, _AGAIN):
         part = failed[first : first + _AGAIN]
-        model, *columns = _padded(found, models.take(np.resize(part, _AGAIN)), dtype)
-        value, x, distance, good = map(
-            np.asarray, _general(model, *(jnp.asarray(np.asarray(c, dtype)) for c in columns))
-        )
+        these = models.take(np.resize(part, _AGAIN))
+        background, signal = these.templates[:, found.signals :], these.templates[:, : found.signals].sum(axis=1)
+        owner = (np.arange(found.signals)[:, None] == found.owner).astype(float)
+        columns = (these.observed, background, these.sigma, signal)
+        model = _numbers(these.observed[0], owner, background[0], found.loading, these.sigma[0], found.signals, dtype)
+        given = (jnp.asarray(np.asarray(c, dtype)) for c in columns)
+        value, x, distance, good = map(np.asarray, _general(model, *given))
         with np.errstate(all="ignore"):
             log = np.where(np.asarray(model.is_linear), np.log(np.maximum(x, _ZERO)), x)
         kept = np.flatnonzero(good[: part.size])
         rows = part[kept]
         chi2[rows], edm[rows], valid[rows] = value[kept], distance[kept], True
-        theta[rows] = log[kept, :nuisances]
+        theta[rows] = log[kept]
     return Claims(chi2.astype(float), theta.astype(float), edm.astype(float), valid)
 
 

@@ -136,6 +136,7 @@ def _model(shaped: Shaped) -> Model:
         moves=(0,),
         groups=shaped.groups,
         signals=((0, 0),),
+        loading=tuple(map(tuple, loading.tolist())),
     )
 
 
@@ -146,7 +147,7 @@ def _fits(model: Model, observed: Any, background: Any, moving: Any, sigma: Any,
     def one(D: Any, B: Any, M: Any, width: Any, s: Any) -> tuple[Any, ...]:
         parts = lambda m: (m.observed, m.background, m.moving, m.sigma)  # noqa: E731
         found = fit_model(eqx.tree_at(parts, model, (D, B, M, width)), s)
-        return found.value, found.x, found.edm, (found.edm < limit) & jnp.isfinite(found.value)
+        return found.value, found.x, found.edm, found.reached(limit)
 
     return jax.vmap(one)(observed, background, moving, sigma, signal)
 

@@ -101,8 +101,7 @@ def _fit_general(model: Model, signals: Array | Mixture, held: _Held) -> tuple[A
         standing = held_model(model, held.place, x)
         found = fit_model(standing, signal)
         slope = models.signal_slope(standing, signal, found.x, found.cell)
-        valid = (found.edm < limit) & jnp.isfinite(found.value)
-        return found.value, found.x, found.edm, slope, found.gradient, valid
+        return found.value, found.x, found.edm, slope, found.gradient, found.reached(limit)
 
     return jax.vmap(one, (None, axes, -1), -1)(model, signals, held.x)
 
@@ -291,8 +290,11 @@ def _restart(model: Model, signals: np.ndarray, fit: Profiles) -> None:
     A chi2 of 1e12 has none below 1e-4: where the distance to the minimum is that small, no fit would do better.
     """
     spent = fit.edm < _LAST_DIGITS * fit.chi2
-    failed = np.flatnonzero(~fit.valid & ~spent & np.all(np.isfinite(signals), axis=0))
     dtype = model.observed.dtype
+    _, limit = tolerances(dtype)
+    # Those that have arrived are doubted: there may be a lower minimum.
+    doubted = fit.edm < limit
+    failed = np.flatnonzero(~fit.valid & (doubted | ~spent) & np.all(np.isfinite(signals), axis=0))
     for first in range(0, failed.size, _RESTART):
         index = failed[first : first + _RESTART]
         padded = np.resize(index, _RESTART)

@@ -37,6 +37,7 @@ class Minimum(NamedTuple):
         free: which parameters are neither on a bound nor held at a kink.
         edm: g H^-1 g / 2 in the free directions, the larger of the two sides; infinite if H is not positive definite.
         steps: steps spent.
+        proven: no lower minimum is to be feared; said by who knows the function.
     """
 
     x: Float[Array, " nuisance"]
@@ -47,6 +48,11 @@ class Minimum(NamedTuple):
     free: Bool[Array, " nuisance"]
     edm: Float[Array, ""]
     steps: Array
+    proven: Bool[Array, ""] | bool = True
+
+    def reached(self, limit: float) -> Bool[Array, ""]:
+        """Whether it is the minimum: EDM below a limit, value finite, proven."""
+        return (self.edm < limit) & jnp.isfinite(self.value) & self.proven
 
 
 class _State(NamedTuple):

@@ -17,6 +17,7 @@ from jax.scipy.special import xlogy
 from jaxtyping import Array, Bool, Float
 
 from jcevns.fit import written_out
+from jcevns.fit.products import Factors, global_minimum
 from jcevns.fit.validity import tolerances
 from jcevns.likelihood.layout import Layout
 from jcevns.likelihood.model import Model, negative
@@ -37,7 +38,7 @@ class BatchFit(NamedTuple):
         theta: log-factors at the minimum.
         edm: g H^-1 g / 2 before the last step, an upper bound; infinite where H was not positive definite.
         slope: d chi2/d signal at the minimum (envelope theorem).
-        valid: EDM below the limit, chi2 finite.
+        valid: EDM below the limit, chi2 finite, no lower minimum to be feared (`jcevns.fit.products`).
     """
 
     chi2: Float[Array, " batch"]
@@ -127,21 +128,35 @@ def _widths(model: Model) -> Array:
     return model.sigma if model.sigma.ndim > 1 else model.sigma[:, None]
 
 
-def _chi2(structure: _Structure, model: Model, observed: Array, signal: Array, theta: Array) -> tuple[Array, Array]:
-    """chi2, infinite where less than nothing is expected, and its slope in the signal."""
+def _chi2(
+    structure: _Structure, model: Model, observed: Array, signal: Array, theta: Array
+) -> tuple[Array, Array, Array]:
+    """chi2, infinite where less than nothing is expected, its slopes in the signal and in the products of factors."""
     factor = jnp.exp(_product(structure.loading, theta))
     value = jnp.sum(((jnp.exp(theta) - 1) / _widths(model)) ** 2, axis=0)
     broken = jnp.zeros(value.shape, bool)
     slopes: list[list[Array]] = [[] for _ in range(structure.sources)]
+    tilts = []
     for e in structure.experiments:
-        expected, count = e.expected(*e.templates(structure, model, signal), factor), observed[e.bins]
+        signals, background = e.templates(structure, model, signal)
+        expected, count = e.expected(signals, background, factor), observed[e.bins]
         broken = broken | jnp.any(negative(expected), axis=0)
         value = value + 2 * jnp.sum(expected - count + xlogy(count, count) - xlogy(count, expected), axis=0)
         slope = 2 * (1 - count / jnp.where(expected > 0, expected, 1))
+        tilts += [*(jnp.sum(row * slope, axis=0)[None] for row in signals), _product(background, slope)]
         scales = dict(zip(e.places, e.signals, strict=True))
         for place, source in enumerate(slopes):
             source.append(slope * factor[scales[place]] if place in scales else jnp.zeros_like(slope))
-    return jnp.where(broken, jnp.inf, value), jnp.concatenate([row for source in slopes for row in source])
+    along = jnp.concatenate([row for source in slopes for row in source])
+    return jnp.where(broken, jnp.inf, value), along, jnp.concatenate(tilts)[structure.order]
+
+
+def _proven(structure: _Structure, model: Model, theta: Array, tilt: Array, chi2: Array) -> Bool[Array, " batch"]:
+    """Whether no other way to pull factors of one component is lower."""
+    value = jnp.exp(theta)
+    ones = jnp.ones_like(value)
+    sigma = jnp.broadcast_to(_widths(model), value.shape)
+    return global_minimum(structure.loading, tilt, Factors(value, ones, sigma, 0 * ones, jnp.inf * ones), chi2)
 
 
 def _sums(count: Array, expected: Array, signals: list[Array], background: Array) -> tuple[list[Array], list[Array]]:
@@ -256,7 +271,7 @@ def batch_fit(
     counts = model.observed[:, None] if observed is None else observed
     if layout.nuisances == 0:
         none = jnp.zeros((0, signal.shape[-1]), signal.dtype)
-        value, slope = _chi2(structure, model, counts, signal, none)
+        value, slope, _ = _chi2(structure, model, counts, signal, none)
         return BatchFit(value, none, jnp.zeros_like(value), slope, jnp.isfinite(value))
     goal, limit = tolerances(signal.dtype)
     few = all(stop - first <= _WRITTEN_OUT for first, stop in layout.bins)
@@ -292,5 +307,6 @@ def batch_fit(
 
     state = (jnp.asarray(0), jnp.full(signal.shape[-1:], jnp.inf, signal.dtype), begin)
     _, edm, theta = jax.lax.while_loop(running, advance, state)
-    value, slope = _chi2(structure, model, counts, signal, theta)
-    return BatchFit(value, theta, edm, slope, (edm < limit) & jnp.isfinite(value))
+    value, slope, tilt = _chi2(structure, model, counts, signal, theta)
+    proven = _proven(structure, model, theta, tilt, value)
+    return BatchFit(value, theta, edm, slope, (edm < limit) & jnp.isfinite(value) & proven)

@@ -115,6 +115,7 @@ def arrange(
         moves=tuple(moves),
         groups=groups,
         signals=tuple((i, place) for i, _, _, place in components),
+        loading=tuple(map(tuple, loading.tolist())),
     )
     names = tuple(chosen)
     for name in free:

@@ -34,6 +34,7 @@ __all__ = [
     "pulls",
     "sigmas",
     "signal_slope",
+    "tilts",
 ]
 
 
@@ -68,6 +69,7 @@ class Model(eqx.Module):
         moves: which backgrounds move.
         groups: the shapes in groups, whose rows of templates follow each other.
         signals: components of the signal, each an experiment and a place among its sources.
+        loading: powers of the factors in the components, a row each; known to the compiler.
     """
 
     observed: Float[Array, " bin"]
@@ -84,6 +86,7 @@ class Model(eqx.Module):
     moves: tuple[int, ...] = eqx.field(static=True)
     groups: tuple[Group, ...] = eqx.field(static=True)
     signals: tuple[tuple[int, int], ...] = eqx.field(static=True)
+    loading: tuple[tuple[float, ...], ...] = eqx.field(static=True, default=())
 
     @property
     def sources(self) -> int:
@@ -301,6 +304,20 @@ def parts(
     normalisation, position = _split(model, x)
     templates = _templates(model, signal, position, nearest_cell(model, x) if cell is None else cell)
     return _factors(model, normalisation)[0][:, None] * templates.value
+
+
+def tilts(
+    model: Model,
+    signal: Float[Array, " anchor_bin"] | Mixture,
+    x: Float[Array, " nuisance"],
+    cell: Int[Array, " shape"],
+) -> Float[Array, " component"]:
+    """Slope of chi2 in the product of factors of every component, signals first."""
+    normalisation, position = _split(model, x)
+    templates = _templates(model, signal, position, cell).value
+    expected = jnp.sum(_factors(model, normalisation)[0][:, None] * templates, axis=0)
+    slope = 1 - model.observed / jnp.where(expected > 0, expected, 1)
+    return 2 * jnp.sum(templates * slope, axis=1)
 
 
 def pulls(model: Model, x: Float[Array, " nuisance"]) -> Float[Array, " nuisance"]:

@@ -1,12 +1,50 @@
 """Where fits start: signals far above the data are scaled down to them."""
 
+from typing import NamedTuple
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from jcevns.likelihood.model import Mixture, Model, expected_counts, parts
 
-__all__ = ["starts"]
+__all__ = ["Star", "star", "starts"]
+
+_ALONG = 8  # starts along the factor that several products have in common
+
+
+class Star(NamedTuple):
+    """Products of two groups of factors each, of which one is in all of them.
+
+    Attributes:
+        middle: factors in the group that all products have.
+        leaves: factors of each other group.
+    """
+
+    middle: tuple[int, ...]
+    leaves: tuple[tuple[int, ...], ...]
+
+
+def star(loading: tuple[tuple[float, ...], ...]) -> Star | None:
+    """The products of a model, if they are a star; factors that act on the same components are a group.
+
+    Args:
+        loading: powers of the factors in the components.
+    """
+    powers = np.array(loading or ((),), float)
+    together = np.sum(powers != 0, axis=1) > 1
+    if not np.all((powers == 0) | (powers == 1)):
+        return None
+    groups: dict[tuple[float, ...], list[int]] = {}
+    for j in np.flatnonzero(np.any(powers[together] != 0, axis=0)):
+        groups.setdefault(tuple(powers[:, j]), []).append(int(j))
+    members = {tuple(own): np.array(column) != 0 for column, own in groups.items()}
+    for middle, column in members.items():
+        others = {own: rows for own, rows in members.items() if own != middle}
+        pairs = all(sum(bool(rows[c]) for rows in others.values()) <= 1 for c in np.flatnonzero(together))
+        if pairs and all(np.all(column[together & rows]) for rows in others.values()):
+            return Star(middle, tuple(others))
+    return None
 
 
 def starts(model: Model, signal: Float[Array, " anchor_bin"] | Mixture) -> Float[Array, "start nuisance"]:
@@ -32,7 +70,7 @@ def starts(model: Model, signal: Float[Array, " anchor_bin"] | Mixture) -> Float
     if shapes:
         found.append(jnp.where(far, low, found[0]))
     else:
-        found += [*_by_experiment(model, signal), nominal]
+        found += [*_by_experiment(model, signal), nominal, *_along_star(model, signal)]
     return jnp.clip(jnp.stack(found), model.lower, model.upper)
 
 
@@ -60,6 +98,43 @@ def _by_experiment(model: Model, signal: Array | Mixture) -> list[Array]:
     widest = jnp.argmax(users + width / (1 + jnp.max(width, initial=0.0))) if users.size else 0
     second = jnp.where((jnp.arange(users.size) == widest) & (users > 0), jnp.min(down), 0.0)
     return [jnp.where(model.is_linear, model.nominal, x) for x in (first, second)]
+
+
+def _along_star(model: Model, signal: Array | Mixture) -> list[Array]:
+    """Starts along what several products have in common, the rest of the way left to the others.
+
+    For a value of it chi2 is convex in the others, so that no minimum is far from one of these.
+    """
+    found = star(model.loading)
+    if found is None:
+        return []
+    value = parts(model, signal, model.nominal)[: len(model.signals)]
+    owners = np.array([owner for owner, _ in model.signals])
+    have = jnp.maximum(jnp.stack([jnp.sum(value[owners == owner]) for owner in owners]), 0.0)
+    seen = (model.owner @ model.observed)[owners]
+    down = jnp.minimum(jnp.log((seen + 1) / (have + 1)), 0.0)  # of each signal
+    loading = np.array(model.loading)[: owners.size] != 0
+    count = model.linear.shape[1]
+    width = jnp.where(jnp.isfinite(model.sigma), model.sigma, 1.0)[:count]
+
+    def taken(own: tuple[int, ...], amount: Array) -> Array:
+        """By the widest of a group."""
+        mine = np.isin(np.arange(count), own)
+        widest = jnp.argmax(jnp.where(mine, width, -1.0))
+        return jnp.where(jnp.arange(count) == widest, amount, 0.0)
+
+    begins = []
+    for k in range(_ALONG):
+        middle = jnp.min(down) * k / (_ALONG - 1) if np.any(loading[:, found.middle[0]]) else jnp.zeros(())
+        x = taken(found.middle, middle)
+        for own in found.leaves:
+            rows = loading[:, own[0]]
+            if np.any(rows):
+                shared = np.where(loading[:, found.middle[0]], 1.0, 0.0)
+                rest = jnp.min(jnp.where(rows, jnp.minimum(down - shared * middle, 0.0), 0.0))
+                x = x + taken(own, rest)
+        begins.append(jnp.where(model.is_linear, model.nominal[:count], x))
+    return begins
 
 
 def _scaled(model: Model, signal: Array | Mixture, base: Array) -> Array:

@@ -341,4 +341,5 @@ def _with_factor(model: Model, loading: np.ndarray, lower: float, upper: float) 
         eqx.tree_at(parts, model, (*wide, *(insert(v, x) for v, x in zip(vectors, fresh, strict=True)))), place
     )
     limits = (free.lower.at[place].set(lower), free.upper.at[place].set(upper))
-    return eqx.tree_at(lambda m: (m.lower, m.upper), free, limits)
+    rows = tuple((*row, power) for row, power in zip(model.loading, column.tolist(), strict=True))
+    return dataclasses.replace(eqx.tree_at(lambda m: (m.lower, m.upper), free, limits), loading=rows)

@@ -90,7 +90,7 @@ def _fit_at(model: Model, toys: Any, terms: Array, weights: Array, held: Array, 
         signal = Mixture(own[None], jnp.zeros((), int), weights)
         found = fit_model(here, signal)
         slope = models.signal_slope(here, signal, found.x, found.cell)
-        fine = (found.edm < limit) & jnp.isfinite(found.value)
+        fine = found.reached(limit)
         # Impossible counts are a result; less than nothing expected is no model.
         broken = jnp.any(models.negative(models.expected_counts(here, signal, found.x, found.cell)))
         valid = fine | (jnp.isposinf(found.value) & ~broken)
@@ -126,7 +126,7 @@ def _fit_free(model: Model, toys: Any, terms: Array, weights: Array) -> tuple[Ar
 
     def one(toy: Any, own: Array) -> tuple[Array, Array, Array]:
         found = fit_model(_with_data(model, toy), weights @ own)
-        return found.value, found.x, (found.edm < limit) & jnp.isfinite(found.value)
+        return found.value, found.x, found.reached(limit)
 
     return jax.vmap(one, (0, None if terms.ndim == 2 else 0))(toys, terms)
 

@@ -1,0 +1,151 @@
+"""Products of factors have several minima: the lowest is found, or the fit is not valid."""
+
+import itertools
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+from benchmarks.testbench import binned
+from benchmarks.testbench.check import judge
+from benchmarks.testbench.reference import Models, evaluate
+from jcevns.fit.products import Factors, global_minimum
+from jcevns.likelihood.layout import Component, Layout, elimination_order
+
+
+def structure(loading: list[list[int]], experiments: list[int], bins: list[int]) -> binned.Structure:
+    """Signals, one for each experiment, then backgrounds."""
+    rows = np.array(loading, float)
+    count = max(experiments) + 1
+    own = [
+        Component(e, 0 if k < count else k - count, tuple(np.flatnonzero(row).tolist()))
+        for k, (e, row) in enumerate(zip(experiments, rows, strict=True))
+    ]
+    edges = np.concatenate([[0], np.cumsum(bins)]).tolist()
+    layout = Layout(
+        tuple(itertools.pairwise(edges)),
+        tuple(own[:count]),
+        tuple(own[count:]),
+        rows.shape[1],
+        elimination_order(tuple(own), rows.shape[1]),
+        True,
+    )
+    return binned.Structure(layout, rows, np.repeat(np.arange(count), bins), np.array(experiments))
+
+
+STRUCTURES = {
+    "flux and efficiency": structure([[1, 1, 0], [0, 0, 1]], [0, 0], [3]),
+    "two experiments": structure(
+        [[1, 1, 0, 0, 0], [1, 0, 1, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0, 0, 1]], [0, 1, 0, 1], [3, 3]
+    ),
+    "three factors": structure([[1, 1, 1, 0], [0, 0, 0, 1]], [0, 0], [3]),
+    "an efficiency on a background too": structure([[1, 1, 0], [0, 1, 1]], [0, 0], [3]),
+}
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_signals_far_above_the_data(name) -> None:
+    """As in scans of excluded couplings: widths of 3 to 30%, signals up to 1e4 times the data. All is found."""
+    found, rng, count = STRUCTURES[name], np.random.default_rng(3), 512
+    inside = found.experiment[:, None] == found.owner
+    shape = (count, len(inside), found.owner.size)
+    templates = 10 ** rng.uniform(0, 2, (count, len(inside), 1)) * np.exp(0.3 * rng.standard_normal(shape)) * inside
+    observed = rng.poisson(templates.sum(axis=1)).astype(float)
+    templates[:, : found.signals] *= 10 ** rng.uniform(-1, 4, (count, 1, 1))
+    sigma = 10 ** rng.uniform(-1.5, -0.5, (count, found.loading.shape[1]))
+    models = Models(observed, templates, found.loading, sigma, found.signals)
+    result = judge(models, binned.fit(found, models), rng)
+    assert (result["false"], result["lost"]) == ([], 0)
+
+
+def test_smallest_cases() -> None:
+    """Found by the test-bench: two wide factors on one signal, and a shared flux beside factors of one's own."""
+    one = Models(np.zeros((1, 1)), np.full((1, 1, 1), 36.67), np.ones((1, 2)), np.array([[0.3822, 0.4354]]), 1)
+    assert claimed(structure([[1, 1]], [0], [1]), one) == pytest.approx(5.275, abs=1e-3)
+    templates = np.zeros((1, 2, 4))
+    templates[0, 0, :2], templates[0, 1, 2:] = (148243.7, 267605.8), (18247.1, 0.0)
+    loading = np.array([[1.0, 1.0, 0.0], [1.0, 0.0, 1.0]])
+    two = Models(np.array([[3487.0, 6256.0, 629.0, 0.0]]), templates, loading, np.array([[0.7855, 1.0708, 2.027]]), 2)
+    assert claimed(structure([[1, 1, 0], [1, 0, 1]], [0, 1], [2, 2]), two) == pytest.approx(1.143, abs=1e-3)
+
+
+def claimed(found: binned.Structure, models: Models) -> float:
+    """chi2 of a fit that says valid."""
+    result = binned.fit(found, models)
+    assert result.valid[0]
+    return float(result.chi2[0])
+
+
+# The proof ---------------------------------------------------------------------------------------------------------
+
+
+def bound(factors: np.ndarray, loading: np.ndarray, tilt: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+    """Q, by itself."""
+    products = np.prod(np.where(loading[:, :, None] > 0, factors, 1.0), axis=1)
+    return np.sum(((factors - 1) / sigma[:, None]) ** 2, axis=0) + tilt @ products
+
+
+@pytest.mark.parametrize("loading", [[[1, 1, 0], [1, 0, 1]], [[1, 1, 0], [0, 1, 1], [0, 1, 0]], [[1, 1, 1]]])
+def test_the_bound_against_a_dense_scan(loading) -> None:
+    """At minima of Q found from random starts: the lowest of them is proven, one that is not is not."""
+    loading = np.array(loading, float)
+    rng = np.random.default_rng(5)
+    grid = np.linspace(0, 1.5, 31)
+    proof = jax.jit(partial(global_minimum, loading))
+    dense = np.stack(np.meshgrid(grid, grid, grid, indexing="ij")).reshape(3, -1)
+    said: list[tuple[bool, bool]] = []
+    for _ in range(12):
+        sigma, tilt = rng.uniform(0.2, 1.0, 3), 10 ** rng.uniform(0, 2.5, len(loading))
+        starts = [dense[:, np.argmin(bound(dense, loading, tilt, sigma))], *rng.uniform(0, 1.2, (6, 3))]
+        for begin in starts:
+            found = minimize(
+                lambda f, s=sigma, t=tilt: bound(f[:, None], loading, t, s)[0],
+                begin,
+                bounds=[(0, None)] * 3,
+                tol=1e-13,
+            )
+            lowest = min(np.min(bound(dense, loading, tilt, sigma)), found.fun)
+            if 1e-9 < found.fun - lowest < 0.1:
+                continue  # decided by the grid
+            ones = np.ones(3)
+            # A chi2 so large that nothing is excluded by it.
+            answer = proof(tilt, Factors(found.x, ones, sigma, 0 * ones, np.inf * ones), 1e3)
+            doubted = np.any(found.x[loading.any(axis=0)] < 0.5)
+            if doubted:
+                said.append((bool(answer), bool(found.fun - lowest < 1e-9)))
+    assert {right for _, right in said} == {True, False}
+    for answer, right in said:
+        assert not answer or right
+    assert np.mean([answer for answer, right in said if right]) > 0.9
+
+
+def test_what_stands_still_or_is_free_is_no_other_way() -> None:
+    loading, tilt = np.array([[1.0, 1.0]]), jnp.asarray([20.0])
+    sigma, ones = jnp.asarray([0.5, 0.4]), jnp.ones(2)
+    here = jnp.asarray([1.0, 0.0])  # the narrower taken to zero: the wider would be cheaper
+    proof = jax.jit(
+        lambda s, low, up: global_minimum(loading, tilt, Factors(here, ones, s, low, up), jnp.asarray(9.0))
+    )
+    low, up = jnp.zeros(2), jnp.full(2, jnp.inf)
+    assert not proof(sigma, low, up)
+    assert proof(sigma, low.at[0].set(1.0), up.at[0].set(1.0))
+    assert proof(sigma.at[1].set(jnp.inf), low, up)
+
+
+def test_the_proof_of_a_real_fit() -> None:
+    """Tangent of the Poisson part: the bound is chi2 itself at the minimum, and below it everywhere else."""
+    found = STRUCTURES["two experiments"]
+    rng = np.random.default_rng(8)
+    models = binned.draw(found, rng, 64)
+    models = models._replace(templates=np.abs(models.templates) + 1e-3 * (found.experiment[:, None] == found.owner))
+    x = rng.normal(0, 0.5, (64, 5))
+    counts = np.exp(x @ found.loading.T)[:, :, None] * models.templates
+    tilt = 2 * np.einsum("ncb,nb->nc", models.templates, 1 - models.observed / counts.sum(axis=1))
+    other = rng.normal(0, 1.0, (64, 5))
+    products = np.exp(other @ found.loading.T) - np.exp(x @ found.loading.T)
+    pulls = [np.sum((np.expm1(t) / models.sigma) ** 2, axis=1) for t in (x, other)]
+    below = evaluate(models, x).chi2 - pulls[0] + np.sum(tilt * products, axis=1) + pulls[1]
+    assert np.all(below <= evaluate(models, other).chi2 * (1 + 1e-9) + 1e-6)
