@@ -22,12 +22,11 @@ def none_false(found: dict) -> None:
     assert found["false"] == []
 
 
-PRODUCTS = pytest.mark.xfail(reason="local minima of products of factors say valid: see docs/testbench.md")
 DENTS = pytest.mark.xfail(reason="local minima of jagged shapes say valid: see docs/testbench.md")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("index", [0, pytest.param(1, marks=PRODUCTS)])
+@pytest.mark.parametrize("index", [0, 1])
 def test_binned_models(index) -> None:
     none_false(binned.run(SEED, index, 1))
 
