@@ -15,7 +15,18 @@ from jcevns.fit.surface import Evaluation, Surface
 from jcevns.likelihood import model as models
 from jcevns.likelihood.likelihood import Experiments, Likelihood, as_likelihood
 from jcevns.precision import require_x64
-from jcevns.statistics.store import FIELDS, RESERVED, STACKS, ScanStore, StoreError, identity, require_zarr, verify
+from jcevns.statistics.store import (
+    FIELDS,
+    RESERVED,
+    STACKS,
+    ScanStore,
+    StoreError,
+    check_files,
+    check_size,
+    identity,
+    require_zarr,
+    verify,
+)
 
 if TYPE_CHECKING:
     import xarray
@@ -160,6 +171,7 @@ def scan(
     labels = {"pulls": _profiled_nuisances(surface)}
     if values := _profiled_values(surface, asked):
         labels["profiled"] = values
+    check_size("the scan's", shape, sum(map(len, labels.values())), rows)
     settings = identity(surface, columns, asked, labels) | {"unit_points": _UNIT_POINTS, "chunk": CHUNK}
     index, total = _parse_shard(shard)
     units = list(range(-(-shape[0] // rows)))
@@ -276,6 +288,7 @@ def open_scan(store: str | Path) -> "xarray.Dataset":
     """
     xarray, zarr = _require_xarray(), require_zarr()
     try:
+        check_files(Path(store))
         group = zarr.open_group(str(store), mode="r", zarr_format=3)
         settings = dict(group.attrs)["settings"]
         names = list(group["chi2"].metadata.dimension_names)
