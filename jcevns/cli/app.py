@@ -238,7 +238,9 @@ def guarded(run: Callable[[], Any]) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         bad_path = isinstance(error, FileNotFoundError | FileExistsError | NotADirectoryError | IsADirectoryError)
-        remedy = "choose another place" if bad_path else "choose another place with --out or --store, or free some space"
+        remedy = (
+            "choose another place" if bad_path else "choose another place with --out or --store, or free some space"
+        )
         say(f"jcevns: {_line(f'{where}{error.strerror or error}')}: {remedy}")
         return 2 if bad_path else 1
     except Exception as error:
@@ -288,7 +290,9 @@ def _told_once(show: Callable[..., None]) -> Callable[..., None]:
             import jax
 
             folder = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
-            say(f"jcevns: compiled code in {folder} is damaged or cannot be kept, it is made again: delete the folder")
+            say(
+                f"jcevns: compiled code in {folder} is damaged or cannot be kept, it is made again: delete the folder"
+            )
 
     return shown
 

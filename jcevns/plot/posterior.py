@@ -195,6 +195,14 @@ def plot_corner(result: Posterior) -> Figure:
     return fig
 
 
+def _netcdf(data: Any) -> bytes:
+    """The groups of samples as netCDF. In memory: on a full disk HDF5 ends the process."""
+    tree, content = data.to_datatree(), io.BytesIO()
+    encoding = {f"/{group}": {name: {"zlib": True} for name in tree[group].data_vars} for group in tree.children}
+    tree.to_netcdf(content, engine="h5netcdf", encoding=encoding)
+    return content.getvalue()
+
+
 def write_posterior(
     result: Posterior, likelihood: Likelihood, out: Path, grids: Mapping[str, GridPosterior] | None = None
 ) -> list[Path]:
@@ -208,9 +216,7 @@ def write_posterior(
     """
     _optional("h5netcdf", "a netCDF file of samples")
     out.mkdir(parents=True, exist_ok=True)
-    content = io.BytesIO()  # HDF5 ends the process where a disk is full
-    result.data.to_netcdf(content, engine="h5netcdf")
-    paths = [write_bytes(out / "samples.nc", content.getvalue())]
+    paths = [write_bytes(out / "samples.nc", _netcdf(result.data))]
     names = list(result.parameters)
     with style.style():
         fig, axes = style.figure(columns=len(names), width=3.7, height=3.2)
