@@ -1,5 +1,6 @@
 """The command line's frame: the group, its help, JAX settings, exit codes."""
 
+import contextlib
 import json
 import math
 import os
@@ -80,10 +81,8 @@ def _own_cache() -> Path | None:
 
 def say(line: str) -> None:
     """Progress and errors: standard error, so that standard output holds results alone."""
-    try:
+    with contextlib.suppress(OSError):  # a full disk or a closed pipe: the exit code tells
         click.echo(line, err=True)
-    except OSError:
-        pass  # a full disk or a closed pipe: the exit code tells
 
 
 def echo_status(experiments: Iterable[Any]) -> None:
@@ -238,9 +237,7 @@ def guarded(run: Callable[[], Any]) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         bad_path = isinstance(error, FileNotFoundError | FileExistsError | NotADirectoryError | IsADirectoryError)
-        remedy = (
-            "choose another place" if bad_path else "choose another place with --out or --store, or free some space"
-        )
+        remedy = "choose another place" if bad_path else "free some space, or choose another place: --out, --store"
         say(f"jcevns: {_line(f'{where}{error.strerror or error}')}: {remedy}")
         return 2 if bad_path else 1
     except Exception as error:
