@@ -254,7 +254,7 @@ def _built(top: Section, path: Path) -> Experiment:
         rows = (sum(rows),) if rows else ()
     if math.prod(rows) * bins > _MOST_TEMPLATES:
         raise top.error(
-            f"the shapes make {math.prod(rows)} templates of {bins} bins, more than {_MOST_TEMPLATES} numbers: "
+            f"the anchors of the shapes make templates of more than {_MOST_TEMPLATES} numbers: "
             'take fewer anchors, or morphing = "sum"'
         )
     response = read_response(top, bins, exposure, target, rows)

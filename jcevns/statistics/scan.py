@@ -23,6 +23,7 @@ from jcevns.statistics.store import (
     StoreError,
     check_files,
     check_size,
+    finished_rows,
     identity,
     require_zarr,
     verify,
@@ -294,10 +295,14 @@ def open_scan(store: str | Path) -> "xarray.Dataset":
         names = list(group["chi2"].metadata.dimension_names)
         verify(group, Path(store), {name: settings["axes"][name] for name in names})
         axes: dict[str, Any] = {name: (name, np.asarray(group[name][:]), dict(group[name].attrs)) for name in names}
+        absent = ~finished_rows(group, Path(store))
         data: dict[str, Any] = {name: (names, np.asarray(group[name][:])) for name in FIELDS}
+        for name, (_, fill) in FIELDS.items():
+            data[name][1][absent] = fill
         for name in settings["stacks"]:
             dimension = STACKS[name][1]
             data[name] = ([dimension, *names], np.asarray(group[name][:]))
+            data[name][1][:, absent] = np.nan
             axes[dimension] = (dimension, list(group[name].attrs[dimension]), {})
     except StoreError:
         raise

@@ -36,6 +36,7 @@ __all__ = [
     "StoreError",
     "check_files",
     "check_size",
+    "finished_rows",
     "identity",
     "require_zarr",
     "verify",
@@ -157,6 +158,12 @@ def _done(group: Any, path: Path) -> np.ndarray:
         return np.asarray(group["unit_done"][:]) == 1
     except Exception:
         raise StoreError(f"{path}: the list of finished units is damaged: {_REMEDY}") from None
+
+
+def finished_rows(group: Any, path: Path) -> np.ndarray:
+    """Whether each row of the first axis is of a finished unit: what the others hold may be half of it."""
+    size, rows = group["chi2"].shape[0], group["chi2"].chunks[0]
+    return np.repeat(_done(group, path), rows)[:size]
 
 
 def verify(group: Any, path: Path, axes: Mapping[str, np.ndarray | str]) -> None:
@@ -287,6 +294,8 @@ class ScanStore:
         zarr = require_zarr()
         if self.path.exists() and not self.path.is_dir():
             raise StoreError(f"{self.path} is a file, not a scan: choose another name")
+        if self.path.is_symlink() and not self.path.exists():
+            raise StoreError(f"{self.path} is a link to nothing: choose another name, or make that folder")
         if not (self.path.exists() and any(self.path.iterdir())):
             self._create(zarr, settings)
         self._open(zarr, settings)
