@@ -40,6 +40,7 @@ __all__ = [
     "identity",
     "require_zarr",
     "verify",
+    "versions",
 ]
 
 _FORMAT = 2
@@ -199,7 +200,8 @@ def verify(group: Any, path: Path, axes: Mapping[str, np.ndarray | str]) -> None
 
 
 @cache
-def _versions() -> tuple[tuple[str, str], ...]:
+def versions() -> tuple[tuple[str, str], ...]:
+    """Versions of what computes: others may give other digits."""
     return tuple((name, metadata.version(name)) for name in ("jcevns", "jax", "jaxlib"))
 
 
@@ -257,7 +259,7 @@ def identity(
         "stacks": list(labels),
         "numbers": digest.hexdigest()[:16],
         "dtype": str(likelihood.model.observed.dtype),
-        "versions": dict(_versions()),
+        "versions": dict(versions()),
     }
 
 

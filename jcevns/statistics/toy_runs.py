@@ -14,6 +14,7 @@ from jcevns.files import write_bytes
 from jcevns.fit.batch import expand
 from jcevns.likelihood.likelihood import Experiments, Likelihood
 from jcevns.statistics.hypothesis import Hypothesis, Truth, hypothesis
+from jcevns.statistics.store import versions
 from jcevns.statistics.toys import BLOCK, CHUNK, Toys, draw, fit_toys
 
 __all__ = ["run_toys", "throw"]
@@ -22,7 +23,7 @@ _FIELDS = ("best", "chi2", "chi2_truth", "valid", "censored")
 
 
 def _identity(hypothesis: Hypothesis, value: float, seed: int, truth: Truth | None) -> str:
-    """What a stored block of toys depends on: numbers, names, and the signal at a few values."""
+    """What a stored block of toys depends on: numbers, names, versions, and the signal at a few values."""
     digest = hashlib.sha256()
     record = hypothesis.record
     scale = record.scale or abs(record.default) or 1.0
@@ -31,7 +32,8 @@ def _identity(hypothesis: Hypothesis, value: float, seed: int, truth: Truth | No
     leaves.append(expand(hypothesis.mixture(hypothesis.points(values))))
     for leaf in [*leaves, *(() if truth is None else truth)]:
         digest.update(np.ascontiguousarray(np.asarray(leaf, float)).tobytes())
-    digest.update(repr((hypothesis.records, sorted(hypothesis.surface.at.items()), hypothesis.auxiliary)).encode())
+    named = (hypothesis.records, sorted(hypothesis.surface.at.items()), hypothesis.auxiliary, versions())
+    digest.update(repr(named).encode())
     return digest.hexdigest()[:16]
 
 
