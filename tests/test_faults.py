@@ -25,7 +25,8 @@ from jcevns.cli import app
 from jcevns.files import write_bytes, write_csv, write_json, write_text
 from jcevns.plot.style import figure, save
 from jcevns.statistics import toy_runs
-from jcevns.statistics.store import ScanStore, StoreError, check_size
+from jcevns.statistics.store import ScanStore
+from jcevns.statistics.store_checks import StoreError, check_size
 
 REMEDIES = (
     "choose another",

@@ -15,17 +15,15 @@ from jcevns.fit.surface import Evaluation, Surface
 from jcevns.likelihood import model as models
 from jcevns.likelihood.likelihood import Experiments, Likelihood, as_likelihood
 from jcevns.precision import require_x64
-from jcevns.statistics.store import (
+from jcevns.statistics.store import ScanStore, identity, require_zarr
+from jcevns.statistics.store_checks import (
     FIELDS,
     RESERVED,
     STACKS,
-    ScanStore,
     StoreError,
     check_files,
     check_size,
     finished_rows,
-    identity,
-    require_zarr,
     verify,
 )
 
