@@ -212,12 +212,12 @@ def test_blocks_that_claim_absurd_sizes_or_code_are_not_read(claim, block, monke
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_killed_again_and_again_and_resumed_to_the_same_numbers(home, tmp_path) -> None:
-    """Toys: SIGKILL, SIGTERM, Ctrl-C, each after another block, then to the end; two at once on the way."""
-    command = ("toys", "significance", "--experiments", "xenonnt-2024-s2", "--toys", "5000", "--json")
+    """Toys: SIGKILL and SIGTERM (as Ctrl-C), each after another block, then two at once to the end."""
+    command = ("toys", "significance", "--experiments", "xenonnt-2024-s2", "--toys", "4000", "--json")
     expected = run(home, *command)
     assert expected[0] == 0, expected
     store = tmp_path / "store"
-    for count, by in enumerate((signal.SIGKILL, signal.SIGTERM, signal.SIGINT), 1):
+    for count, by in enumerate((signal.SIGKILL, signal.SIGTERM), 1):
         process = start(home, *command, "--store", str(store))
         deadline = time.monotonic() + 60
         while len(list(store.glob("toys_*.npz"))) < count and time.monotonic() < deadline:
@@ -226,12 +226,12 @@ def test_killed_again_and_again_and_resumed_to_the_same_numbers(home, tmp_path) 
         _, err = process.communicate(timeout=60)
         assert process.returncode in (-by, 130), (by, err)
         assert process.returncode == -by or one_message(err.lstrip("\n")), err
-    assert 3 <= len(list(store.glob("toys_*.npz"))) < 5
+    assert 2 <= len(list(store.glob("toys_*.npz"))) < 4
     both = [start(home, *command, "--store", str(store)) for _ in range(2)]
     for process in both:
         out, err = process.communicate(timeout=60)
         assert (process.returncode, out) == expected[:2], err
-    assert len(list(store.iterdir())) - len(list(store.glob(".*.partial"))) == 5
+    assert len(list(store.iterdir())) - len(list(store.glob(".*.partial"))) == 4
 
 
 @pytest.mark.parametrize("file", ["systematics-grid.csv", "systematics-grid.png"])
