@@ -575,3 +575,15 @@ def test_no_network_and_no_pickle(home) -> None:
         [sys.executable, "-c", WATCHED], env=environment(home), capture_output=True, text=True, timeout=120
     )
     assert done.stdout.splitlines()[-1:] == ["[]"], done.stdout + done.stderr
+
+
+def test_texts_of_others_are_no_formula_and_steer_no_terminal(tmp_path, capsys) -> None:
+    cells = ["=1+1", "+1", "-1", "@a", "\ta", "plain"]
+    text = write_csv(tmp_path / "a.csv", ["=header"], [[cell] for cell in cells]).read_text(encoding="utf-8")
+    assert text.splitlines() == ["'=header", "'=1+1", "'+1", "'-1", "'@a", "'\ta", "plain"]
+
+    def fail() -> None:
+        raise ValueError("a\x1b[2Jb\nc")
+
+    assert app.guarded(fail) == 2
+    assert capsys.readouterr().err == "jcevns: a\\x1b[2Jb c\n"
