@@ -26,11 +26,13 @@ __all__ = [
     "data_dir",
     "read_arrays",
     "read_csv",
+    "read_limited",
     "read_table",
 ]
 
 REMEDY = "reinstall jcevns, or restore the file with git checkout -- data"
 STATUSES = ("published", "computed", "reconstructed")
+LARGEST_FILE = 2**26  # bytes: above any table of an experiment, below what fills a memory
 TEXT_UNIT = "text"  # unit of the columns that hold words
 
 
@@ -186,6 +188,20 @@ def read_arrays(name: str) -> dict[str, np.ndarray]:
     return dict(_PARSED[key])
 
 
+def read_limited(path: Path) -> bytes:
+    """Reads a file of the user, of at most `LARGEST_FILE` bytes: a device is not read for ever.
+
+    Raises:
+        OSError: It cannot be read.
+        DataError: It is larger.
+    """
+    with path.open("rb") as file:
+        content = file.read(LARGEST_FILE + 1)
+    if len(content) > LARGEST_FILE:
+        raise DataError(f"{path}: larger than {LARGEST_FILE >> 20} MiB, which no table of an experiment is")
+    return content
+
+
 def read_csv(
     path: str | os.PathLike[str], required: Sequence[str], text: Sequence[str] = ()
 ) -> dict[str, np.ndarray]:
@@ -207,7 +223,7 @@ def read_csv(
     """
     path = Path(path)
     try:
-        content = path.read_bytes()
+        content = read_limited(path)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except OSError as error:

@@ -1,26 +1,54 @@
-"""Text, JSON and CSV files that appear whole or not at all."""
+"""Files that appear whole or not at all: every file the package writes, but for the chunks of a scan's store."""
 
 import csv
 import errno
 import io
 import json
+import os
+import shutil
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["write_csv", "write_json", "write_text"]
+__all__ = ["write_bytes", "write_csv", "write_json", "write_text"]
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    """Write a file whole or not at all: a killed process or a full disk leaves the old one.
+
+    Of two processes that write at once, one file is left whole. A link is followed; a pipe or a device is written to.
+
+    Raises:
+        OSError: it cannot be written; nothing is left beside it.
+    """
+    if path.is_dir() or not path.name:
+        raise IsADirectoryError(errno.EISDIR, "is a folder", str(path))
+    if path.exists() and not path.is_file():  # /dev/null must not become a file
+        path.write_bytes(content)
+        return path
+    target = Path(os.path.realpath(path))
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "its folder does not exist", str(path))
+    there = target.exists()
+    if there and not os.access(target, os.W_OK):  # which a rename would not ask
+        raise PermissionError(errno.EACCES, "is write-protected", str(path))
+    partial = target.with_name(f".{uuid.uuid4().hex}.partial")  # of its own: others may write the same file now
+    try:
+        with partial.open("xb") as file:
+            file.write(content)
+        if there:
+            shutil.copymode(target, partial)
+        partial.replace(target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    return path
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write a file whole or not at all: a killed process or a full disk leaves the old one."""
-    if path.is_dir() or not path.name:
-        raise IsADirectoryError(errno.EISDIR, "is a folder", str(path))
-    if not path.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "its folder does not exist", str(path))
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
-    return path
+    """Write UTF-8 text, whole or not at all."""
+    return write_bytes(path, text.encode())
 
 
 def write_json(path: Path, content: Any) -> Path:

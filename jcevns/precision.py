@@ -1,5 +1,6 @@
-"""Double precision: who needs it says so, nobody switches it on behind the user's back."""
+"""Double precision: who needs it says so, nobody switches it on behind the user's back. One process: nobody forks."""
 
+import os
 from typing import Any
 
 import jax
@@ -7,7 +8,26 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-__all__ = ["as_float_array", "check_seed", "optional_array", "require_x64"]
+__all__ = ["as_float_array", "check_seed", "not_forked", "optional_array", "require_x64"]
+
+_PROCESSES: list[int] = []
+"""The process in which JAX ran for this package, once it did."""
+
+
+def not_forked() -> None:
+    """Raise where JAX ran before a fork: its threads are not in this process, which would wait for them for ever.
+
+    Raises:
+        RuntimeError: with the remedy.
+    """
+    process = os.getpid()
+    if not _PROCESSES:
+        _PROCESSES.append(process)
+    elif _PROCESSES[0] != process:
+        raise RuntimeError(
+            "this process was forked from one in which JAX had run, and would wait for ever: start workers with "
+            'multiprocessing.get_context("spawn"), or ProcessPoolExecutor(mp_context=...) of it'
+        )
 
 
 def require_x64(what: str) -> None:
@@ -19,6 +39,7 @@ def require_x64(what: str) -> None:
     Raises:
         RuntimeError: with the line to paste.
     """
+    not_forked()
     if jnp.result_type(float) != jnp.float64:
         raise RuntimeError(
             f"{what} needs double precision. Put this line before any other use of JAX:\n"
@@ -38,6 +59,7 @@ def as_float_array(value: Any) -> Float[Array, "*shape"]:
     The converter of every field that is scanned or differentiated: a Python float there would be a constant
     of the compiled function, and every new value a new compilation.
     """
+    not_forked()
     if isinstance(value, (np.ndarray, list, tuple)):
         # Placed, not converted by JAX: that would compile a program for every shape.
         array = np.asarray(value)

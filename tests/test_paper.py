@@ -155,9 +155,10 @@ def test_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
     def fail(self, *args, **kwargs):
         raise OSError(28, "No space left on device", str(self))
 
-    monkeypatch.setattr(Path, "write_text", fail)
-    with pytest.raises(OSError, match="No space"):
-        write_text(file, "new")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", fail)
+        with pytest.raises(OSError, match="No space"):
+            write_text(file, "new")
     assert file.read_bytes() == b"old"
 
 

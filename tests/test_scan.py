@@ -20,7 +20,8 @@ import zarr
 import jcevns.statistics.scan as engine
 from jcevns import Likelihood, profile, theory
 from jcevns.statistics.scan import contours, open_scan, scan
-from jcevns.statistics.store import ScanStore, StoreError
+from jcevns.statistics.store import ScanStore
+from jcevns.statistics.store_checks import StoreError
 from tests import users
 from tests.reference import ROOT
 

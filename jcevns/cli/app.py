@@ -1,9 +1,12 @@
 """The command line's frame: the group, its help, JAX settings, exit codes."""
 
+import contextlib
 import json
 import math
 import os
+import signal
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -52,15 +55,34 @@ def start_jax() -> None:
     import jax
 
     jax.config.update("jax_enable_x64", True)
-    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "jcevns" / "jax"
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str(default))
+        folder = _own_cache()
+        jax.config.update("jax_compilation_cache_dir", None if folder is None else str(folder))
+        if folder is None:
+            say(
+                "jcevns: compiled code is not kept, each start is slow: its folder cannot be written, or is not "
+                "yours alone; JAX_COMPILATION_CACHE_DIR names another"
+            )
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def _own_cache() -> Path | None:
+    """Folder for compiled code. None if others may write there: what is in it is run."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    try:
+        folder = (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "jcevns" / "jax"
+        folder.mkdir(parents=True, exist_ok=True)
+        found = folder.stat()
+    except (OSError, RuntimeError):  # RuntimeError: nobody's home
+        return None
+    own = not hasattr(os, "getuid") or (found.st_uid == os.getuid() and not found.st_mode & 0o002)
+    return folder if own and os.access(folder, os.W_OK) else None
 
 
 def say(line: str) -> None:
     """Progress and errors: standard error, so that standard output holds results alone."""
-    click.echo(line, err=True)
+    with contextlib.suppress(OSError):  # a full disk or a closed pipe: the exit code tells
+        click.echo(line, err=True)
 
 
 def echo_status(experiments: Iterable[Any]) -> None:
@@ -185,8 +207,7 @@ def completion(shell: str) -> None:
     """  # noqa: D301
     from click.shell_completion import get_completion_class
 
-    found = get_completion_class(shell)
-    assert found is not None
+    found: Any = get_completion_class(shell)
     click.echo(found(cli, {}, "jcevns", "_JCEVNS_COMPLETE").source())
 
 
@@ -202,8 +223,11 @@ def guarded(run: Callable[[], Any]) -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except (click.Abort, KeyboardInterrupt):
-        say("jcevns: stopped")
+        say("jcevns: stopped; what a store holds is kept, the same command goes on from there")
         return 130
+    except MemoryError as error:
+        say(f"jcevns: {_line(error) or 'out of memory'}: ask for fewer points, toys or samples")
+        return 1
     except (ValueError, ImportError) as error:
         say(f"jcevns: {_line(error)}")
         return 2
@@ -213,7 +237,7 @@ def guarded(run: Callable[[], Any]) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         bad_path = isinstance(error, FileNotFoundError | FileExistsError | NotADirectoryError | IsADirectoryError)
-        remedy = "choose another place" if bad_path else "choose another place with --out, or free some space"
+        remedy = "choose another place" if bad_path else "free some space, or choose another place: --out, --store"
         say(f"jcevns: {_line(f'{where}{error.strerror or error}')}: {remedy}")
         return 2 if bad_path else 1
     except Exception as error:
@@ -247,6 +271,35 @@ def _place_in_theory(error: BaseException) -> str | None:
     return found
 
 
+def _terminated(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _told_once(show: Callable[..., None]) -> Callable[..., None]:
+    """How warnings are shown, with those of JAX's cache, one for each program, in one line."""
+    told: list[str] = []
+
+    def shown(message: Warning | str, *rest: Any, **more: Any) -> None:
+        if "persistent compilation cache" not in str(message):
+            show(message, *rest, **more)
+        elif not told:
+            told.append(str(message))
+            import jax
+
+            folder = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
+            say(
+                f"jcevns: compiled code in {folder} is damaged or cannot be kept, it is made again: delete the folder"
+            )
+
+    return shown
+
+
 def main() -> None:
     """Entry point of the `jcevns` command."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        getattr(sys, name).reconfigure(errors="backslashreplace")  # names of users, where the locale has no letters
+    signal.signal(signal.SIGTERM, _terminated)  # as Ctrl-C: no partial file is left
+    warnings.showwarning = _told_once(warnings.showwarning)
     sys.exit(guarded(lambda: cli(standalone_mode=False)))

@@ -72,6 +72,8 @@ def posterior(
     from jcevns.statistics.priors import parse_prior
     from jcevns.statistics.sample import sample
 
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)  # a place that cannot be written to is known before the sampling
     chosen = {name: parse_prior(text) for name, text in priors.items()}
     likelihood = asked.likelihood()
     free = asked.names(likelihood, parameters)

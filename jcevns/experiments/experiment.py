@@ -17,7 +17,7 @@ from jcevns.physics.interaction import Interaction, has_terms
 from jcevns.physics.new_physics import Addition
 from jcevns.physics.recoil import AnyTarget, by_blocks, flux_moments, pieces_of, recoil_spectrum, term_spectra
 from jcevns.physics.standard_model import StandardModel
-from jcevns.precision import as_float_array
+from jcevns.precision import as_float_array, not_forked
 
 __all__ = [
     "SIGNAL",
@@ -285,6 +285,7 @@ def signal_counts(
         >>> [round(n, 2) for n in counts.tolist()]  # events per bin
         [3.22, 5.15, 2.76]
     """
+    not_forked()
     return jnp.sum(signal_by_source(experiment, theory, moments), axis=0)
 
 

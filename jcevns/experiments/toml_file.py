@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from jcevns.physics.nuclei import argon, cesium_iodide, xenon
 from jcevns.physics.sources import reactor, solar, spallation
 
 __all__ = ["load_experiment"]
+
+_MOST_BINS = 4096  # a response has some ten columns for each of its rows
+_MOST_TEMPLATES = 1_000_000  # numbers: a few lines of anchors multiply
 
 _KEYS = (
     "name", "observable", "bin_edges", "observed", "exposure_tonne_year", "flux", "flux_options", "shape", "target",
@@ -227,6 +231,8 @@ def _built(top: Section, path: Path) -> Experiment:
     if observed.ndim != 1 or not observed.size:
         raise top.error("key 'observed' must be a list of counts, one for each bin")
     bins, exposure = observed.size, top.number("exposure_tonne_year")
+    if bins > _MOST_BINS:
+        raise top.error(f"key 'observed' holds {bins} counts, at most {_MOST_BINS} can be read from a file")
     flux, target = _flux(top), _made(top, "target", _TARGETS, "xenon")
     entries = _entries(top)
     about_flux = [entry for entry in entries if _of_flux(entry, flux.name)]
@@ -246,6 +252,11 @@ def _built(top: Section, path: Path) -> Experiment:
     rows = tuple(len(shape.anchors) for shape in shapes)
     if morphing == "sum":
         rows = (sum(rows),) if rows else ()
+    if math.prod(rows) * bins > _MOST_TEMPLATES:
+        raise top.error(
+            f"the anchors of the shapes make templates of more than {_MOST_TEMPLATES} numbers: "
+            'take fewer anchors, or morphing = "sum"'
+        )
     response = read_response(top, bins, exposure, target, rows)
     if "correction" in top:
         correction = top.numbers("correction")

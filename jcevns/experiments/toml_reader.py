@@ -33,7 +33,9 @@ def read_file(path: Path, known: Collection[str]) -> "Section":
         ValueError: it cannot be read, is no TOML, or has an unknown key.
     """
     try:
-        content = path.read_bytes()
+        content = datasets.read_limited(path)
+    except datasets.DataError:
+        raise
     except (OSError, ValueError) as error:  # a ValueError: no path at all, as with a zero byte
         why = getattr(error, "strerror", None) or error
         shown = str(path) if str(path).isprintable() else repr(str(path))

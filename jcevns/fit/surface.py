@@ -360,8 +360,7 @@ class Surface:
 
     def _evaluate_profiled(self, points: np.ndarray, order: int, chunk: int) -> Evaluation:
         """Minimum over the inner parameters at every point, by damped Newton steps from several starts."""
-        full = self._profiling
-        assert full is not None
+        full: Any = self._profiling  # there is one, or this is not called
         p = len(self.names)
 
         def objective(q: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

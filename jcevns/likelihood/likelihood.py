@@ -22,6 +22,7 @@ from jcevns.parameters import Parameters
 from jcevns.physics.interaction import Interaction, theory_parameters, with_values
 from jcevns.physics.standard_model import StandardModel
 from jcevns.physics.theories import theory as theory_by_name
+from jcevns.precision import not_forked
 
 __all__ = [
     "Experiments",
@@ -152,6 +153,7 @@ class Likelihood(eqx.Module):
 
 def as_likelihood(given: Likelihood | Experiments) -> Likelihood:
     """A likelihood as it is, or that of experiments or names under the Standard Model."""
+    not_forked()
     return given if isinstance(given, Likelihood) else Likelihood(given)
 
 

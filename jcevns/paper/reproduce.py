@@ -58,6 +58,12 @@ def _fingerprint(name: str) -> str:
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
+def _checksums(run: Run, name: str, figures: Sequence[tuple[Path, str]]) -> dict[str, str]:
+    """SHA-256 of the files of a long step, by name."""
+    paths = [run.out / f"{name}.csv", *(f for path, _ in figures for f in (path, path.with_suffix(".pdf")))]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else "" for path in paths}
+
+
 def _run_step(name: str, run: Run, cache: Path) -> bool:
     """Run a step, or take a long one from the cache; whether it was cached."""
     step = STEPS[name]
@@ -69,8 +75,7 @@ def _run_step(name: str, run: Run, cache: Path) -> bool:
     try:
         content = json.loads(stored.read_text(encoding="utf-8"))
         figures = [(run.out / file, caption) for file, caption in content["figures"]]
-        files = [run.out / f"{name}.csv", *(path for path, _ in figures)]
-        if content["fingerprint"] == fingerprint and all(path.exists() for path in files):
+        if content["fingerprint"] == fingerprint and content["files"] == _checksums(run, name, figures):
             run.results[name] = content["result"]
             run.figures += figures
             return True
@@ -79,8 +84,9 @@ def _run_step(name: str, run: Run, cache: Path) -> bool:
     before = len(run.figures)
     step.run(run)
     cache.mkdir(exist_ok=True)
-    figures = [(path.name, caption) for path, caption in run.figures[before:]]
-    write_json(stored, {"fingerprint": fingerprint, "result": run.results[name], "figures": figures})
+    made = run.figures[before:]
+    content = {"fingerprint": fingerprint, "result": run.results[name], "files": _checksums(run, name, made)}
+    write_json(stored, content | {"figures": [(path.name, caption) for path, caption in made]})
     return False
 
 

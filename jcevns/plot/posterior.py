@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from jcevns.constants import ONE_SIGMA
-from jcevns.files import write_json
+from jcevns.files import write_bytes, write_json
 from jcevns.fit.interval import interval, profile_curve
 from jcevns.likelihood.likelihood import Likelihood
 from jcevns.parameters import Parameter
@@ -194,6 +195,14 @@ def plot_corner(result: Posterior) -> Figure:
     return fig
 
 
+def _netcdf(data: Any) -> bytes:
+    """The groups of samples as netCDF. In memory: on a full disk HDF5 ends the process."""
+    tree, content = data.to_datatree(), io.BytesIO()
+    encoding = {f"/{group}": {name: {"zlib": True} for name in tree[group].data_vars} for group in tree.children}
+    tree.to_netcdf(content, engine="h5netcdf", encoding=encoding)
+    return content.getvalue()
+
+
 def write_posterior(
     result: Posterior, likelihood: Likelihood, out: Path, grids: Mapping[str, GridPosterior] | None = None
 ) -> list[Path]:
@@ -207,10 +216,7 @@ def write_posterior(
     """
     _optional("h5netcdf", "a netCDF file of samples")
     out.mkdir(parents=True, exist_ok=True)
-    partial = out / ".samples.nc.partial"
-    result.data.to_netcdf(str(partial), engine="h5netcdf")
-    partial.replace(out / "samples.nc")
-    paths = [out / "samples.nc", write_json(out / "summary.json", posterior_json(result))]
+    paths = [write_bytes(out / "samples.nc", _netcdf(result.data))]
     names = list(result.parameters)
     with style.style():
         fig, axes = style.figure(columns=len(names), width=3.7, height=3.2)
@@ -228,4 +234,4 @@ def write_posterior(
             fig, (ax,) = style.figure(width=4.2, height=3.2)
             plot_comparison(result, likelihood, names[0], ax)
             paths += style.save(fig, out / "profile_comparison")
-    return paths
+    return [*paths, write_json(out / "summary.json", posterior_json(result))]  # last: it is there if all is

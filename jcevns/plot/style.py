@@ -1,5 +1,6 @@
 """One look for all figures: a context manager, a palette that colour-blind readers can tell apart, axis labels."""
 
+import io
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from jcevns.files import write_bytes
 from jcevns.fit.rounding import unit_scale
 
 __all__ = ["BANDS", "LINES", "axes_or_new", "axis_label", "figure", "is_log", "plain", "save", "style"]
@@ -111,10 +113,9 @@ def save(fig: Figure, stem: Path) -> list[Path]:
     paths = []
     for suffix, metadata in ((".png", {"Software": None}), (".pdf", {"CreationDate": None})):
         path = stem.with_name(f"{name}{suffix}")
-        partial = path.with_name(f".{path.name}.partial")
+        content = io.BytesIO()
         with style():
-            fig.savefig(partial, format=suffix[1:], metadata=metadata)
-        partial.replace(path)
-        paths.append(path)
+            fig.savefig(content, format=suffix[1:], metadata=metadata)
+        paths.append(write_bytes(path, content.getvalue()))
         fig.set_layout_engine("none")  # laid out by the first: the second need not do it again
     return paths

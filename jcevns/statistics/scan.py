@@ -15,7 +15,17 @@ from jcevns.fit.surface import Evaluation, Surface
 from jcevns.likelihood import model as models
 from jcevns.likelihood.likelihood import Experiments, Likelihood, as_likelihood
 from jcevns.precision import require_x64
-from jcevns.statistics.store import FIELDS, RESERVED, STACKS, ScanStore, StoreError, identity, require_zarr, verify
+from jcevns.statistics.store import ScanStore, identity, require_zarr
+from jcevns.statistics.store_checks import (
+    FIELDS,
+    RESERVED,
+    STACKS,
+    StoreError,
+    check_files,
+    check_size,
+    finished_rows,
+    verify,
+)
 
 if TYPE_CHECKING:
     import xarray
@@ -160,6 +170,7 @@ def scan(
     labels = {"pulls": _profiled_nuisances(surface)}
     if values := _profiled_values(surface, asked):
         labels["profiled"] = values
+    check_size("the scan's", shape, sum(map(len, labels.values())), rows)
     settings = identity(surface, columns, asked, labels) | {"unit_points": _UNIT_POINTS, "chunk": CHUNK}
     index, total = _parse_shard(shard)
     units = list(range(-(-shape[0] // rows)))
@@ -276,15 +287,20 @@ def open_scan(store: str | Path) -> "xarray.Dataset":
     """
     xarray, zarr = _require_xarray(), require_zarr()
     try:
+        check_files(Path(store))
         group = zarr.open_group(str(store), mode="r", zarr_format=3)
         settings = dict(group.attrs)["settings"]
         names = list(group["chi2"].metadata.dimension_names)
         verify(group, Path(store), {name: settings["axes"][name] for name in names})
         axes: dict[str, Any] = {name: (name, np.asarray(group[name][:]), dict(group[name].attrs)) for name in names}
+        absent = ~finished_rows(group, Path(store))
         data: dict[str, Any] = {name: (names, np.asarray(group[name][:])) for name in FIELDS}
+        for name, (_, fill) in FIELDS.items():
+            data[name][1][absent] = fill
         for name in settings["stacks"]:
             dimension = STACKS[name][1]
             data[name] = ([dimension, *names], np.asarray(group[name][:]))
+            data[name][1][:, absent] = np.nan
             axes[dimension] = (dimension, list(group[name].attrs[dimension]), {})
     except StoreError:
         raise

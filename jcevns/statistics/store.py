@@ -11,7 +11,6 @@ import json
 import shutil
 import uuid
 import warnings
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib import metadata
@@ -24,32 +23,11 @@ import numpy as np
 
 from jcevns.fit.surface import Surface
 from jcevns.physics.interaction import label_of, with_values
+from jcevns.statistics.store_checks import FIELDS, STACKS, StoreError, check_files, checksum, done, verify
 
-__all__ = ["FIELDS", "RESERVED", "STACKS", "ScanStore", "StoreError", "identity", "require_zarr", "verify"]
+__all__ = ["ScanStore", "identity", "require_zarr", "versions"]
 
 _FORMAT = 2
-FIELDS = {"chi2": ("float64", np.nan), "edm": ("float32", np.nan), "valid": ("bool", False)}
-"""Variables with one value per point: type and fill value."""
-
-STACKS = {
-    "pulls": ("float32", "nuisance", "pulls in standard deviations at the minimum"),
-    "profiled": ("float64", "parameter", "values of the profiled parameters at the minimum, each in its own unit"),
-}
-"""Variables with several values per point: type, name of the dimension in front, description."""
-
-RESERVED = {
-    *FIELDS,
-    *STACKS,
-    *(dimension for _, dimension, _ in STACKS.values()),
-    "unit",
-    "unit_checksum",
-    "unit_done",
-}
-"""Names that no axis may have."""
-
-
-class StoreError(ValueError):
-    """A store is damaged, or belongs to another scan; the message says which and what to do."""
 
 
 def require_zarr() -> Any:
@@ -61,56 +39,9 @@ def require_zarr() -> Any:
     return zarr
 
 
-_REMEDY = "restore the folder, or delete it to compute the scan again"
-
-
-def _checksum(*arrays: np.ndarray) -> int:
-    total = 0
-    for array in arrays:
-        total = zlib.crc32(np.ascontiguousarray(array).tobytes(), total)
-    return total
-
-
-def _done(group: Any, path: Path) -> np.ndarray:
-    try:
-        return np.asarray(group["unit_done"][:]) == 1
-    except Exception:
-        raise StoreError(f"{path}: the list of finished units is damaged: {_REMEDY}") from None
-
-
-def verify(group: Any, path: Path, axes: Mapping[str, np.ndarray | str]) -> None:
-    """Check the axes (values, or the start of their SHA-256) and every finished unit of a store.
-
-    Raises:
-        StoreError: something is damaged.
-    """
-    for name, expected in axes.items():
-        try:
-            found = np.asarray(group[name][:])
-            digest = hashlib.sha256(found.tobytes()).hexdigest()[:16]
-            good = digest == expected if isinstance(expected, str) else np.array_equal(found, expected)
-        except Exception:
-            good = False
-        if not good:
-            raise StoreError(f"{path}: the axis {name!r} is damaged: {_REMEDY}")
-    for unit in map(int, np.flatnonzero(_done(group, path))):
-        rows, size = group["chi2"].chunks[0], group["chi2"].shape[0]
-        part = slice(unit * rows, min((unit + 1) * rows, size))
-        try:
-            stacks = [np.asarray(group[name][:, part]) for name in STACKS if name in group]
-            found = _checksum(*(np.asarray(group[name][part]) for name in FIELDS), *stacks)
-            expected = int(group["unit_checksum"][unit])
-        except Exception:
-            found, expected = None, -1
-        if found != expected:
-            raise StoreError(
-                f"{path}: rows {part.start} to {part.stop - 1} are damaged (checksum {found}, expected {expected}): "
-                f"{_REMEDY}"
-            )
-
-
 @cache
-def _versions() -> tuple[tuple[str, str], ...]:
+def versions() -> tuple[tuple[str, str], ...]:
+    """Versions of what computes: others may give other digits."""
     return tuple((name, metadata.version(name)) for name in ("jcevns", "jax", "jaxlib"))
 
 
@@ -168,7 +99,7 @@ def identity(
         "stacks": list(labels),
         "numbers": digest.hexdigest()[:16],
         "dtype": str(likelihood.model.observed.dtype),
-        "versions": dict(_versions()),
+        "versions": dict(versions()),
     }
 
 
@@ -205,6 +136,8 @@ class ScanStore:
         zarr = require_zarr()
         if self.path.exists() and not self.path.is_dir():
             raise StoreError(f"{self.path} is a file, not a scan: choose another name")
+        if self.path.is_symlink() and not self.path.exists():
+            raise StoreError(f"{self.path} is a link to nothing: choose another name, or make that folder")
         if not (self.path.exists() and any(self.path.iterdir())):
             self._create(zarr, settings)
         self._open(zarr, settings)
@@ -252,6 +185,7 @@ class ScanStore:
 
     def _open(self, zarr: Any, settings: Mapping[str, Any]) -> None:
         remedy = "delete it or choose another name"
+        check_files(self.path)
         try:
             self.group = zarr.open_group(str(self.path), mode="r+", zarr_format=3)
             attributes = dict(self.group.attrs)
@@ -284,10 +218,12 @@ class ScanStore:
 
     def done(self) -> np.ndarray:
         """Which units are finished."""
-        return _done(self.group, self.path)
+        return done(self.group, self.path)
 
     def write(self, unit: int, values: Mapping[str, np.ndarray]) -> None:
-        """Write the results of a unit, shaped as their part of the grid."""
+        """Write the results of a unit, shaped as their part of the grid; what another process finished stays."""
+        if self.group["unit_done"][unit] == 1:
+            return
         first, stop = self.rows_of(unit)
         shape = (stop - first, *self.shape[1:])
         ready = {name: np.asarray(values[name], kind).reshape(shape) for name, (kind, _) in FIELDS.items()}
@@ -296,5 +232,5 @@ class ScanStore:
         for name, array in ready.items():
             part = (slice(None), slice(first, stop)) if name in STACKS else slice(first, stop)
             self.group[name][part] = array
-        self.group["unit_checksum"][unit] = _checksum(*ready.values())
+        self.group["unit_checksum"][unit] = checksum(*ready.values())
         self.group["unit_done"][unit] = 1

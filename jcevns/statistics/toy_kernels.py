@@ -258,7 +258,7 @@ class ToyFits:
     def _in_general(self, index: np.ndarray, mixture: Mixture, held: np.ndarray) -> _Raw:
         """By the general minimiser, one chunk at a time."""
         h = self.hypothesis
-        found: _Raw | None = None
+        found: Any = None
         for rows, padded, toys, terms in self._chunks(index, mixture):
             part = _fit_at(h.model, toys, terms, mixture.weights[:, padded].T, held[padded], h.place)
             columns = [np.asarray(v)[: rows.size] for v in part]
@@ -266,7 +266,6 @@ class ToyFits:
                 found = _Raw(*(np.empty((index.size, *v.shape[1:]), v.dtype) for v in columns))
             for whole, column in zip(found, columns, strict=True):
                 whole[rows] = column
-        assert found is not None
         return found
 
     def _bend(self, index: np.ndarray, mixture: Mixture, raw: _Raw) -> Float[np.ndarray, "point outer outer"]:
@@ -312,22 +311,20 @@ class ToyFits:
         # The bins of a toy are as many as those of the one with the most: it is always there.
         busiest = int(np.argmax(np.sum(self.sample.observed > 0, axis=1)))
         bare = eqx.tree_at(lambda m: (m.background, m.moving), self.hypothesis.model, replace_fn=lambda v: v[:0])
-        found: np.ndarray | None = None
+        found: Any = None
         for row in np.unique(mixture.row[points]):
             mine = np.flatnonzero(mixture.row[points] == row)
             toys = np.append(own[mine], busiest)
             part = merging.gather(bare, terms[row], self.sample.observed[toys], self.sample.centre[toys]).terms
             found = np.empty((points.size, *part.shape[1:])) if found is None else found
             found[mine] = part[:-1]
-        assert found is not None
         return found
 
     # Fits with the parameter free.
 
     def free(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Best fit, chi2 and validity of every toy, where the parameter is a strength."""
-        strength = self.hypothesis.strength
-        assert strength is not None
+        strength: Any = self.hypothesis.strength
         toys, model = self._toys, strength.model
         terms = toys.terms if self.merged else self._terms
         centre = jnp.insert(toys.centre, strength.place, 0.0, axis=1)

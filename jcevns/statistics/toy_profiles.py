@@ -1,5 +1,7 @@
 """Profiles of many toys along one parameter, as the search along a curve takes them."""
 
+from typing import cast
+
 import numpy as np
 
 from jcevns.fit.curve import EXCLUDED, Survey, survey
@@ -176,8 +178,7 @@ class ToyProfiles(ToyFits):
 
         They are looked for where the cubic through values and slopes of the neighbours has a minimum.
         """
-        assert self._nodes is not None
-        nodes, chi2, slope = self._nodes
+        nodes, chi2, slope = cast(tuple[np.ndarray, ...], self._nodes)
         width = np.diff(nodes)
         low, high = chi2[:, :-1], chi2[:, 1:]
         p, q, rise = slope[:, :-1] * width, slope[:, 1:] * width, high - low

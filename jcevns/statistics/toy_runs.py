@@ -1,6 +1,7 @@
 """Runs of many toys, kept in blocks so that a stopped run goes on where it was."""
 
 import hashlib
+import io
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from jcevns.files import write_bytes
 from jcevns.fit.batch import expand
 from jcevns.likelihood.likelihood import Experiments, Likelihood
 from jcevns.statistics.hypothesis import Hypothesis, Truth, hypothesis
+from jcevns.statistics.store import versions
 from jcevns.statistics.toys import BLOCK, CHUNK, Toys, draw, fit_toys
 
 __all__ = ["run_toys", "throw"]
@@ -20,7 +23,7 @@ _FIELDS = ("best", "chi2", "chi2_truth", "valid", "censored")
 
 
 def _identity(hypothesis: Hypothesis, value: float, seed: int, truth: Truth | None) -> str:
-    """What a stored block of toys depends on: numbers, names, and the signal at a few values."""
+    """What a stored block of toys depends on: numbers, names, versions, and the signal at a few values."""
     digest = hashlib.sha256()
     record = hypothesis.record
     scale = record.scale or abs(record.default) or 1.0
@@ -29,18 +32,28 @@ def _identity(hypothesis: Hypothesis, value: float, seed: int, truth: Truth | No
     leaves.append(expand(hypothesis.mixture(hypothesis.points(values))))
     for leaf in [*leaves, *(() if truth is None else truth)]:
         digest.update(np.ascontiguousarray(np.asarray(leaf, float)).tobytes())
-    digest.update(repr((hypothesis.records, sorted(hypothesis.surface.at.items()), hypothesis.auxiliary)).encode())
+    named = (hypothesis.records, sorted(hypothesis.surface.at.items()), hypothesis.auxiliary, versions())
+    digest.update(repr(named).encode())
     return digest.hexdigest()[:16]
 
 
 def _stored(path: Path, size: int) -> dict[str, np.ndarray] | None:
     """A block from its file; None if it is not there, incomplete or damaged: it is then computed again."""
-    try:
-        with path.open("rb") as handle, np.load(handle) as file:
-            found = {name: file[name] for name in _FIELDS}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    if not path.is_file():  # a pipe would be waited for
         return None
-    return found if all(v.shape == (size,) for v in found.values()) else None
+    try:
+        with path.open("rb") as handle, zipfile.ZipFile(handle) as pack:
+            for name in _FIELDS:
+                with pack.open(f"{name}.npy") as file:  # what it claims, before there is memory for it
+                    np.lib.format.read_magic(file)
+                    shape, _, kind = np.lib.format.read_array_header_1_0(file)
+                if shape != (size,) or kind.itemsize > 8:
+                    return None
+            handle.seek(0)
+            with np.load(handle, allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in _FIELDS}
+    except Exception:  # zipfile and NumPy raise many kinds on damaged files
+        return None
 
 
 def run_toys(
@@ -71,10 +84,9 @@ def run_toys(
             toys = fit_toys(hypothesis, value, sample, chunk, hypothesis.nominal if truth is None else truth)
             block = {field: getattr(toys, field) for field in _FIELDS}
             if path is not None:
-                partial = path.with_suffix(".partial")
-                with partial.open("wb") as file:
-                    np.savez(file, **block)
-                partial.replace(path)
+                content = io.BytesIO()
+                np.savez(content, **block)
+                write_bytes(path, content.getvalue())
         parts.append(block)
         progress(size)
     return Toys(float(value), *(np.concatenate([p[field] for p in parts]) for field in _FIELDS))
