@@ -99,8 +99,8 @@ def limit(
     delta_chi2, valid}. What is not valid has problems too. For strength: {excluded, segments, delta_chi2, cl}.
     """  # noqa: D301
     start_jax()
-    from jcevns.fit.interval import limits
     from jcevns.physics.theories import MEDIATORS as KNOWN
+    from jcevns.statistics.limits import limits
 
     if mass is not None and (asked.theory is not None or name not in KNOWN):
         if asked.theory is None and spectrum is None:
