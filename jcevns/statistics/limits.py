@@ -18,6 +18,7 @@ from jcevns.parameters import Parameter
 from jcevns.precision import require_x64
 from jcevns.statistics.hypothesis import Hypothesis, hypothesis
 from jcevns.statistics.upper import POWER, Asymptotic, Rule, Upper, asymptotic_limit, require_one_sided
+from jcevns.statistics.upper_toys import toy_limit
 
 __all__ = ["Limit", "limits"]
 
@@ -157,7 +158,9 @@ def limits(
             return found
         for i, place in enumerate(places):
             here = at_place(place)
-            profiles = Asymptotic(here, require_one_sided(here, "expected"), float(np.max(rule.scores()) ** 2))
+            profiles = Asymptotic(
+                here, require_one_sided(here, "an expected limit"), float(np.max(rule.scores()) ** 2)
+            )
             ends, problems = profiles.expected(rule.scores())
             found[i] = dataclasses.replace(found[i], expected=ends, problems=(*found[i].problems, *problems))
             progress(1)
@@ -165,7 +168,7 @@ def limits(
     results = []
     for place in places:
         here = at_place(place)
-        limit = asymptotic_limit(here, rule)
+        limit = asymptotic_limit(here, rule) if toys is None else toy_limit(here, rule, toys, seed)
         results.append(_as_limit(here, rule, limit, dict(zip(full, map(float, place), strict=True))))
         progress(1)
     return results
@@ -173,6 +176,8 @@ def limits(
 
 def _check_options(rule: Rule, dof: int, minimum: str, expected: bool, toys: int | None) -> None:
     """Refuse what a method does not use."""
+    if toys is not None and (isinstance(toys, bool) or not isinstance(toys, int | np.integer)):
+        raise ValueError(f"toys {toys!r} must be a whole number, or None for asymptotic formulae")
     if rule.method == "two-sided":
         if toys is not None:
             raise ValueError("toys calibrate one-sided, cls and pcl; Feldman-Cousins intervals are toy_interval")

@@ -23,7 +23,17 @@ from jcevns.statistics.toy_kernels import Sample
 from jcevns.statistics.toy_profiles import ToyProfiles
 from jcevns.statistics.toys import CHUNK, expected_sample, fit_observed, observed
 
-__all__ = ["BANDS", "METHODS", "POWER", "Asymptotic", "Rule", "Upper", "asymptotic_limit", "require_one_sided"]
+__all__ = [
+    "BANDS",
+    "METHODS",
+    "POWER",
+    "Asymptotic",
+    "Rule",
+    "Upper",
+    "asymptotic_limit",
+    "everything_excluded",
+    "require_one_sided",
+]
 
 METHODS = ("two-sided", "one-sided", "cls", "pcl")
 """Kinds of limits."""
@@ -123,16 +133,21 @@ class Upper:
     invalid: int = 0
 
 
-def require_one_sided(here: Hypothesis, method: str) -> float:
-    """Value without signal; ValueError if the parameter is not bounded below by it."""
+def require_one_sided(here: Hypothesis, what: str) -> float:
+    """Value without signal; ValueError if the parameter is not bounded below by it.
+
+    Args:
+        here: the likelihood and the parameter.
+        what: is asked for, as `a cls limit`.
+    """
     record = here.record
     remedy = "quote method='two-sided', or declare the parameter with lower=0.0 and null=0.0"
     if record.null is None:
-        raise ValueError(f"a {method} limit needs a value without signal, {here.name!r} has none: {remedy}")
+        raise ValueError(f"{what} needs a value without signal, {here.name!r} has none: {remedy}")
     if record.null != record.lower:
         raise ValueError(
-            f"a {method} limit needs a parameter that is bounded below by its value without signal; {here.name!r} "
-            f"starts at {record.lower:g}, and has no signal at {record.null:g}: {remedy}"
+            f"{what} needs a parameter that is bounded below by its value without signal; {here.name!r} starts at "
+            f"{record.lower:g}, and has no signal at {record.null:g}: {remedy}"
         )
     return float(record.null)
 
@@ -239,7 +254,7 @@ class Asymptotic:
             return math.inf, math.nan, [f"no fit along {self.here.name} is valid: check counts and backgrounds"]
         inside = height > 0
         if not np.any(inside):
-            return self.null, math.nan, [self._nothing(rule)]
+            return self.null, math.nan, [everything_excluded(self.here, rule)]
         cells = np.flatnonzero(inside[:-1] != inside[1:])
         if not cells.size:
             return math.inf, math.nan, [self._beyond]
@@ -258,11 +273,13 @@ class Asymptotic:
     def _beyond(self) -> str:
         return f"the limit on {self.here.name} is beyond what was searched: give it wider bounds"
 
-    def _nothing(self, rule: Rule) -> str:
-        return (
-            f"every value of {self.here.name} is excluded at {rule.cl:.6g}: the data lie far below what is expected "
-            "without signal; quote method='cls' or 'pcl'"
-        )
+
+def everything_excluded(here: Hypothesis, rule: Rule) -> str:
+    """The problem of a limit at the value without signal."""
+    return (
+        f"every value of {here.name} is excluded at {rule.cl:.6g}: the data lie far below what is expected without "
+        "signal; quote method='cls' or 'pcl'"
+    )
 
 
 def asymptotic_limit(here: Hypothesis, rule: Rule) -> Upper:
@@ -276,7 +293,7 @@ def asymptotic_limit(here: Hypothesis, rule: Rule) -> Upper:
         ValueError: a parameter that is not bounded below by its value without signal.
         RuntimeError: no valid fit without signal.
     """
-    null = require_one_sided(here, rule.method)
+    null = require_one_sided(here, f"a {rule.method} limit")
     profiles = Asymptotic(here, null, float(np.max(rule.scores()) ** 2))
     (least, *expected), problems = profiles.expected(np.append(rule.least, rule.scores()))
     upper, q, more = profiles.observed(rule)
