@@ -45,6 +45,7 @@ POWER = float(ndtr(-1.0))
 """Smallest power of a power-constrained limit, 16%: the quantile of minus one sigma (arXiv:1105.3166)."""
 
 _NEAR = 1e-6  # q-tilde of Asimov data: what is excluded there is excluded down to the value without signal
+_DIGITS = 2e-13  # of the counts: well above what chi2 is rounded to
 _HIGHEST = 1e6  # q-tilde, and its root, above which nothing changes
 
 
@@ -248,7 +249,8 @@ class Asymptotic:
         q, asimov = self.q(nodes)
         height = rule.log_p(q, asimov) - alpha
         # At the value without signal q-tilde is zero, beside it it is not: the limit towards it decides.
-        usable = np.isfinite(height) & ((q == 0) & (nodes > self.null) | (asimov > _NEAR))
+        near = max(_NEAR, _DIGITS * float(np.sum(self.toys.sample.observed[1])))
+        usable = np.isfinite(height) & (asimov > near)
         nodes, height = nodes[usable], height[usable]
         if not nodes.size:
             return math.inf, math.nan, [f"no fit along {self.here.name} is valid: check counts and backgrounds"]

@@ -101,11 +101,12 @@ class ToyTests:
             return part, np.sqrt((1 - bounded) / (bounded * toys.size))
 
         p, error = beyond(signal)
+        size = np.maximum(p, 1 / signal.size)
         if self.rule.method == "cls":
             under, more = beyond(without)
-            p = np.minimum(p / np.maximum(under, 0.5 / without.size), 1.0)
-            error = np.hypot(error, more)
-        return p, np.maximum(p, 1 / signal.size) * error
+            under = np.maximum(under, 0.5 / without.size)
+            p, size, error = np.minimum(p / under, 1.0), size / under, np.hypot(error, more)
+        return p, size * error
 
     # Limits from what was tested.
 
@@ -187,8 +188,8 @@ def toy_limit(here: Hypothesis, rule: Rule, toys: int, seed: int) -> Upper:
         ValueError: too few toys; a parameter that is not bounded below by its value without signal.
         RuntimeError: more toys without a valid fit than one in a thousand.
     """
-    if toys * (1 - rule.cl) < _EVENTS:
-        enough = math.ceil(_EVENTS / (1 - rule.cl))
+    enough = math.ceil(_EVENTS / (1 - rule.cl) * (1 - 1e-9))
+    if toys < enough:
         raise ValueError(f"{toys} toys are too few for a limit at {rule.cl:.6g}: ask for {enough} or more")
     guess = asymptotic_limit(here, rule)
     if math.isnan(guess.upper):
