@@ -217,6 +217,21 @@ def test_nothing_seen_and_nothing_expected_is_2_303_events() -> None:
         assert found.threshold == pytest.approx(2 * found.upper * unit, rel=1e-3)
 
 
+def test_a_nuisance_that_acts_on_nothing_changes_nothing() -> None:
+    """A flux that the signal does not come from: its bound stood at its default, where toys are pulled below it."""
+    plain, unit = one_bin(2, 3.0)
+    built = problems.counting("counts", [2], [6.0], {"flat": [3.0]}, (), error=0.12)
+    beside = jc.Likelihood(built, SPECTRUM)
+    assert beside.nuisances == ("flux.b8",)
+    for method in ONE_SIDED:
+        found = limit(beside, method, toys=4000)
+        assert found.upper == pytest.approx(limit(plain, method, toys=4000).upper, rel=1e-6)
+        assert limit(beside, method).upper == pytest.approx(limit(plain, method).upper, rel=1e-9)
+    thrown = jc.throw(beside, "strength", value=2.0 / unit, count=1000, seed=2)
+    same = jc.throw(plain, "strength", value=2.0 / unit, count=1000, seed=2)
+    np.testing.assert_allclose(thrown.q, same.q, atol=1e-7)
+
+
 def test_coverage_of_one_sided_toys_at_low_counts() -> None:
     """Every count up to 12 on a background of 3: coverage is the sum of what holds the truth, 90% or more."""
     b, counts = 3.0, np.arange(13)
@@ -356,6 +371,15 @@ def test_a_limit_beyond_the_range_is_said(toys) -> None:
         assert any("limit on strength is beyond" in problem for problem in found.problems)
         assert math.isinf(found.expected[-1])
         assert math.isfinite(found.expected[2])
+
+
+def test_expected_two_sided_limits_are_those_of_toys() -> None:
+    likelihood = strength([420, 310], [60.0, 30.0], [400.0, 300.0], (jc.Nuisance("flat", 0.05, ("flat",)),))
+    nominal = strength([400, 300], [60.0, 30.0], [400.0, 300.0], (jc.Nuisance("flat", 0.05, ("flat",)),))
+    found = limit(nominal, "two-sided", expected=True)
+    toys = jc.expected_limit(likelihood, "strength", toys=4000)
+    assert found.expected[2] == pytest.approx(toys.asimov, rel=1e-6)
+    np.testing.assert_allclose(found.expected, toys.bands, atol=0.1 * toys.asimov)
 
 
 def test_several_places_are_single_limits() -> None:
