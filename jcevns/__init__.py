@@ -11,7 +11,7 @@ from jcevns.experiments.nuisances import Nuisance, ShapeNuisance
 from jcevns.experiments.toml_file import load_experiment
 from jcevns.fit.contour import contour
 from jcevns.fit.fit import fit
-from jcevns.fit.interval import interval, limits, profile_curve
+from jcevns.fit.interval import interval, profile_curve
 from jcevns.fit.profile import profile
 from jcevns.fit.surface import Surface
 from jcevns.likelihood.likelihood import Likelihood, chi2, component_counts, signal
@@ -26,6 +26,7 @@ from jcevns.physics.standard_model import StandardModel
 from jcevns.physics.theories import THEORIES, theory
 from jcevns.statistics.calibration import coverage, discovery, fit_quality, toy_interval
 from jcevns.statistics.laplace import laplace
+from jcevns.statistics.limits import limits
 from jcevns.statistics.priors import Prior
 from jcevns.statistics.projections import expected_error, expected_limit, expected_significance, scaled
 from jcevns.statistics.sample import sample

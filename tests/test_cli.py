@@ -487,7 +487,7 @@ def test_limits_over_any_parameters(capsys):
     assert [row["at"] for row in rows] == [{"mass": 1.0}, {"mass": 10.0}]
     for row, same in zip(rows, short, strict=True):
         assert row["parameter"] == "coupling"
-        assert set(same) == {"mass_MeV", "excluded", "best_fit", "delta_chi2", "valid"}
+        assert set(same) == {"mass_MeV", "excluded", "best_fit", "delta_chi2", "valid", "method"}
         assert {key: row[key] for key in same if key != "mass_MeV"} == {
             k: v for k, v in same.items() if k != "mass_MeV"
         }

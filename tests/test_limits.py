@@ -10,10 +10,10 @@ import pytest
 
 from jcevns import Likelihood, interval, limits, profile
 from jcevns.fit.curve import Survey
-from jcevns.fit.interval import Limit
 from jcevns.fit.surface import Surface
 from jcevns.physics import NeutrinoFlux
 from jcevns.physics.theories import MEDIATORS
+from jcevns.statistics.limits import Limit
 from tests import problems
 
 MASSES = (1.0, 10.0, 100.0)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from jcevns import Likelihood, interval, limits
-from jcevns.fit.interval import Limit
 from jcevns.paper import mediators, running, statements
 from jcevns.paper.reproduce import reproduce
 from jcevns.paper.statements import STATEMENTS, TOLERANCE, Statement
+from jcevns.statistics.limits import Limit
 
 
 def rows_of(path):

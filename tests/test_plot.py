@@ -8,12 +8,13 @@ import pytest
 
 from jcevns import Likelihood, fit
 from jcevns.fit.contour import Contour
-from jcevns.fit.interval import Interval, Limit
+from jcevns.fit.interval import Interval
 from jcevns.plot import style
 from jcevns.plot.exclusion import plot_contour, plot_limits, plot_scan
 from jcevns.plot.profiles import plot_fit_correlation, plot_interval, plot_profile, plot_profiles, plot_pulls
 from jcevns.plot.projections import plot_projection
 from jcevns.plot.spectrum import plot_spectrum, poisson_errors
+from jcevns.statistics.limits import Limit
 
 
 def limit(mass, *excluded):

@@ -1,7 +1,9 @@
 """Commands of exclusion: limit, scan, plot."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from jcevns.cli.app import cli, echo_status, emit_json, say, start_jax
 from jcevns.cli.building import Asked, Axis, axis_values, short_form, with_spectrum
 from jcevns.cli.options import (
     axes_option,
+    bar,
     charges,
     csv_option,
     json_option,
@@ -60,6 +63,11 @@ def _ranges(pairs: Sequence[tuple[float | None, float | None]]) -> str:
 @click.option("--cl", default=0.90, show_default=True, help="Confidence level.")
 @click.option("--dof", default=1, show_default=True, help="Parameters of interest for the threshold.")
 @click.option("--minimum", default="each", show_default=True, help="Count from the minimum of each place, or of all.")
+@click.option("--method", default="two-sided", show_default=True, help="Or one-sided, cls, pcl.")
+@click.option("--expected", is_flag=True, help="Expected limits beside a two-sided one; the others have them.")
+@click.option("--power", default=None, type=float, help="Smallest power of pcl.  [default: 0.16]")
+@click.option("--toys", default=None, type=int, help="Toys per value and hypothesis, for one-sided, cls, pcl.")
+@click.option("--seed", default=1, show_default=True, help="The same seed gives the same toys.")
 @csv_option
 @json_option
 @click.pass_context
@@ -73,6 +81,11 @@ def limit(
     cl: float,
     dof: int,
     minimum: str,
+    method: str,
+    expected: bool,
+    power: float | None,
+    toys: int | None,
+    seed: int,
     spectrum: Path | None,
     b8: str,
     as_json: bool,
@@ -85,23 +98,31 @@ def limit(
     `limit coupling --theory vector --over mass=1,10`, and `limit strength --spectrum FILE.csv` (see fit) for a
     signal of your own.
 
+    --method: two-sided excludes what has Delta chi2 above the threshold; upper limits are one-sided (p below 1 - CL),
+    cls (CLs below 1 - CL), pcl (one-sided, not below the -1 sigma expected limit). They have the limits expected
+    without signal, at -2 to +2 sigma, beside them.
+
     \b
     jcevns limit b-l --mass 1,10,100 --experiments xenonnt-2024-s2
     jcevns limit vector --mass 10 --flavours 0,1,-1 --experiments coherent-csi-2021:shapes=none
     jcevns limit coupling --theory scalar --over mass=1e-2:1e4:60 --profile sin2w --experiments xenonnt-2024-s2
     jcevns limit moment --theory magnetic-moment --experiments xenonnt-er-2022,lz-er-ws2022
+    jcevns limit scalar --mass 10 --method cls --toys 5000 --experiments xenonnt-2024-s2
 
     lo:hi:n are n values, even in the logarithm for masses and couplings and else linear; :lin or :log says which.
 
     \b
     JSON: a list of {at: {name: value}, parameter, excluded: [[lo, hi], ...] (hi null: to the largest value searched),
-    segments (what is accepted), best_fit, delta_chi2, valid}. With --mass: a list of {mass_MeV, excluded, best_fit,
-    delta_chi2, valid}. What is not valid has problems too. For strength: {excluded, segments, delta_chi2, cl}.
+    segments (what is accepted), best_fit, delta_chi2, valid, method}. With --mass: a list of {mass_MeV, excluded,
+    best_fit, delta_chi2, valid, method}. What is not valid has problems too. For strength: {excluded, segments,
+    delta_chi2, cl, method}. All have expected, five numbers, if there are expected limits; error and toys with toys.
     """  # noqa: D301
     start_jax()
-    from jcevns.fit.interval import limits
     from jcevns.physics.theories import MEDIATORS as KNOWN
+    from jcevns.statistics.limits import limits
+    from jcevns.statistics.upper import METHODS
 
+    _check_method(context, method, METHODS, toys)
     if mass is not None and (asked.theory is not None or name not in KNOWN):
         if asked.theory is None and spectrum is None:
             raise ValueError(unknown("mediator", name, KNOWN, "--mass goes with one of"))
@@ -118,7 +139,11 @@ def limit(
     over = axis_values(asked, likelihood, [mass, *axes])
     if len(over) == 0:
         refuse(context, {"minimum": "there is one place alone, give --over"})
-    results = limits(likelihood, full, over, cl, dof, minimum, asked.at, asked.profiled)
+    settings: dict[str, Any] = {"method": method, "expected": expected, "toys": toys, "seed": seed}
+    settings |= {} if power is None else {"power": power}
+    with bar(math.prod(map(len, over.values())), "limits", "limit") if toys else nullcontext() as progress:
+        settings |= {} if progress is None else {"progress": progress}
+        results = limits(likelihood, full, over, cl, dof, minimum, asked.at, asked.profiled, **settings)
     if spectrum is not None and not over:
         _report_strength(likelihood, results[0], f"{name} of {spectrum}", b8, cl, as_json)
     elif as_json:
@@ -129,6 +154,28 @@ def limit(
         raise RuntimeError("some limits rest on a fit that is not valid: do not use them")
 
 
+def _check_method(context: click.Context, method: str, known: Sequence[str], toys: int | None) -> None:
+    """Refuse options that a method does not use."""
+    if method not in known:
+        raise ValueError(unknown("method", method, known))
+    if method == "two-sided":
+        refuse(context, {"toys": "Feldman-Cousins intervals are jcevns toys interval"})
+    else:
+        refuse(context, dict.fromkeys(("dof", "minimum"), f"a {method} limit is of one parameter at each place"))
+        refuse(context, {"expected": f"a {method} limit has its expected ones anyway"})
+    if method != "pcl":
+        refuse(context, {"power": "it belongs to --method pcl"})
+    if toys is None:
+        refuse(context, {"seed": "it belongs to --toys"})
+
+
+def _extra(found: Any) -> dict[str, Any]:
+    """Method, expected limits and what toys say, as JSON; what is infinite is null."""
+    band = {"expected": list(found.expected)} if found.expected else {}
+    toys = {"error": found.error, "toys": found.toys, "invalid_toys": found.invalid} if found.toys else {}
+    return {"method": found.method, **band, **toys}
+
+
 def _row(found: Any, short: bool) -> dict[str, Any]:
     """A limit as JSON; in short for a mediator at a mass."""
     at = dict(found.at)
@@ -137,7 +184,7 @@ def _row(found: Any, short: bool) -> dict[str, Any]:
     numbers = {"best_fit": found.best_fit, "delta_chi2": found.threshold, "valid": found.valid}
     if found.problems:
         numbers["problems"] = list(found.problems)
-    return {**head, "excluded": found.excluded, **middle, **numbers}
+    return {**head, "excluded": found.excluded, **middle, **numbers, **_extra(found)}
 
 
 def _report(
@@ -150,16 +197,43 @@ def _report(
     click.echo(f"{f'{title}, ' if title else ''}{' + '.join(likelihood.names)}: excluded values of {what}")
     others = " and ".join(over)
     where = f" over all values of {others}" if minimum == "all" else f" at each {others}" if over else ""
-    level = f"{percent(cl)} CL, {dof} dof: Delta chi2 = {results[0].threshold:.3f} from the minimum{where}"
-    click.echo(level)
+    first = results[0]
+    if first.method == "two-sided":
+        click.echo(f"{percent(cl)} CL, {dof} dof: Delta chi2 = {first.threshold:.3f} from the minimum{where}")
+    else:
+        click.echo(f"{percent(cl)} CL{where}: {_method(first)}")
+    if any(r.expected for r in results):
+        click.echo("expected: upper limits without signal at -2, -1, 0, 1, 2 sigma")
     units = [likelihood.parameters[n].unit for n in over]
     heads = [f"{n}{f' [{u}]' if u else ''}" for n, u in zip(over, units, strict=True)]
     widths = [max(12, len(head)) for head in heads]
     click.echo("".join(f"{head:>{w}}   " for head, w in zip(heads, widths, strict=True)) + "excluded")
     for r in results:
         place = "".join(f"{v:{w}.4g}   " for v, w in zip(r.at.values(), widths, strict=True))
-        click.echo(f"{place}{_ranges(r.excluded)}{'' if r.valid else '   NOT VALID: ' + '; '.join(r.problems)}")
+        beside = f"{_with_error(r)}{_expected(r)}"
+        click.echo(
+            f"{place}{_ranges(r.excluded)}{beside}{'' if r.valid else '   NOT VALID: ' + '; '.join(r.problems)}"
+        )
     echo_status(likelihood.experiments)
+
+
+_WORDS = {"one-sided": "one-sided upper limit", "cls": "CLs upper limit", "pcl": "power-constrained upper limit"}
+
+
+def _method(found: Any) -> str:
+    how = f"{found.toys} toys per value, with signal and without" if found.toys else "asymptotic"
+    lost = f", {found.invalid} without a valid fit" if found.invalid else ""
+    return f"{_WORDS[found.method]}, {how}{lost}"
+
+
+def _with_error(found: Any) -> str:
+    return "" if found.error is None else f"   +- {found.error:.2g} from the number of toys"
+
+
+def _expected(found: Any) -> str:
+    if not found.expected:
+        return ""
+    return "   expected " + " ".join("infinite" if math.isinf(v) else f"{v:.4g}" for v in found.expected)
 
 
 def _report_strength(likelihood: Any, found: Any, what: str, b8: str, cl: float, as_json: bool) -> None:
@@ -167,12 +241,14 @@ def _report_strength(likelihood: Any, found: Any, what: str, b8: str, cl: float,
 
     if as_json:
         segments = {"excluded": found.excluded, "segments": found.segments}
-        emit_json({**segments, "delta_chi2": found.threshold, "cl": cl})
+        emit_json({**segments, "delta_chi2": found.threshold, "cl": cl, **_extra(found)})
         return
     click.echo(f"{what}, {' + '.join(likelihood.names)}, 8B {b8}")
-    level = f"excluded at {percent(cl)} CL (Delta chi2 = {found.threshold:.3f} from the minimum)"
+    two = found.method == "two-sided"
+    how = f"Delta chi2 = {found.threshold:.3f} from the minimum" if two else _method(found)
     invalid = "" if found.valid else f"   NOT VALID: {'; '.join(found.problems)}"
-    click.echo(f"{level}: {_ranges(found.excluded)}{invalid}")
+    beside = f"{_with_error(found)}{_expected(found)}"
+    click.echo(f"excluded at {percent(cl)} CL ({how}): {_ranges(found.excluded)}{beside}{invalid}")
     echo_status(likelihood.experiments)
 
 

@@ -1,8 +1,6 @@
-"""Confidence intervals and limits of one parameter: every accepted segment, the others profiled or fixed."""
+"""Confidence intervals of one parameter: every accepted segment, the others profiled or fixed."""
 
 import dataclasses
-import itertools
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,14 +12,11 @@ from jcevns.fit.curve import EXCLUDED, Segment, Survey, crossings, survey
 from jcevns.fit.rounding import percent, segments_text, unit_scale
 from jcevns.fit.surface import Surface
 from jcevns.fit.validity import profile_problems, require_effect, require_valid
-from jcevns.likelihood.likelihood import Experiments, Likelihood, as_likelihood
+from jcevns.likelihood.likelihood import Experiments, Likelihood
 from jcevns.parameters import Parameter
 from jcevns.precision import require_x64
 
-__all__ = ["Interval", "Limit", "Profiles1D", "interval", "limits", "profile_curve"]
-
-
-_NODES = 60  # of a profile, about
+__all__ = ["Interval", "Profiles1D", "interval", "profile_curve", "values_of"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,43 +81,6 @@ class Interval:
         text = segments_text(self.segments, scale)
         invalid = "" if self.valid else f", NOT VALID: {'; '.join(self.problems)}"
         return f"{self.name}: {text}{unit} ({percent(self.cl)}{invalid})"
-
-
-@dataclasses.dataclass(frozen=True)
-class Limit:
-    """Values of a parameter excluded at one place of others.
-
-    Attributes:
-        name: of the parameter.
-        at: values of the others.
-        excluded: ranges [lower, upper]; None for an end where exclusion holds as far as was searched.
-        segments: the accepted ranges.
-        threshold: Delta chi2.
-        chi2_min: the minimum it is counted from.
-        best_fit: value of the lowest chi2 at this place.
-        problems: why it is not valid, with what to do; see `jcevns.fit.validity`.
-
-    Example:
-        >>> import jcevns as jc
-        >>> likelihood = jc.Likelihood("xenonnt-2024-s2", "vector")
-        >>> (limit,) = jc.limits(likelihood, "coupling", over={"mass": [10.0]})
-        >>> [f"{end:.2e}" for end in limit.excluded[0]]  # an island; excluded[1] is open above
-        ['1.09e-05', '3.13e-05']
-    """
-
-    name: str
-    at: Mapping[str, float]
-    excluded: tuple[Segment, ...]
-    segments: tuple[Segment, ...]
-    threshold: float
-    chi2_min: float
-    best_fit: float
-    problems: tuple[str, ...] = ()
-
-    @property
-    def valid(self) -> bool:
-        """Whether every fit that an end or the minimum rests on is, and no other failed that could matter."""
-        return not self.problems
 
 
 class Profiles1D:
@@ -217,98 +175,13 @@ def interval(
     return Interval(record.name, record.unit, cl, threshold, segments, one.best, one.chi2_min, problems)
 
 
-def limits(
-    likelihood: Likelihood | Experiments,
-    name: str,
-    over: Mapping[str, Sequence[float] | np.ndarray] | None = None,
-    cl: float = 0.90,
-    dof: int = 1,
-    minimum: str = "each",
-    at: Mapping[str, float] | None = None,
-    profiled: str | Sequence[str] = (),
-) -> list[Limit]:
-    """Excluded values of a parameter, at every combination of values of others.
-
-    Args:
-        likelihood: experiments, or a likelihood with a theory.
-        name: of the parameter.
-        over: others to their values; the first varies slowest.
-        cl: confidence level.
-        dof: parameters of interest, for the threshold.
-        minimum: `each` counts from the minimum at each place (a one-dimensional limit), `all` from the lowest
-            over all places given (a contour in the plane, as in Fig. 4 of arXiv:2411.11749).
-        at: values of parameters that are fixed.
-        profiled: parameters without constraint that are profiled.
-
-    Raises:
-        RuntimeError: in single precision.
-        ValueError: unknown parameter, a value beyond its bounds, a bad confidence level.
-
-    Example:
-        >>> import jcevns as jc
-        >>> likelihood = jc.Likelihood("xenonnt-2024-s2", "scalar")
-        >>> (limit,) = jc.limits(likelihood, "coupling", over={"mass": [10.0]})
-        >>> f"g > {limit.excluded[0][0]:.2e} excluded at 90%"
-        'g > 8.27e-06 excluded at 90%'
-    """
-    require_x64("an exclusion limit")
-    if minimum not in ("each", "all"):
-        raise ValueError(f"minimum {minimum!r} must be 'each' (place) or 'all'")
-    threshold = chi2_threshold(cl, dof)
-    likelihood = as_likelihood(likelihood)
-    over = dict(over or {})
-    axes = [_values(likelihood.parameters[other], values) for other, values in over.items()]
-    surface = Surface(likelihood, (name, *over), at, (), profiled)
-    combinations = list(itertools.product(*axes))
-    surface.prepare(_NODES * len(combinations))
-    places = np.array(combinations, float).reshape(len(combinations), len(axes))
-    search = Profiles1D(surface, places, threshold)
-    require_valid(search.surveys, surface.likelihood, surface.names[0])
-    require_effect(search.surveys, surface.likelihood, surface.names[0])
-    minima = np.array([one.chi2_min for one in search.surveys])
-    if minimum == "all":
-        minima = np.where(np.isfinite(minima), np.nanmin(minima), np.nan)
-    found = search.segments(minima + threshold)
-    record = surface.records[0]
-    return [
-        Limit(
-            record.name,
-            dict(zip(surface.names[1:], map(float, place), strict=True)),
-            outside(segments, record) if math.isfinite(low) else (),
-            segments,
-            threshold,
-            float(low),
-            one.best,
-            problems,
-        )
-        for (segments, problems), one, low, place in zip(found, search.surveys, minima, places, strict=True)
-    ]
-
-
-def _values(record: Parameter, values: Any) -> np.ndarray:
+def values_of(record: Parameter, values: Any) -> Float[np.ndarray, " value"]:
+    """One or more values of a parameter, checked."""
     found = np.atleast_1d(np.asarray(values, float))
     if found.ndim != 1 or not found.size:
         raise ValueError(f"{record.name}: give at least one value")
     record.check(found)
     return found
-
-
-def outside(segments: Sequence[Segment], record: Parameter) -> tuple[Segment, ...]:
-    """What is not accepted, within the bounds of the parameter; None where it goes on as far as was searched."""
-    excluded: list[Segment] = []
-    begin: float | None = record.lower if math.isfinite(record.lower) else None
-    closed = False  # whether all below `begin` is dealt with
-    for low, high in segments:
-        if low is not None:
-            excluded.append((begin, low))
-        if high is None:
-            closed = True
-            break
-        begin = high
-    if not closed:
-        end = record.upper if math.isfinite(record.upper) else None
-        excluded.append((begin, end))
-    return tuple(excluded)
 
 
 def profile_curve(
@@ -336,6 +209,6 @@ def profile_curve(
         [8.47, 3.86, 5.61]
     """
     surface = Surface(likelihood, name, at, constrained, profiled)
-    points = _values(surface.records[0], values)
+    points = values_of(surface.records[0], values)
     found = surface.evaluate(points[:, None])
     return np.where(found.valid, found.chi2, np.nan)

@@ -256,7 +256,7 @@ def _starts(structure: _Structure, model: Model, observed: Array, signal: Array)
 def batch_fit(
     layout: Layout,
     model: Model,
-    signal: Float[Array, "bin batch"],
+    signal: Float[Array, "source_bin batch"],
     observed: Float[Array, "bin #batch"] | None = None,
 ) -> BatchFit:
     """Profile fits for a batch of signals.

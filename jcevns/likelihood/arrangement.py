@@ -88,9 +88,10 @@ def arrange(
         owner[i, first:stop] = 1.0
     shapes = {f"{e.name}.{s.name}": s for e in experiments for s in e.shapes}
     anchors = tuple(as_float_array(np.array(s.anchors)) for s in shapes.values())
-    # A factor is a parameter itself where it multiplies backgrounds of its own alone; else its logarithm is.
+    # A factor is a parameter itself where it multiplies backgrounds of its own alone; else its logarithm is, of one
+    # that acts on nothing too.
     alone = np.sum(loading != 0, axis=1) == 1
-    background_only = np.all(loading[: len(components)] == 0, axis=0)
+    background_only = np.all(loading[: len(components)] == 0, axis=0) & np.any(loading != 0, axis=0)
     by_factor = background_only & np.all((loading == 0) | ((loading == 1) & alone[:, None]), axis=0)
     records = [n.parameter for n in chosen.values()]
     low, high = (np.array([getattr(p, end) / p.default for p in records]) for end in ("lower", "upper"))

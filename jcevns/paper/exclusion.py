@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 from jcevns.experiments.catalogue import experiment
 from jcevns.files import write_csv
 from jcevns.fit.batch import prepare
-from jcevns.fit.interval import Limit, limits
 from jcevns.likelihood.likelihood import Likelihood, arranged
 from jcevns.paper.run import DATASETS, Run, file_rows
 from jcevns.physics.theories import MEDIATORS
 from jcevns.plot import style
 from jcevns.plot.exclusion import ExclusionPlot, plot_limits
+from jcevns.statistics.limits import Limit, limits
 
 __all__ = ["AXES", "LINES", "few_masses", "figure_4", "mediator_limits", "official_limits", "plot_exclusion"]
 

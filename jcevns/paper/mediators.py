@@ -12,13 +12,13 @@ from matplotlib.patches import Patch
 from jcevns import datasets
 from jcevns.files import write_csv
 from jcevns.fit.batch import prepare
-from jcevns.fit.interval import Limit
 from jcevns.likelihood.likelihood import Likelihood, arranged
 from jcevns.paper import statements
 from jcevns.paper.exclusion import AXES, mediator_limits
 from jcevns.paper.run import Run
 from jcevns.plot import style
 from jcevns.plot.exclusion import borders
+from jcevns.statistics.limits import Limit
 
 __all__ = ["CURVES", "ENDS", "ON_ELECTRONS", "PANELS", "Source", "curve_of", "figure_5"]
 

@@ -8,7 +8,6 @@ from jcevns.constants import ONE_SIGMA
 from jcevns.experiments.catalogue import experiment
 from jcevns.experiments.experiment import Experiment
 from jcevns.files import write_csv
-from jcevns.fit.interval import limits
 from jcevns.likelihood.likelihood import Likelihood
 from jcevns.paper.estimates import estimate
 from jcevns.paper.run import Run, file_rows
@@ -16,6 +15,7 @@ from jcevns.physics.theories import theory
 from jcevns.plot import style
 from jcevns.plot.projections import plot_projection, project
 from jcevns.statistics import calibration
+from jcevns.statistics.limits import limits
 from jcevns.statistics.projections import scaled
 
 __all__ = ["fits", "projections", "toys"]

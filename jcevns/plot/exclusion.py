@@ -10,9 +10,9 @@ from matplotlib.colors import LogNorm
 
 from jcevns.constants import chi2_threshold
 from jcevns.fit.contour import Contour
-from jcevns.fit.interval import Limit
 from jcevns.fit.rounding import percent
 from jcevns.plot.style import LINES, axes_or_new, axis_label, is_log, plain
+from jcevns.statistics.limits import Limit
 
 if TYPE_CHECKING:
     import xarray

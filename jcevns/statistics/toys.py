@@ -24,6 +24,7 @@ __all__ = [
     "ToySegments",
     "Toys",
     "draw",
+    "expected_sample",
     "fit_curves",
     "fit_observed",
     "fit_segments",
@@ -207,6 +208,19 @@ def observed(hypothesis: Hypothesis) -> Sample:
     defaults = [hypothesis.records[i].default for i in hypothesis.auxiliary]
     counts = np.asarray(hypothesis.model.observed, float)
     return Sample(counts[None], np.asarray(hypothesis.model.centre, float)[None], np.array([defaults]))
+
+
+def expected_sample(hypothesis: Hypothesis, value: float, truth: Truth) -> Sample:
+    """Asimov data as a sample of one toy: counts and auxiliary measurements equal to their expectation.
+
+    Args:
+        hypothesis: the likelihood and the parameter.
+        value: true value of the parameter.
+        truth: everything else.
+    """
+    counts = hypothesis.expected(np.array([[value, *truth.inner]], float), truth.pulls)
+    point = np.array([[value, *truth.inner]], float)
+    return Sample(np.maximum(counts, 0.0), truth.pulls[None], point[:, list(hypothesis.auxiliary)])
 
 
 # Fits.

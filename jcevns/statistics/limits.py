@@ -1,0 +1,267 @@
+"""Limits of one parameter, at given values of others: by Delta chi2, one-sided, CLs, power-constrained."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jcevns.constants import chi2_threshold
+from jcevns.fit.curve import Segment
+from jcevns.fit.interval import Profiles1D, values_of
+from jcevns.fit.surface import Surface
+from jcevns.fit.validity import require_effect, require_valid
+from jcevns.likelihood.likelihood import Experiments, Likelihood, as_likelihood
+from jcevns.parameters import Parameter
+from jcevns.precision import require_x64
+from jcevns.statistics.hypothesis import Hypothesis, hypothesis
+from jcevns.statistics.upper import POWER, Asymptotic, Rule, Upper, asymptotic_limit, require_one_sided
+from jcevns.statistics.upper_toys import toy_limit
+
+__all__ = ["Limit", "limits"]
+
+_NODES = 60  # of a profile, about
+
+
+@dataclasses.dataclass(frozen=True)
+class Limit:
+    """Values of a parameter excluded at one place of others.
+
+    Attributes:
+        name: of the parameter.
+        at: values of the others.
+        excluded: ranges [lower, upper]; None for an end where exclusion holds as far as was searched.
+        segments: the accepted ranges.
+        threshold: Delta chi2 at their ends.
+        chi2_min: the minimum it is counted from.
+        best_fit: value of the lowest chi2 at this place.
+        problems: why it is not valid, with what to do; see `jcevns.fit.validity`.
+        method: `two-sided`, `one-sided`, `cls` or `pcl`.
+        expected: upper limits of data without signal at -2, -1, 0, 1 and 2 sigma, infinite where nothing is excluded
+            as far as was searched; empty if they were not asked for.
+        error: of the upper end, from the number of toys; None without toys.
+        toys: per value tested and hypothesis; none where formulae are asymptotic.
+        invalid: toys without a valid fit.
+
+    Example:
+        >>> import jcevns as jc
+        >>> likelihood = jc.Likelihood("xenonnt-2024-s2", "vector")
+        >>> (limit,) = jc.limits(likelihood, "coupling", over={"mass": [10.0]})
+        >>> [f"{end:.2e}" for end in limit.excluded[0]]  # an island; excluded[1] is open above
+        ['1.09e-05', '3.13e-05']
+    """
+
+    name: str
+    at: Mapping[str, float]
+    excluded: tuple[Segment, ...]
+    segments: tuple[Segment, ...]
+    threshold: float
+    chi2_min: float
+    best_fit: float
+    problems: tuple[str, ...] = ()
+    method: str = "two-sided"
+    expected: tuple[float, ...] = ()
+    error: float | None = None
+    toys: int = 0
+    invalid: int = 0
+
+    @property
+    def valid(self) -> bool:
+        """Whether every fit that an end or the minimum rests on is, and no other failed that could matter."""
+        return not self.problems
+
+    @property
+    def upper(self) -> float | None:
+        """The largest value accepted; None if there is none as far as was searched."""
+        return self.segments[-1][1] if self.segments else None
+
+
+def limits(
+    likelihood: Likelihood | Experiments,
+    name: str,
+    over: Mapping[str, Sequence[float] | np.ndarray] | None = None,
+    cl: float = 0.90,
+    dof: int = 1,
+    minimum: str = "each",
+    at: Mapping[str, float] | None = None,
+    profiled: str | Sequence[str] = (),
+    method: str = "two-sided",
+    expected: bool = False,
+    power: float = POWER,
+    toys: int | None = None,
+    seed: int = 1,
+    progress: Callable[[int], Any] = lambda done: None,
+) -> list[Limit]:
+    """Excluded values of a parameter, at every combination of values of others.
+
+    `two-sided` excludes what has Delta chi2 above the threshold, below the best fit too, and gives every range. The
+    others are upper limits, by q-tilde (arXiv:1007.1727), of a parameter that is bounded below by its value without
+    signal: `one-sided` excludes p < 1 - cl, `cls` CLs < 1 - cl; `pcl` is the one-sided limit, but not below the
+    quantile `power` of the limits that are expected without signal (arXiv:1105.3166).
+
+    Args:
+        likelihood: experiments, or a likelihood with a theory.
+        name: of the parameter.
+        over: others to their values; the first varies slowest.
+        cl: confidence level.
+        dof: parameters of interest, for the threshold of `two-sided`.
+        minimum: `each` counts from the minimum at each place (a one-dimensional limit), `all` from the lowest
+            over all places given (a contour in the plane, as in Fig. 4 of arXiv:2411.11749).
+        at: values of parameters that are fixed.
+        profiled: parameters without constraint that are profiled.
+        method: which limit.
+        expected: give the expected limits of `two-sided` too, from asymptotic formulae; other methods have them.
+        power: smallest power of `pcl`, 0.16.
+        toys: number of toys per value and hypothesis, in place of asymptotic formulae; not for `two-sided`.
+        seed: of the toys.
+        progress: called with the number of places done.
+
+    Raises:
+        RuntimeError: in single precision; more toys without a valid fit than one in a thousand.
+        ValueError: unknown parameter or method, a value beyond its bounds, a bad confidence level, an option that
+            the method does not have, a parameter that is not bounded below by its value without signal.
+
+    Example:
+        >>> import jcevns as jc
+        >>> likelihood = jc.Likelihood("xenonnt-2024-s2", "scalar")
+        >>> (limit,) = jc.limits(likelihood, "coupling", over={"mass": [10.0]})
+        >>> f"g > {limit.excluded[0][0]:.2e} excluded at 90%"
+        'g > 8.27e-06 excluded at 90%'
+        >>> (limit,) = jc.limits(likelihood, "coupling", over={"mass": [10.0]}, method="cls")
+        >>> f"g < {limit.upper:.2e} at 90% CLs, expected {limit.expected[2]:.2e}"
+        'g < 8.24e-06 at 90% CLs, expected 8.18e-06'
+    """
+    require_x64("an exclusion limit")
+    if minimum not in ("each", "all"):
+        raise ValueError(f"minimum {minimum!r} must be 'each' (place) or 'all'")
+    rule = Rule(method, cl, power)
+    rule.check()
+    _check_options(rule, dof, minimum, expected, toys)
+    likelihood = as_likelihood(likelihood)
+    over = dict(over or {})
+    axes = [values_of(likelihood.parameters[other], values) for other, values in over.items()]
+    combinations = list(itertools.product(*axes))
+    places = np.array(combinations, float).reshape(len(combinations), len(axes))
+    full = likelihood.parameters.full(tuple(over))
+
+    def at_place(place: np.ndarray) -> Hypothesis:
+        return hypothesis(
+            likelihood, name, {**(at or {}), **dict(zip(full, map(float, place), strict=True))}, profiled
+        )
+
+    if method == "two-sided":
+        found = _two_sided(likelihood, name, full, places, chi2_threshold(cl, dof), minimum, at, profiled)
+        if not expected:
+            progress(len(places))
+            return found
+        for i, place in enumerate(places):
+            here = at_place(place)
+            profiles = Asymptotic(
+                here, require_one_sided(here, "an expected limit"), float(np.max(rule.scores()) ** 2)
+            )
+            ends, problems = profiles.expected(rule.scores())
+            found[i] = dataclasses.replace(found[i], expected=ends, problems=(*found[i].problems, *problems))
+            progress(1)
+        return found
+    results = []
+    for place in places:
+        here = at_place(place)
+        limit = asymptotic_limit(here, rule) if toys is None else toy_limit(here, rule, toys, seed)
+        results.append(_as_limit(here, rule, limit, dict(zip(full, map(float, place), strict=True))))
+        progress(1)
+    return results
+
+
+def _check_options(rule: Rule, dof: int, minimum: str, expected: bool, toys: int | None) -> None:
+    """Refuse what a method does not use."""
+    if toys is not None and (isinstance(toys, bool) or not isinstance(toys, int | np.integer)):
+        raise ValueError(f"toys {toys!r} must be a whole number, or None for asymptotic formulae")
+    if rule.method == "two-sided":
+        if toys is not None:
+            raise ValueError("toys calibrate one-sided, cls and pcl; Feldman-Cousins intervals are toy_interval")
+    elif dof != 1 or minimum != "each":
+        raise ValueError(
+            f"a {rule.method} limit is of one parameter, from the minimum of each place: leave dof, minimum"
+        )
+    elif expected:
+        raise ValueError(f"a {rule.method} limit has its expected ones anyway: leave expected")
+    if rule.method != "pcl" and rule.power != POWER:
+        raise ValueError(f"power belongs to method='pcl', not to {rule.method!r}")
+
+
+def _as_limit(here: Hypothesis, rule: Rule, found: Upper, at: Mapping[str, float]) -> Limit:
+    """An upper limit as ranges that are accepted and excluded; none if it is not known."""
+    known = not math.isnan(found.upper)
+    end = float(found.upper) if math.isfinite(found.upper) else None
+    segments: tuple[Segment, ...] = ((None, end),) if known else ()
+    return Limit(
+        here.name,
+        at,
+        outside(segments, here.record) if known else (),
+        segments,
+        found.q,
+        found.chi2_min,
+        found.best,
+        found.problems,
+        rule.method,
+        found.expected,
+        found.error,
+        found.toys,
+        found.invalid,
+    )
+
+
+def _two_sided(
+    likelihood: Likelihood,
+    name: str,
+    others: Sequence[str],
+    places: np.ndarray,
+    threshold: float,
+    minimum: str,
+    at: Mapping[str, float] | None,
+    profiled: str | Sequence[str],
+) -> list[Limit]:
+    """Delta chi2 above the threshold, all places in step."""
+    surface = Surface(likelihood, (name, *others), at, (), profiled)
+    surface.prepare(_NODES * len(places))
+    search = Profiles1D(surface, places, threshold)
+    require_valid(search.surveys, surface.likelihood, surface.names[0])
+    require_effect(search.surveys, surface.likelihood, surface.names[0])
+    minima = np.array([one.chi2_min for one in search.surveys])
+    if minimum == "all":
+        minima = np.where(np.isfinite(minima), np.nanmin(minima), np.nan)
+    found = search.segments(minima + threshold)
+    record = surface.records[0]
+    return [
+        Limit(
+            record.name,
+            dict(zip(surface.names[1:], map(float, place), strict=True)),
+            outside(segments, record) if math.isfinite(low) else (),
+            segments,
+            threshold,
+            float(low),
+            one.best,
+            problems,
+        )
+        for (segments, problems), one, low, place in zip(found, search.surveys, minima, places, strict=True)
+    ]
+
+
+def outside(segments: Sequence[Segment], record: Parameter) -> tuple[Segment, ...]:
+    """What is not accepted, within the bounds of the parameter; None where it goes on as far as was searched."""
+    excluded: list[Segment] = []
+    begin: float | None = record.lower if math.isfinite(record.lower) else None
+    closed = False  # whether all below `begin` is dealt with
+    for low, high in segments:
+        if low is not None:
+            excluded.append((begin, low))
+        if high is None:
+            closed = True
+            break
+        begin = high
+    if not closed:
+        end = record.upper if math.isfinite(record.upper) else None
+        excluded.append((begin, end))
+    return tuple(excluded)
