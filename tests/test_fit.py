@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -212,6 +214,7 @@ def test_spectator_nuisances_change_nothing() -> None:
             jnp.pad(model.upper, (0, extra), constant_values=jnp.inf),
         ),
     )
+    wide = dataclasses.replace(wide, loading=tuple((*row, *[0.0] * extra) for row in model.loading))
     large = compiled(wide, jnp.asarray(signals(problem)[0]))
     assert len(large.pulls) > 16
     np.testing.assert_allclose(large.chi2, small.chi2, rtol=1e-12)

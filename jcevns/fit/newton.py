@@ -7,6 +7,7 @@ is short, and compiled in a second. Large batches with few bins take the derivat
 `jcevns.fit.written_out` writes out, which run several times as fast and take longer to compile.
 """
 
+import math
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from jax.scipy.special import xlogy
 from jaxtyping import Array, Bool, Float
 
 from jcevns.fit import written_out
-from jcevns.fit.products import Factors, global_minimum
+from jcevns.fit.products import STEP, Factors, Tangent, global_minimum
 from jcevns.fit.validity import tolerances
 from jcevns.likelihood.layout import Layout
 from jcevns.likelihood.model import Model, negative
@@ -64,6 +65,7 @@ class _Structure:
         for c, component in enumerate(own):
             loading[c, list(component.acting)] = 1.0
         self.loading = loading.astype(dtype)
+        self.owner = np.array([component.experiment for component in own])
         self.acting = np.zeros((len(layout.bins), layout.nuisances), bool)  # on the signal of an experiment
         for c in layout.signals:
             self.acting[c.experiment, list(c.acting)] = True
@@ -130,33 +132,43 @@ def _widths(model: Model) -> Array:
 
 def _chi2(
     structure: _Structure, model: Model, observed: Array, signal: Array, theta: Array
-) -> tuple[Array, Array, Array]:
-    """chi2, infinite where less than nothing is expected, its slopes in the signal and in the products of factors."""
+) -> tuple[Array, Array, Tangent]:
+    """chi2, infinite where less than nothing is expected, its slope in the signal, its tangent in the products."""
     factor = jnp.exp(_product(structure.loading, theta))
     value = jnp.sum(((jnp.exp(theta) - 1) / _widths(model)) ** 2, axis=0)
     broken = jnp.zeros(value.shape, bool)
     slopes: list[list[Array]] = [[] for _ in range(structure.sources)]
-    tilts = []
+    tilts, data = [], []
     for e in structure.experiments:
         signals, background = e.templates(structure, model, signal)
         expected, count = e.expected(signals, background, factor), observed[e.bins]
         broken = broken | jnp.any(negative(expected), axis=0)
-        value = value + 2 * jnp.sum(expected - count + xlogy(count, count) - xlogy(count, expected), axis=0)
+        data.append(2 * jnp.sum(expected - count + xlogy(count, count) - xlogy(count, expected), axis=0))
         slope = 2 * (1 - count / jnp.where(expected > 0, expected, 1))
         tilts += [*(jnp.sum(row * slope, axis=0)[None] for row in signals), _product(background, slope)]
         scales = dict(zip(e.places, e.signals, strict=True))
         for place, source in enumerate(slopes):
             source.append(slope * factor[scales[place]] if place in scales else jnp.zeros_like(slope))
     along = jnp.concatenate([row for source in slopes for row in source])
-    return jnp.where(broken, jnp.inf, value), along, jnp.concatenate(tilts)[structure.order]
+    value = jnp.where(broken, jnp.inf, value + sum(data))
+    return value, along, Tangent(jnp.concatenate(tilts)[structure.order], jnp.stack(data), structure.owner)
 
 
-def _proven(structure: _Structure, model: Model, theta: Array, tilt: Array, chi2: Array) -> Bool[Array, " batch"]:
-    """Whether no other way to pull factors of one component is lower."""
+def _proven(
+    structure: _Structure, model: Model, observed: Array, signal: Array, theta: Array
+) -> tuple[Array, Array, Bool[Array, " batch"]]:
+    """chi2 and its slope in the signal, and whether no other way to pull factors of one component is lower."""
+    chi2, slope, here = _chi2(structure, model, observed, signal, theta)
     value = jnp.exp(theta)
     ones = jnp.ones_like(value)
     sigma = jnp.broadcast_to(_widths(model), value.shape)
-    return global_minimum(structure.loading, tilt, Factors(value, ones, sigma, 0 * ones, jnp.inf * ones), chi2)
+    factors = Factors(value, ones, sigma, 0 * ones, jnp.inf * ones)
+
+    def elsewhere(place: int) -> Tangent:
+        return _chi2(structure, model, observed, signal, theta.at[place].add(math.log(STEP)))[2]
+
+    several = len(structure.experiments) > 1
+    return chi2, slope, global_minimum(structure.loading, here, factors, chi2, elsewhere if several else None)
 
 
 def _sums(count: Array, expected: Array, signals: list[Array], background: Array) -> tuple[list[Array], list[Array]]:
@@ -307,6 +319,5 @@ def batch_fit(
 
     state = (jnp.asarray(0), jnp.full(signal.shape[-1:], jnp.inf, signal.dtype), begin)
     _, edm, theta = jax.lax.while_loop(running, advance, state)
-    value, slope, tilt = _chi2(structure, model, counts, signal, theta)
-    proven = _proven(structure, model, theta, tilt, value)
+    value, slope, proven = _proven(structure, model, counts, signal, theta)
     return BatchFit(value, theta, edm, slope, (edm < limit) & jnp.isfinite(value) & proven)

@@ -14,21 +14,28 @@ of them are zero. Nothing is fitted for this, and the data are not needed.
 """
 
 import itertools
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
-__all__ = ["Factors", "global_minimum"]
+__all__ = ["STEP", "Factors", "Tangent", "global_minimum"]
+
+STEP = 3.0
+"""How much further up the second tangent is."""
 
 _SMALL, _LARGE, _PULLED = (
     0.5,
     2.0,
     10.0,
 )  # a factor, or standard deviations, beyond which there may be another minimum
-_TOLERANCE = 1e-7  # relative to 1 + chi2
+_TOLERANCE = 1e-7  # of the bound, relative to 1 + chi2
+# The same with two tangents, which between them lie a little below chi2 and would prove nothing.
+_SLACK = 1e-2
 _FAR = 1e4  # stands for no bound
 _SWEEPS = 20
 _STARTS = 128
@@ -52,11 +59,26 @@ class Factors(NamedTuple):
     upper: Float[Array, "nuisance *point"]
 
 
+class Tangent(NamedTuple):
+    """The Poisson part of chi2 at a point.
+
+    Attributes:
+        tilt: slope in the product of each component: the sum over bins of 2 (1 - D/N) x template.
+        data: its value for each experiment.
+        experiment: of each component.
+    """
+
+    tilt: Float[Array, "component *point"]
+    data: Float[Array, "experiment *point"]
+    experiment: Int[np.ndarray, " component"]
+
+
 def global_minimum(
     loading: Float[np.ndarray, "component nuisance"],
-    tilt: Float[Array, "component *point"],
+    tangent: Tangent,
     factors: Factors,
     chi2: Float[Array, "*point"],
+    elsewhere: Callable[[int], Tangent] | None = None,
 ) -> Bool[Array, "*point"]:
     """Whether a minimum is proven to be the global one, or there is no reason to doubt it.
 
@@ -67,10 +89,10 @@ def global_minimum(
 
     Args:
         loading: power of each factor in each component, 0 or 1 but for correlated widths.
-        tilt: slope of chi2 in the product of each component at the minimum: the sum over bins of
-            2 (1 - D/N) x template.
+        tangent: at the minimum.
         factors: at the minimum; what stands still has equal bounds.
         chi2: at the minimum.
+        elsewhere: the tangent with one factor `STEP` times as large; with several experiments it proves more.
 
     Returns:
         For each point.
@@ -79,9 +101,8 @@ def global_minimum(
     together = np.sum(acting, axis=1) > 1
     if not np.any(together):
         return jnp.ones(chi2.shape, bool)
-    inside = np.any(acting[together], axis=0)  # the others are at their best whatever these are
-    acting, power = acting[:, inside], np.any((loading != 0) & (loading != 1), axis=1)
-    value, centre, sigma, lower, upper = (part[inside] for part in factors)
+    power = np.any((loading != 0) & (loading != 1), axis=1)
+    value, centre, sigma, lower, upper = factors
     free = ~jnp.isfinite(sigma) & (lower < upper)
     pull = jnp.where(free | (lower == upper), 1.0, value / centre)
     # Further away the pull by itself is more than chi2, of which the data have a part that is not negative.
@@ -102,28 +123,28 @@ def global_minimum(
     product = acting & together[:, None]
     partner = (product.T.astype(int) @ product.astype(int) > 0) & ~np.eye(len(value), dtype=bool)
     count = np.sum(partner, axis=1)
-    searched = []
-    proven: dict[int, Array] = {}
-    for c in doubts:
+    none = jnp.zeros(chi2.shape, bool)
+    stars: dict[int, Array] = {}
+    rest = none
+    for c, doubt in doubts.items():
         # In the middle of a star: all its partners have no other.
-        middle = [j for j in np.flatnonzero(acting[c]) if np.all(count[partner[j]] == 1)]
-        if not middle or np.any(power):
-            searched.append(c)
-            continue
-        hub = int(middle[0])
-        if hub not in proven:
-            proven[hub] = _proven(product, acting & ~together[:, None], hub, partner[hub], tilt, factors, chi2)
-        doubts[c] = doubts[c] & ~proven[hub]
-    bad = jnp.any(jnp.stack([d for c, d in doubts.items() if c not in searched]), axis=0) if proven else False
-    if not searched:
-        return ~bad
-    doubted = jnp.any(jnp.stack([doubts[c] for c in searched]), axis=0)
-    if not np.any(power):
-        found = jax.lax.cond(
-            jnp.any(doubted), lambda: _searched(acting, tilt, factors, chi2), lambda: jnp.zeros(chi2.shape, bool)
-        )
-        doubted = doubted & ~found
-    return ~(doubted | bad)
+        middle = [int(j) for j in np.flatnonzero(acting[c]) if np.all(count[partner[j]] == 1)]
+        if middle and not np.any(power):
+            stars[middle[0]] = stars.get(middle[0], none) | doubt
+        else:
+            rest = rest | doubt
+    bad = none
+    single = acting & ~together[:, None]
+    # Most batches have nothing that is doubted.
+    for hub, doubt in stars.items():
+        prove = partial(_proven, product, single, hub, partner[hub], tangent, factors, chi2, elsewhere)
+        bad = bad | (doubt & ~jax.lax.cond(jnp.any(doubt), prove, lambda: none))
+    if len(stars) < len(doubts) and not np.any(power):
+        inside = np.flatnonzero(np.any(product, axis=0))  # the others are at their best whatever these are
+        own = Factors(*(part[inside] for part in factors))
+        search = partial(_searched, acting[:, inside], tangent.tilt, own, chi2)
+        rest = rest & ~jax.lax.cond(jnp.any(rest), search, lambda: none)
+    return ~(bad | rest)
 
 
 def _searched(acting: np.ndarray, tilt: Array, factors: Factors, chi2: Array) -> Bool[Array, "*point"]:
@@ -156,7 +177,10 @@ def _searched(acting: np.ndarray, tilt: Array, factors: Factors, chi2: Array) ->
         start = jnp.where(moves, jnp.where(_column(zero, value), jnp.maximum(lower, 0.0), centre), value)
         return q(jax.lax.fori_loop(0, _SWEEPS, sweep, start))
 
-    return _nowhere_lower(q(value), jax.lax.map(lowest, jnp.asarray(_corners(size))), chi2)
+    there = jax.lax.map(lowest, jnp.asarray(_corners(size)))
+    # What is no number has run away to where Q has no bound.
+    lower = jnp.min(jnp.where(jnp.isnan(there), -jnp.inf, there), axis=0)
+    return q(value) - lower <= _TOLERANCE * (1 + chi2)
 
 
 def _corners(size: int) -> Bool[np.ndarray, "start nuisance"]:
@@ -172,46 +196,112 @@ def _column(row: Any, like: Array) -> Array:
     return jnp.reshape(jnp.asarray(row), (*np.shape(row), *(1,) * (like.ndim - 1)))
 
 
-def _proven(
-    product: np.ndarray, single: np.ndarray, hub: int, partner: np.ndarray, tilt: Array, factors: Factors, chi2: Array
-) -> Bool[Array, "*point"]:
-    """Whether no value of the factor in the middle of a star, the others at their best, has a lower Q."""
-    value, centre, sigma, lower, upper = factors
-    weight = jnp.where(jnp.isfinite(sigma), 1 / sigma**2, 0.0)
-    curved = jnp.where(weight > 0, weight, 1.0)
-    others = _column(partner, value)
-    # Slope of the linear part of each factor: by itself, and per unit of the one in the middle.
-    alone = jnp.tensordot(jnp.asarray(single.T, tilt.dtype), tilt, 1)
-    joint = jnp.tensordot(jnp.asarray(product.T, tilt.dtype), tilt, 1)
-    low, high, here = lower[hub], upper[hub], value[hub]
+class _Star(NamedTuple):
+    """Products of a factor in the middle with others, as a function of the one in the middle."""
 
-    def at_best(p: Array) -> Array:
+    hub: int
+    others: np.ndarray  # places of the others that move
+    factors: Factors
+    alone: Array  # slope of the linear part of Q in each factor, by itself
+    joint: Array  # and per unit of the one in the middle
+
+    @property
+    def weight(self) -> Array:
+        sigma = self.factors.sigma[self.others]
+        return jnp.where(jnp.isfinite(sigma), 1 / sigma**2, 0.0)
+
+    @property
+    def curved(self) -> Array:
+        return jnp.where(self.weight > 0, self.weight, 1.0)
+
+    def at_best(self, p: Array) -> Array:
         """The other factors at values of the one in the middle, values first."""
-        return jnp.clip(centre - (alone + joint * p[:, None]) / (2 * curved), lower, upper)
+        _, centre, _, lower, upper = (part[self.others] for part in self.factors)
+        slope = self.alone[self.others] + self.joint[self.others] * p[:, None]
+        return jnp.clip(centre - slope / (2 * self.curved), lower, upper)
 
-    def q(p: Array, f: Array) -> Array:
-        terms = weight * (f - centre) ** 2 + (alone + joint * p[:, None]) * f
-        return jnp.sum(jnp.where(others, terms, 0.0), 1) + weight[hub] * (p - centre[hub]) ** 2 + alone[hub] * p
+    def q(self, p: Array, f: Array) -> Array:
+        """Q at values of the one in the middle and the others, but for the pull of the former."""
+        slope = self.alone[self.others] + self.joint[self.others] * p[:, None]
+        terms = self.weight * (f - self.factors.centre[self.others]) ** 2 + slope * f
+        return jnp.sum(terms, axis=1) + self.alone[self.hub] * p
 
-    # Pieces end where another factor meets a bound of its own.
-    slope = jnp.where(joint == 0, 1.0, joint)
-    turns = [(2 * weight * (centre - jnp.where(jnp.isfinite(e), e, centre)) - alone) / slope for e in (lower, upper)]
-    turns = jnp.concatenate([jnp.where(others & (joint != 0), t, here) for t in turns])
-    far = jnp.where(jnp.isfinite(high), high, _FAR * (1 + jnp.max(jnp.abs(turns), axis=0)))
-    ends = jnp.sort(jnp.clip(jnp.concatenate([turns, low[None], far[None], here[None]]), low, far), axis=0)
-    # A vertex of each piece, from one place inside it.
-    inside = (ends[1:] + ends[:-1]) / 2
-    f = at_best(inside)
-    inner = others & (f > lower) & (f < upper)
-    bend = weight[hub] - jnp.sum(jnp.where(inner, joint**2 / (4 * curved), 0.0), axis=1)
-    linear = jnp.where(inner, centre - alone / (2 * curved), f) * joint
-    linear = jnp.sum(jnp.where(others, linear, 0.0), axis=1) + alone[hub] - 2 * weight[hub] * centre[hub]
-    vertex = jnp.where(bend > 0, -linear / (2 * jnp.where(bend > 0, bend, 1.0)), here)
-    candidates = jnp.concatenate([ends, jnp.clip(vertex, low, far)])
-    return _nowhere_lower(q(here[None], value[None])[0], q(candidates, at_best(candidates)), chi2)
+    def above(self, p: Array) -> Array:
+        """How far Q, the others at their best, lies above that at the point, but for the pull of the middle."""
+        value = self.factors.value
+        there = self.q(p, self.at_best(p)) - self.q(value[self.hub][None], value[self.others][None])
+        # What is no number has run away to where Q has no bound.
+        return jnp.where(jnp.isnan(there), -jnp.inf, there)
+
+    def lowest(self) -> Array:
+        """Values of the one in the middle, among which Q is lowest: ends and vertices of its pieces."""
+        _, centre, _, lower, upper = (part[self.others] for part in self.factors)
+        alone, joint, weight = self.alone[self.others], self.joint[self.others], self.weight
+        here, middle, sigma, low, high = (part[self.hub] for part in self.factors)
+        # Pieces end where another factor meets a bound of its own.
+        slope = jnp.where(joint == 0, 1.0, joint)
+        bounds = [jnp.where(jnp.isfinite(end), end, centre) for end in (lower, upper)]
+        turns = [(2 * weight * (centre - end) - alone) / slope for end in bounds]
+        turns = jnp.concatenate([jnp.where(joint != 0, t, here) for t in turns])
+        far = jnp.where(jnp.isfinite(high), high, _FAR * (1 + jnp.max(jnp.abs(turns), axis=0)))
+        ends = jnp.sort(jnp.clip(jnp.concatenate([turns, low[None], far[None], here[None]]), low, far), axis=0)
+        # A vertex of each piece, from one place inside it.
+        inside = (ends[1:] + ends[:-1]) / 2
+        f = self.at_best(inside)
+        inner = (f > lower) & (f < upper)
+        stiff = jnp.where(jnp.isfinite(sigma), 1 / sigma**2, 0.0)
+        bend = stiff - jnp.sum(jnp.where(inner, joint**2 / (4 * self.curved), 0.0), axis=1)
+        linear = jnp.sum(jnp.where(inner, centre - alone / (2 * self.curved), f) * joint, axis=1)
+        linear = linear + self.alone[self.hub] - 2 * stiff * middle
+        vertex = jnp.where(bend > 0, -linear / (2 * jnp.where(bend > 0, bend, 1.0)), here)
+        return jnp.concatenate([ends, jnp.clip(vertex, low, far)])
 
 
-def _nowhere_lower(here: Array, there: Array, chi2: Array) -> Bool[Array, "*point"]:
-    """Whether Q is nowhere lower; what is no number has run away to where it has no bound."""
-    lowest = jnp.min(jnp.where(jnp.isnan(there), -jnp.inf, there), axis=0)
-    return here - lowest <= _TOLERANCE * (1 + chi2)
+def _proven(
+    product: np.ndarray,
+    single: np.ndarray,
+    hub: int,
+    partner: np.ndarray,
+    here: Tangent,
+    factors: Factors,
+    chi2: Array,
+    elsewhere: Callable[[int], Tangent] | None,
+) -> Bool[Array, "*point"]:
+    """Whether no value of the factor in the middle of a star, the others at their best, has a lower bound of chi2."""
+
+    def star(tilt: Array, others: np.ndarray, rows: np.ndarray) -> _Star:
+        parts = (np.where(rows[:, None], acting, False).T for acting in (single, product))
+        alone, joint = (jnp.tensordot(jnp.asarray(part, tilt.dtype), tilt, 1) for part in parts)
+        return _Star(hub, np.flatnonzero(others), factors, alone, joint)
+
+    value, centre, sigma, low, far = (part[hub] for part in factors)
+    stiff = jnp.where(jnp.isfinite(sigma), 1 / sigma**2, 0.0)
+
+    def pull(p: Array) -> Array:
+        return stiff * ((p - centre) ** 2 - (value - centre) ** 2)
+
+    whole = star(here.tilt, partner, np.ones(len(product), bool))
+    p = whole.lowest()
+    if elsewhere is None:
+        return jnp.min(whole.above(p) + pull(p), axis=0) >= -_TOLERANCE * (1 + chi2)
+    # The tangent of an experiment that asks for more falls without end above the minimum. Further up it asks for
+    # less: a second tangent there, in which the factors that are in no product are at their best too. Below the
+    # minimum nothing is gained but by what asks for less, and its own way down is as long as its pull.
+    small = jnp.min(jnp.where(_column(partner, factors.value), factors.value / factors.centre, 1.0), axis=0)
+    low = jnp.maximum(low, value * jnp.minimum(small, 1.0))
+    far = jnp.where(jnp.isfinite(far), far, _FAR)
+    ratio = jnp.maximum(centre / value, 1.0)
+    steps = [*(value * STEP ** (k / 2) for k in range(1, 5)), *(value * ratio ** (k / 6) for k in range(1, 6))]
+    steps += [centre * k for k in (0.7, 0.8, 0.9, 0.95, 1.0)]
+    p = jnp.clip(jnp.concatenate([p, jnp.stack(steps)]), low, far)
+    there = elsewhere(hub)
+    moved = factors._replace(value=factors.value.at[hub].multiply(STEP))
+    lonely = ~np.any(product, axis=0)
+    total = pull(p)
+    for e in np.unique(here.experiment):
+        rows = here.experiment == e
+        own = np.any((single | product) & rows[:, None], axis=0)
+        first = star(here.tilt, partner & own, rows)
+        second = star(there.tilt, (partner | lonely) & own, rows)._replace(factors=moved)
+        total = total + jnp.maximum(first.above(p), second.above(p) + there.data[e] - here.data[e])
+    return jnp.min(total, axis=0) >= -_SLACK * (1 + chi2)

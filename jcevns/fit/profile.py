@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float
 
 from jcevns.fit.bounded import Minimum, minimise_bounded
 from jcevns.fit.newton_step import newton_step, restricted
-from jcevns.fit.products import Factors, global_minimum
+from jcevns.fit.products import Factors, Tangent, global_minimum
 from jcevns.fit.validity import tolerances
 from jcevns.likelihood import model as models
 from jcevns.likelihood.likelihood import Experiments, Likelihood, arranged, as_likelihood, internal, penalty, signal
@@ -147,7 +147,9 @@ def _proven(model: Model, signal: Array | Mixture, found: Minimum, given: bool) 
 
     sigma, centre = model.sigma[:count], 1 + model.centre[:count]
     factors = Factors(factor(found.x), centre, sigma, factor(model.lower), factor(model.upper))
-    proven = global_minimum(loading, models.tilts(model, signal, found.x, found.cell), factors, found.value)
+    tilt = models.tilts(model, signal, found.x, found.cell)
+    tangent = Tangent(tilt, found.value[None], np.zeros(len(loading), int))
+    proven = global_minimum(loading, tangent, factors, found.value)
     if model.anchors or given or star(model.loading) is None:
         return proven
     # Starts all along a star miss nothing on the way down: `benchmarks.testbench`.
