@@ -1,6 +1,5 @@
 """Products of factors have several minima: the lowest is found, or the fit is not valid."""
 
-import itertools
 from functools import partial
 
 import jax
@@ -11,52 +10,16 @@ from scipy.optimize import minimize
 
 from benchmarks.testbench import binned
 from benchmarks.testbench.check import judge
+from benchmarks.testbench.products import STRUCTURES, draw, structure
 from benchmarks.testbench.reference import Models, evaluate
 from jcevns.fit.products import Factors, Tangent, global_minimum
-from jcevns.likelihood.layout import Component, Layout, elimination_order
-
-
-def structure(loading: list[list[int]], experiments: list[int], bins: list[int]) -> binned.Structure:
-    """Signals, one for each experiment, then backgrounds."""
-    rows = np.array(loading, float)
-    count = max(experiments) + 1
-    own = [
-        Component(e, 0 if k < count else k - count, tuple(np.flatnonzero(row).tolist()))
-        for k, (e, row) in enumerate(zip(experiments, rows, strict=True))
-    ]
-    edges = np.concatenate([[0], np.cumsum(bins)]).tolist()
-    layout = Layout(
-        tuple(itertools.pairwise(edges)),
-        tuple(own[:count]),
-        tuple(own[count:]),
-        rows.shape[1],
-        elimination_order(tuple(own), rows.shape[1]),
-        True,
-    )
-    return binned.Structure(layout, rows, np.repeat(np.arange(count), bins), np.array(experiments))
-
-
-STRUCTURES = {
-    "flux and efficiency": structure([[1, 1, 0], [0, 0, 1]], [0, 0], [3]),
-    "two experiments": structure(
-        [[1, 1, 0, 0, 0], [1, 0, 1, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0, 0, 1]], [0, 1, 0, 1], [3, 3]
-    ),
-    "three factors": structure([[1, 1, 1, 0], [0, 0, 0, 1]], [0, 0], [3]),
-    "an efficiency on a background too": structure([[1, 1, 0], [0, 1, 1]], [0, 0], [3]),
-}
 
 
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_signals_far_above_the_data(name) -> None:
     """As in scans of excluded couplings: widths of 3 to 30%, signals up to 1e4 times the data. All is found."""
-    found, rng, count = STRUCTURES[name], np.random.default_rng(3), 512
-    inside = found.experiment[:, None] == found.owner
-    shape = (count, len(inside), found.owner.size)
-    templates = 10 ** rng.uniform(0, 2, (count, len(inside), 1)) * np.exp(0.3 * rng.standard_normal(shape)) * inside
-    observed = rng.poisson(templates.sum(axis=1)).astype(float)
-    templates[:, : found.signals] *= 10 ** rng.uniform(-1, 4, (count, 1, 1))
-    sigma = 10 ** rng.uniform(-1.5, -0.5, (count, found.loading.shape[1]))
-    models = Models(observed, templates, found.loading, sigma, found.signals)
+    found, rng = STRUCTURES[name], np.random.default_rng(3)
+    models = draw(found, rng, 512)
     result = judge(models, binned.fit(found, models), rng)
     assert (result["false"], result["lost"]) == ([], 0)
 
@@ -140,7 +103,7 @@ def test_what_stands_still_or_is_free_is_no_other_way() -> None:
 
 def test_the_proof_of_a_real_fit() -> None:
     """Tangent of the Poisson part: the bound is chi2 itself at the minimum, and below it everywhere else."""
-    found = STRUCTURES["two experiments"]
+    found = STRUCTURES["two experiments of a flux"]
     rng = np.random.default_rng(8)
     models = binned.draw(found, rng, 64)
     models = models._replace(templates=np.abs(models.templates) + 1e-3 * (found.experiment[:, None] == found.owner))

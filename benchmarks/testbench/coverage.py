@@ -17,6 +17,7 @@ __all__ = ["CASES", "DATA_SETS", "TOYS", "Case", "exact", "run"]
 
 TOYS, DATA_SETS, FC_TOYS = 1000, 20, 500  # of one part, and per tested value
 LEVELS = (ONE_SIGMA, 0.90)
+UPPER = ("one-sided", "cls", "pcl")
 
 
 class Case(NamedTuple):
@@ -114,6 +115,7 @@ def run(seed: int, index: int, toys: int = TOYS, data_sets: int = DATA_SETS) -> 
     several = int(sum(len(s) > 1 for s in found.segments))
     rng = np.random.default_rng([seed, index, 4])
     direct, ordered = [0, 0, 0], [0, 0, 0]
+    upper = {method: [0, 0, 0] for method in (UPPER if case.kind is Bounded else ())}
     for number in range(data_sets):
         problem = _simulated(case, rng)
         if problem is None:
@@ -123,6 +125,12 @@ def run(seed: int, index: int, toys: int = TOYS, data_sets: int = DATA_SETS) -> 
         judged = (direct, case.truth in one, one.valid), (ordered, *_ordered(own, case, (stream + number) % 2**32))
         for total, inside, good in judged:
             total[:] = [total[0] + (inside and good), total[1] + good, total[2] + (not good)]
+        for method, total in upper.items():
+            (limit,) = jc.limits(own, "x", cl=0.90, method=method)
+            # Where everything is excluded the limit is zero, and says so: no coverage, but an answer.
+            good = limit.upper is not None
+            total[:] = [total[0] + (good and limit.upper >= case.truth), total[1] + good, total[2] + (not good)]
+    counts.update({f"{method} 0.9": total for method, total in upper.items()})
     counts["interval 0.9"], counts["Feldman-Cousins 0.9"] = direct, ordered
     return {"case": index % len(CASES), "counts": counts, "several": several}
 

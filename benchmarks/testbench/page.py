@@ -11,6 +11,7 @@ __all__ = ["page", "summary", "text"]
 
 _LABELS = {
     "binned": "binned models",
+    "products": "products as in experiments",
     "shapes": "models with shape nuisances",
     "curves": "intervals and limits, one parameter",
     "single": "binned models, float32",
@@ -21,6 +22,9 @@ _METHODS = {
     "segments 0.9": "accepted ranges, toys",
     "upper end 0.9": "upper end, toys",
     "interval 0.9": "`interval`",
+    "one-sided 0.9": "`one-sided`",
+    "cls 0.9": "`cls`",
+    "pcl 0.9": "`pcl`",
     "Feldman-Cousins 0.9": "`toy_interval`",
 }
 
@@ -31,7 +35,8 @@ def _coverage(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
         own = [part for part in parts if part["case"] == number]
         if not own:
             continue
-        counts = {m: [sum(p["counts"][m][k] for p in own) for k in range(3)] for m in _METHODS}
+        methods = [m for m in _METHODS if all(m in p["counts"] for p in own)]
+        counts = {m: [sum(p["counts"][m][k] for p in own) for k in range(3)] for m in methods}
         expected = [exact(case, cl) for cl in LEVELS]
         rows.append({
             "case": case.label, "truth": case.truth, "counts": counts, "several": sum(p["several"] for p in own),
@@ -90,6 +95,8 @@ _HOW = """
   expected, signals that take more than there is. The batched fit, and the general one where that fails, as in scans
   and toys. Each is compared with chi2, gradient and Hessian at the point in NumPy, and with the lowest of four damped
   Newton descents in NumPy; a sample, and what looks odd, with SciPy's trust region from several starts.
+* **Products as in experiments**: a flux times one or two efficiencies in one or two experiments, widths of 3 to
+  30%, 1 to 100 events of each component in a bin, signals up to 10⁴ times what was seen, as where a scan excludes.
 * **float32**: the same models; there a false valid is off by more than $10^{-3}(1+|\\chi^2|)$. Scans, limits and toys
   refuse to run in single precision, profiles do not.
 * **Shapes**: one or two shape nuisances of two to five anchors, half of them jagged; against scans of the shapes.
@@ -98,9 +105,11 @@ _HOW = """
   $\\Delta\\chi^2$ misses the threshold by more than $10^{-4}$.
 
 No chi2 and no gradient was wrong in double precision: false valids are local minima. A component with several
-nuisances can be made small by any of them, and each way is a minimum where a factor falls below one half, far beyond
-the widths of the package's experiments; a jagged shape has a minimum in each dent. Where an experiment of yours pulls
-such a nuisance that far, compare `profile` with `fit` of that nuisance, which looks over its whole range.
+nuisances can be made small by any of them, and each way may be a minimum where a factor falls below one half. A fit
+that got there is valid only if a lower bound of $\\chi^2$, or starts along all the ways, show that no other is lower
+(`jcevns.fit.products`): always so for products as experiments have them, not always where up to twelve nuisances are
+thrown on six components by chance. A jagged shape has a minimum in each dent, and nothing looks into all of them:
+where templates of yours are jagged, compare `profile` with `fit` of that nuisance, which looks over its whole range.
 """
 
 
@@ -129,13 +138,13 @@ def page(content: dict[str, Any]) -> str:
         "Percent of data sets whose interval holds the truth, with binomial errors. Nominal: 68.3 for the first "
         "column, 90 for the others; an upper end of a two-sided interval covers more. Exact: by enumeration of the "
         f"counts, for the first two columns. Feldman-Cousins (`toy_interval`) has {FC_TOYS} toys for every value "
-        "tested, and fewer data sets than the rest. The package has no $q$-tilde, CL$_s$ or power-constrained "
-        "limits.\n"
+        "tested. That, `interval` and the upper limits by asymptotic formulae (`one-sided`, CL$_s$ and "
+        "power-constrained, where the parameter is bounded) have fewer data sets than the rest.\n"
     )
     lines.append(f"| case | truth | {' | '.join(_METHODS.values())} | exact |")
     lines.append("|---|---|" + "---|" * (len(_METHODS) + 1))
     for row in content["coverage"]:
-        cells = [_fraction(*row["counts"][m][:2]) for m in _METHODS]
+        cells = [_fraction(*row["counts"].get(m, (0, 0))[:2]) for m in _METHODS]
         known = "" if row["exact"] is None else ", ".join(f"{100 * e:.1f}" for e in row["exact"])
         lines.append(f"| {row['case']} | {row['truth']:g} | {' | '.join(cells)} | {known} |")
     lost = sum(n[2] for row in content["coverage"] for n in row["counts"].values())

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks.testbench import binned, coverage, curves, shapes
+from benchmarks.testbench import binned, coverage, curves, products, shapes
 from benchmarks.testbench.store import Store
 
 __all__ = ["Plan", "execute", "plan"]
@@ -25,11 +25,13 @@ Plan = dict[str, int]
 def plan(models: int) -> Plan:
     """Parts for a number of binned models.
 
-    A tenth as many are fitted in single precision, a hundredth are models with shapes, and intervals and limits; for
-    coverage each case has as many toys as a hundredth, a thousand at least.
+    A tenth as many are products as experiments have them, and a tenth are fitted in single precision; a hundredth are
+    models with shapes, and intervals and limits; for coverage each case has as many toys as a hundredth, a thousand
+    at least.
     """
     parts = {
         "binned": models / (binned.CALL * binned.CALLS),
+        "products": models / (10 * products.CALL * products.CALLS),
         "single": models / (10 * binned.CALL * binned.CALLS),
         "shapes": models / (100 * shapes.MODELS),
         "curves": models / (100 * (curves.INTERVALS + curves.PLANES * curves.PLACES)),
@@ -45,7 +47,8 @@ def _part(kind: str, index: int, seed: int) -> dict[str, Any]:
         jax.clear_caches()
     if kind == "single":
         return binned.run(seed, index, dtype=np.float32)
-    return {"binned": binned, "shapes": shapes, "curves": curves, "coverage": coverage}[kind].run(seed, index)
+    kinds = {"binned": binned, "products": products, "shapes": shapes, "curves": curves, "coverage": coverage}
+    return kinds[kind].run(seed, index)
 
 
 def execute(
