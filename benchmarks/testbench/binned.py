@@ -126,7 +126,7 @@ def _model(found: Structure, models: Models, dtype: Any) -> Model:
     signals, bins = found.signals, found.owner.size
     background = models.templates[:, signals:]
     owner = (np.arange(signals)[:, None] == found.owner).astype(float)
-    one = _numbers(np.zeros(bins), owner, background[0], found.loading, models.sigma[0], signals, dtype)
+    one = _numbers(np.zeros(bins), owner, background[0], found, models.sigma[0], dtype)
     one = eqx.tree_at(lambda m: m.sigma, one, jnp.asarray(np.asarray(models.sigma.T, dtype)))
     if found.shared_backgrounds:
         return one
@@ -137,11 +137,11 @@ def _numbers(
     observed: np.ndarray,
     owner: np.ndarray,
     background: np.ndarray,
-    loading: np.ndarray,
+    found: Structure,
     sigma: np.ndarray,
-    signals: int,
     dtype: Any,
 ) -> Model:
+    loading, signals = found.loading, found.signals
     nuisances = loading.shape[1]
     alone = loading.sum(axis=1) == 1
     linear = ~loading[:signals].any(axis=0) & np.all((loading == 0) | alone[:, None], axis=0) & loading.any(axis=0)
@@ -163,6 +163,7 @@ def _numbers(
         groups=(),
         signals=tuple((e, 0) for e in range(owner.shape[0])),
         loading=tuple(map(tuple, loading.tolist())),
+        belongs=tuple(found.experiment.tolist()),
     )
 
 
@@ -194,7 +195,7 @@ def fit(found: Structure, models: Models, dtype: Any = np.float64) -> Claims:
         background, signal = these.templates[:, found.signals :], these.templates[:, : found.signals].sum(axis=1)
         owner = (np.arange(found.signals)[:, None] == found.owner).astype(float)
         columns = (these.observed, background, these.sigma, signal)
-        model = _numbers(these.observed[0], owner, background[0], found.loading, these.sigma[0], found.signals, dtype)
+        model = _numbers(these.observed[0], owner, background[0], found, these.sigma[0], dtype)
         given = (jnp.asarray(np.asarray(c, dtype)) for c in columns)
         value, x, distance, good = map(np.asarray, _general(model, *given))
         with np.errstate(all="ignore"):

@@ -137,6 +137,7 @@ def _model(shaped: Shaped) -> Model:
         groups=shaped.groups,
         signals=((0, 0),),
         loading=tuple(map(tuple, loading.tolist())),
+        belongs=(0,) * len(loading),
     )
 
 

@@ -4,6 +4,7 @@ A damped Newton method with exact Hessian. It never trusts its own flag: a point
 distance to the minimum is small and the Hessian there positive definite. It never raises inside a batch.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ from jaxtyping import Array, Bool, Float
 
 from jcevns.fit.bounded import Minimum, minimise_bounded
 from jcevns.fit.newton_step import newton_step, restricted
-from jcevns.fit.products import Factors, Tangent, global_minimum
+from jcevns.fit.products import STEP, Factors, Tangent, global_minimum
 from jcevns.fit.validity import tolerances
 from jcevns.likelihood import model as models
 from jcevns.likelihood.likelihood import Experiments, Likelihood, arranged, as_likelihood, internal, penalty, signal
@@ -147,9 +148,17 @@ def _proven(model: Model, signal: Array | Mixture, found: Minimum, given: bool) 
 
     sigma, centre = model.sigma[:count], 1 + model.centre[:count]
     factors = Factors(factor(found.x), centre, sigma, factor(model.lower), factor(model.upper))
-    tilt = models.tilts(model, signal, found.x, found.cell)
-    tangent = Tangent(tilt, found.value[None], np.zeros(len(loading), int))
-    proven = global_minimum(loading, tangent, factors, found.value)
+    owner = np.array(model.belongs, int)
+
+    def tangent(x: Array) -> Tangent:
+        return Tangent(*models.tilts(model, signal, x, found.cell), owner)
+
+    def elsewhere(place: int) -> Tangent:
+        moved = jnp.where(log[place], found.x[place] + math.log(STEP), found.x[place] * STEP)
+        return tangent(found.x.at[place].set(moved))
+
+    several = elsewhere if len(set(model.belongs)) > 1 else None
+    proven = global_minimum(loading, tangent(found.x), factors, found.value, several)
     if model.anchors or given or star(model.loading) is None:
         return proven
     # Starts all along a star miss nothing on the way down: `benchmarks.testbench`.

@@ -117,6 +117,7 @@ def arrange(
         groups=groups,
         signals=tuple((i, place) for i, _, _, place in components),
         loading=tuple(map(tuple, loading.tolist())),
+        belongs=tuple(i for i, *_ in every),
     )
     names = tuple(chosen)
     for name in free:

@@ -70,6 +70,7 @@ class Model(eqx.Module):
         groups: the shapes in groups, whose rows of templates follow each other.
         signals: components of the signal, each an experiment and a place among its sources.
         loading: powers of the factors in the components, a row each; known to the compiler.
+        belongs: experiment of each component.
     """
 
     observed: Float[Array, " bin"]
@@ -87,6 +88,7 @@ class Model(eqx.Module):
     groups: tuple[Group, ...] = eqx.field(static=True)
     signals: tuple[tuple[int, int], ...] = eqx.field(static=True)
     loading: tuple[tuple[float, ...], ...] = eqx.field(static=True, default=())
+    belongs: tuple[int, ...] = eqx.field(static=True, default=())
 
     @property
     def sources(self) -> int:
@@ -311,13 +313,15 @@ def tilts(
     signal: Float[Array, " anchor_bin"] | Mixture,
     x: Float[Array, " nuisance"],
     cell: Int[Array, " shape"],
-) -> Float[Array, " component"]:
-    """Slope of chi2 in the product of factors of every component, signals first."""
+) -> tuple[Float[Array, " component"], Float[Array, " experiment"]]:
+    """Slope of chi2 in the product of factors of every component, signals first; and chi2 of each experiment."""
     normalisation, position = _split(model, x)
     templates = _templates(model, signal, position, cell).value
     expected = jnp.sum(_factors(model, normalisation)[0][:, None] * templates, axis=0)
     slope = 1 - model.observed / jnp.where(expected > 0, expected, 1)
-    return 2 * jnp.sum(templates * slope, axis=1)
+    seen = model.observed
+    each = expected - seen + xlogy(seen, seen) - xlogy(seen, jnp.where(seen > 0, expected, 1.0))
+    return 2 * jnp.sum(templates * slope, axis=1), 2 * model.owner @ each
 
 
 def pulls(model: Model, x: Float[Array, " nuisance"]) -> Float[Array, " nuisance"]:
