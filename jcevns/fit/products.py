@@ -84,8 +84,8 @@ def global_minimum(
 
     A minimum is doubted where a factor of a product is below a half, above two or pulled by ten standard deviations,
     or the product below a half; not with a free factor in it, which would rather take that itself. Of products of
-    three factors, and chains of products, the lower bound of chi2 is searched; else its minimum is exact. With powers
-    of a factor it is not known.
+    three factors, and chains of products, the lower bound of chi2 is searched; else its minimum is exact. Where a
+    factor has powers nothing is asked.
 
     Args:
         loading: power of each factor in each component, 0 or 1 but for correlated widths.
@@ -99,9 +99,8 @@ def global_minimum(
     """
     acting = loading != 0
     together = np.sum(acting, axis=1) > 1
-    if not np.any(together):
+    if not np.any(together) or np.any((loading != 0) & (loading != 1)):
         return jnp.ones(chi2.shape, bool)
-    power = np.any((loading != 0) & (loading != 1), axis=1)
     value, centre, sigma, lower, upper = factors
     free = ~jnp.isfinite(sigma) & (lower < upper)
     pull = jnp.where(free | (lower == upper), 1.0, value / centre)
@@ -129,7 +128,7 @@ def global_minimum(
     for c, doubt in doubts.items():
         # In the middle of a star: all its partners have no other.
         middle = [int(j) for j in np.flatnonzero(acting[c]) if np.all(count[partner[j]] == 1)]
-        if middle and not np.any(power):
+        if middle:
             stars[middle[0]] = stars.get(middle[0], none) | doubt
         else:
             rest = rest | doubt
@@ -139,7 +138,7 @@ def global_minimum(
     for hub, doubt in stars.items():
         prove = partial(_proven, product, single, hub, partner[hub], tangent, factors, chi2, elsewhere)
         bad = bad | (doubt & ~jax.lax.cond(jnp.any(doubt), prove, lambda: none))
-    if len(stars) < len(doubts) and not np.any(power):
+    if rest is not none:
         inside = np.flatnonzero(np.any(product, axis=0))  # the others are at their best whatever these are
         own = Factors(*(part[inside] for part in factors))
         search = partial(_searched, acting[:, inside], tangent.tilt, own, chi2)
