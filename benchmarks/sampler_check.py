@@ -26,7 +26,7 @@ from scipy.stats import binom, chisquare  # noqa: E402
 import jcevns as jc  # noqa: E402
 from benchmarks import machine  # noqa: E402
 from jcevns.plot import style  # noqa: E402
-from jcevns.statistics.sample import Target  # noqa: E402
+from jcevns.statistics.sampled_model import SampledModel  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = ("xenonnt-2024-s2", "pandax4t-us2")
@@ -37,7 +37,7 @@ LABELS = {"flux.b8": r"$^8$B flux", "sin2w": r"$\sin^2\theta_W$"}
 
 def ranks(names: tuple[str, ...], data_sets: int, seed_number: int) -> dict[str, np.ndarray]:
     """Ranks, 0 to `DRAWS`, of the true values in the posteriors of simulated data sets."""
-    target = Target(jc.Likelihood(EXPERIMENTS), names)
+    target = SampledModel(jc.Likelihood(EXPERIMENTS), names)
     model = target.numpyro_model()
     simulate, start, run = jax.random.split(jax.random.key(seed_number), 3)
 
@@ -117,7 +117,7 @@ def main() -> None:
         "warmup": WARMUP,
         "seed": SEED,
         "priors": {
-            label: {n: str(p) for n, p in Target(jc.Likelihood(EXPERIMENTS), names).priors.items()}
+            label: {n: str(p) for n, p in SampledModel(jc.Likelihood(EXPERIMENTS), names).priors.items()}
             for label, names in RUNS.items()
         },
     }

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -70,3 +71,12 @@ def test_page_of_the_test_bench_is_that_of_its_results():
     stored = (root / "benchmarks" / "results" / "testbench.json").read_text(encoding="utf-8")
     assert (root / "docs" / "testbench.md").read_text(encoding="utf-8") == page(json.loads(stored))
     assert text(json.loads(stored)) == stored
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted(p.stem for p in (Path(__file__).parents[1] / "benchmarks").glob("[a-z]*.py") if p.stem != "alea_peer"),
+)
+def test_every_benchmark_can_be_imported(name):
+    """All but the one whose peers are not among the requirements."""
+    import_module(f"benchmarks.{name}")

@@ -315,11 +315,9 @@ def tilts(
     cell: Int[Array, " shape"],
 ) -> tuple[Float[Array, " component"], Float[Array, " experiment"]]:
     """Slope of chi2 in the product of factors of every component, signals first; and chi2 of each experiment."""
-    normalisation, position = _split(model, x)
-    templates = _templates(model, signal, position, cell).value
-    expected = jnp.sum(_factors(model, normalisation)[0][:, None] * templates, axis=0)
-    slope = 1 - model.observed / jnp.where(expected > 0, expected, 1)
-    seen = model.observed
+    templates = _templates(model, signal, _split(model, x)[1], cell).value
+    expected, seen = expected_counts(model, signal, x, cell), model.observed
+    slope = 1 - seen / jnp.where(expected > 0, expected, 1)
     each = expected - seen + xlogy(seen, seen) - xlogy(seen, jnp.where(seen > 0, expected, 1.0))
     return 2 * jnp.sum(templates * slope, axis=1), 2 * model.owner @ each
 
