@@ -107,8 +107,9 @@ _HOW = """
 No chi2 and no gradient was wrong in double precision: false valids are local minima. A component with several
 nuisances can be made small by any of them, and each way may be a minimum where a factor falls below one half. A fit
 that got there is valid only if a lower bound of $\\chi^2$, or starts along all the ways, show that no other is lower
-(`jcevns.fit.products`): always so for products as experiments have them, not always where up to twelve nuisances are
-thrown on six components by chance. A jagged shape has a minimum in each dent, and nothing looks into all of them:
+(`jcevns.fit.products`). For products as experiments have them that decides nearly all, with a slack of 1% of
+$\\chi^2$ for several experiments; where up to twelve nuisances are thrown on six components by chance many stay in
+doubt. A jagged shape has a minimum in each dent, and nothing looks into all of them:
 where templates of yours are jagged, compare `profile` with `fit` of that nuisance, which looks over its whole range.
 """
 
