@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jcevns.constants import chi2_threshold
-from jcevns.fit.curve import EXCLUDED, Segment, Survey, crossings, survey
+from jcevns.fit.curve import EXCLUDED, Accepted, Segment, Survey, crossings, survey
 from jcevns.fit.rounding import percent, segments_text, unit_scale
 from jcevns.fit.surface import Surface
 from jcevns.fit.validity import profile_problems, require_effect, require_valid
@@ -20,7 +20,7 @@ __all__ = ["Interval", "Profiles1D", "interval", "profile_curve", "values_of"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Interval:
+class Interval(Accepted):
     """Where Delta chi2 of one parameter stays below a threshold.
 
     Attributes:
@@ -54,24 +54,6 @@ class Interval:
     def valid(self) -> bool:
         """Whether the global minimum and every end rest on valid fits."""
         return not self.problems
-
-    @property
-    def main(self) -> Segment:
-        """The segment that holds the best fit."""
-        for low, high in self.segments:
-            if (low is None or low <= self.best_fit) and (high is None or self.best_fit <= high):
-                return low, high
-        return None, None
-
-    @property
-    def lower(self) -> float | None:
-        """Lower end of the segment with the best fit."""
-        return self.main[0]
-
-    @property
-    def upper(self) -> float | None:
-        """Upper end of the segment with the best fit."""
-        return self.main[1]
 
     def __contains__(self, value: float) -> bool:
         return any((a is None or a <= value) and (b is None or value <= b) for a, b in self.segments)

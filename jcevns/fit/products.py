@@ -28,11 +28,8 @@ __all__ = ["STEP", "Factors", "Tangent", "global_minimum"]
 STEP = 3.0
 """How much further up the second tangent is."""
 
-_SMALL, _LARGE, _PULLED = (
-    0.5,
-    2.0,
-    10.0,
-)  # a factor, or standard deviations, beyond which there may be another minimum
+# A factor, and standard deviations, beyond which there may be another minimum.
+_SMALL, _LARGE, _PULLED = 0.5, 2.0, 10.0
 _TOLERANCE = 1e-7  # of the bound, relative to 1 + chi2
 # The same with two tangents, which between them lie a little below chi2 and would prove nothing.
 _SLACK = 1e-2

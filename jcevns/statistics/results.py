@@ -4,7 +4,7 @@ import dataclasses
 import math
 from typing import Any
 
-from jcevns.fit.curve import Segment
+from jcevns.fit.curve import Accepted, Segment
 
 __all__ = ["Coverage", "Discovery", "FitQuality", "ToyInterval", "as_json"]
 
@@ -65,7 +65,7 @@ class Coverage:
 
 
 @dataclasses.dataclass(frozen=True)
-class ToyInterval:
+class ToyInterval(Accepted):
     """Neyman interval with the likelihood-ratio ordering of Feldman and Cousins (arXiv:physics/9711021).
 
     Nuisances are profiled: at each value toys are drawn at the nuisances fitted to the data there.
@@ -98,24 +98,6 @@ class ToyInterval:
     toys: int
     invalid: int
     censored: tuple[int, ...]
-
-    @property
-    def main(self) -> Segment:
-        """The range that holds the best fit."""
-        for low, high in self.segments:
-            if (low is None or low <= self.best_fit) and (high is None or self.best_fit <= high):
-                return low, high
-        return None, None
-
-    @property
-    def lower(self) -> float | None:
-        """Lower end of the range with the best fit."""
-        return self.main[0]
-
-    @property
-    def upper(self) -> float | None:
-        """Upper end of the range with the best fit."""
-        return self.main[1]
 
 
 @dataclasses.dataclass(frozen=True)
