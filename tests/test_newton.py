@@ -128,8 +128,8 @@ def test_restart_recovers_points(likelihoods, monkeypatch) -> None:
     truth = profile_signals(likelihood, counts)
     lost = np.r_[0:20, 40, 100:117, 361]  # more than one batch of restarts
 
-    def failing(layout, model, signals):
-        fit = batch_fit(layout, model, signals)
+    def failing(layout, model, signals, *more):
+        fit = batch_fit(layout, model, signals, *more)
         hit = jnp.isin(signals[1], jnp.asarray(counts[1, lost]))  # wherever in the batch they are
         return BatchFit(*(jnp.where(hit, jnp.zeros((), x.dtype), x) for x in fit[:-1]), fit.valid & ~hit)
 
@@ -150,6 +150,8 @@ def test_points_that_stay_invalid_are_marked(likelihoods, monkeypatch) -> None:
     monkeypatch.setattr(batch, "batch_fit", lambda *a: batch_fit(*a)._replace(valid=jnp.zeros(a[2].shape[1], bool)))
     general = batch._fit_general
     monkeypatch.setattr(batch, "_fit_general", lambda *a: (*general(*a)[:-1], jnp.zeros(16, bool)))
+    explore = batch._explore
+    monkeypatch.setattr(batch, "_explore", lambda *a: explore(*a)._replace(valid=jnp.zeros(16, bool)))
     assert not np.any(profile_signals(likelihood, columns(likelihood, 4)).valid)
 
 

@@ -1,9 +1,11 @@
 """Profile fits of many signals: fixed-size chunks through the batched Newton fit, failures tried again."""
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -12,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from jcevns.fit.newton import batch_fit
+from jcevns.fit.newton import BatchFit, batch_fit
 from jcevns.fit.profile import fit_model
 from jcevns.fit.validity import tolerances
 from jcevns.likelihood import model as models
@@ -20,6 +22,7 @@ from jcevns.likelihood.arrangement import Arrangement
 from jcevns.likelihood.layout import Layout
 from jcevns.likelihood.merging import merge
 from jcevns.likelihood.model import Mixture, Model
+from jcevns.likelihood.starts import along_star, star
 
 __all__ = [
     "CHUNK",
@@ -72,6 +75,7 @@ def relative_pulls(model: Model, x: Float[np.ndarray, "nuisance point"]) -> Floa
 
 
 _LAST_DIGITS = 1e-11  # of chi2, lost in its sums
+_SAME = 1e-6  # of 1 + chi2: the same minimum again
 _CACHED = 2**18  # numbers in one table of a chunk
 _RESTART = 16  # failures are repeated in batches of one size, so that the slow path is compiled once
 
@@ -110,11 +114,12 @@ def _fit(layout: Layout, model: Model, signals: Any, held: _Held) -> Profiles:
     """Fits of one chunk, points last."""
     if not layout.plain or held.place.size:
         return Profiles(*map(np.array, _fit_general(model, signals, held)))
-    chi2, theta, edm, slope, valid = map(np.array, batch_fit(layout, model, signals))
-    if layout.nuisances:
-        x = np.where(logarithmic(model)[:, None], theta, np.exp(theta))
-    else:
-        x = theta
+    return _profiles(model, batch_fit(layout, model, signals))
+
+
+def _profiles(model: Model, found: BatchFit) -> Profiles:
+    chi2, theta, edm, slope, valid = map(np.array, found)
+    x = np.where(logarithmic(model)[:, None], theta, np.exp(theta)) if len(theta) else theta
     return Profiles(chi2, x, edm, slope, np.zeros_like(x), valid)
 
 
@@ -266,7 +271,7 @@ def _in_chunks(
         found = _fit(layout, placed[place], signals if alone else jax.device_put(signals, devices[place]), standing)
         result = Profiles(*(x[..., : chosen.size] for x in found))
         if plain:
-            _restart(model, signals[:, : chosen.size], result)
+            _restart(layout, model, signals[:, : chosen.size], result)
         return chosen, result
 
     # A compiled chunk runs on one core and without the interpreter's lock: threads use the others.
@@ -284,24 +289,53 @@ def _in_chunks(
     return total
 
 
-def _restart(model: Model, signals: np.ndarray, fit: Profiles) -> None:
+@partial(jax.jit, static_argnums=0)
+def _explore(layout: Layout, model: Model, signals: Array) -> BatchFit:
+    """The lowest of fits that start all along what the products have in common: `jcevns.likelihood.starts`."""
+    begins = jax.vmap(lambda signal: jnp.stack(along_star(model, signal)), -1, -1)(signals)
+    theta = jnp.where(model.is_log[:, None], begins, jnp.log(jnp.where(begins > 0, begins, 1.0)))
+    many, points = len(begins), signals.shape[-1]
+    starts = jnp.moveaxis(theta, 0, 1).reshape(layout.nuisances, many * points)
+    every = batch_fit(layout, model, jnp.tile(signals, (1, many)), None, starts)
+    _, limit = tolerances(signals.dtype)
+    every = every._replace(valid=(every.edm < limit) & jnp.isfinite(every.chi2))
+    lowest = jnp.argmin(jnp.where(every.valid, every.chi2, jnp.inf).reshape(many, points), axis=0)
+    return BatchFit(*(x[..., lowest * points + jnp.arange(points)] for x in every))
+
+
+def _restart(layout: Layout, model: Model, signals: np.ndarray, fit: Profiles) -> None:
     """Fit the points that are not valid again, in place, where the signal itself is finite and digits are left.
 
-    A chi2 of 1e12 has none below 1e-4: where the distance to the minimum is that small, no fit would do better.
+    Minima that are doubted are compared with others along what products have in common; what is left goes to the
+    robust minimiser. A chi2 of 1e12 has no digits below 1e-4: where the distance to the minimum is that small, no fit
+    would do better.
     """
     spent = fit.edm < _LAST_DIGITS * fit.chi2
     dtype = model.observed.dtype
     _, limit = tolerances(dtype)
-    # Those that have arrived are doubted: there may be a lower minimum.
     doubted = fit.edm < limit
-    failed = np.flatnonzero(~fit.valid & (doubted | ~spent) & np.all(np.isfinite(signals), axis=0))
-    for first in range(0, failed.size, _RESTART):
-        index = failed[first : first + _RESTART]
-        padded = np.resize(index, _RESTART)
-        again = Profiles(
-            *map(np.asarray, _fit_general(model, jnp.asarray(signals[:, padded], dtype), _standing({}, _RESTART)))
-        )
-        for place, point in enumerate(index):
-            if again.valid[place]:
-                for whole, piece in zip(fit, again, strict=True):
-                    whole[..., point] = piece[..., place]
+    failed = ~fit.valid & (doubted | ~spent)
+    if not np.any(failed):
+        return
+    failed &= np.all(np.isfinite(signals), axis=0)
+
+    def again(chosen: np.ndarray, call: Callable[[Array], tuple[Array, ...]], best: bool) -> None:
+        for first in range(0, chosen.size, _RESTART):
+            index = chosen[first : first + _RESTART]
+            found = Profiles(*map(np.asarray, call(jnp.asarray(signals[:, np.resize(index, _RESTART)], dtype))))
+            good = found.valid[: index.size].copy()
+            if best:
+                # Up to twice their size: further up no start has looked.
+                inside = np.all(found.x[shared][:, : index.size] < np.where(logs, math.log(2), 2.0), axis=0)
+                before = fit.chi2[index]
+                good &= inside & (found.chi2[: index.size] <= before + _SAME * (1 + np.abs(before)))
+            for whole, piece in zip(fit, found, strict=True):
+                whole[..., index[good]] = piece[..., : index.size][..., good]
+
+    if star(model.loading) is not None and layout.nuisances:
+        loading = np.array(model.loading)
+        shared = np.flatnonzero(np.any(loading[np.sum(loading != 0, axis=1) > 1] != 0, axis=0))
+        logs = logarithmic(model)[shared][:, None]
+        again(np.flatnonzero(failed & doubted), lambda s: _profiles(model, _explore(layout, model, s)), True)
+        failed &= ~fit.valid
+    again(np.flatnonzero(failed), lambda s: _fit_general(model, s, _standing({}, _RESTART)), False)

@@ -270,6 +270,7 @@ def batch_fit(
     model: Model,
     signal: Float[Array, "source_bin batch"],
     observed: Float[Array, "bin #batch"] | None = None,
+    begin: Float[Array, "nuisance batch"] | None = None,
 ) -> BatchFit:
     """Profile fits for a batch of signals.
 
@@ -278,6 +279,7 @@ def batch_fit(
         model: its numbers.
         signal: expected signal before nuisances, sources one after the other, batch axis last.
         observed: counts per bin if they differ from the model's, one column or one per batch entry.
+        begin: log-factors to start from, otherwise where signals far above the data come down to them.
     """
     structure = _Structure(layout, signal.dtype)
     counts = model.observed[:, None] if observed is None else observed
@@ -298,9 +300,10 @@ def batch_fit(
             hessian = {(j, k): whole[j, k] for j, k in structure.entries}
         return written_out.newton(layout, list(gradient), hessian)
 
-    candidates = _starts(structure, model, counts, signal)
-    values = jax.lax.map(lambda theta: _chi2(structure, model, counts, signal, theta)[0], candidates)
-    begin = jnp.where(values[1] / values[0] < 1, candidates[1], candidates[0])
+    if begin is None:
+        candidates = _starts(structure, model, counts, signal)
+        values = jax.lax.map(lambda theta: _chi2(structure, model, counts, signal, theta)[0], candidates)
+        begin = jnp.where(values[1] / values[0] < 1, candidates[1], candidates[0])
 
     def running(state: tuple[Array, Array, Array]) -> Array:
         count, edm, _ = state

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from jcevns.likelihood.model import Mixture, Model, expected_counts, parts
 
-__all__ = ["Star", "star", "starts"]
+__all__ = ["Star", "along_star", "star", "starts"]
 
 _ALONG = 8  # starts along the factor that several products have in common
 
@@ -70,7 +70,7 @@ def starts(model: Model, signal: Float[Array, " anchor_bin"] | Mixture) -> Float
     if shapes:
         found.append(jnp.where(far, low, found[0]))
     else:
-        found += [*_by_experiment(model, signal), nominal, *_along_star(model, signal)]
+        found += [*_by_experiment(model, signal), nominal, *along_star(model, signal)]
     return jnp.clip(jnp.stack(found), model.lower, model.upper)
 
 
@@ -100,8 +100,8 @@ def _by_experiment(model: Model, signal: Array | Mixture) -> list[Array]:
     return [jnp.where(model.is_linear, model.nominal, x) for x in (first, second)]
 
 
-def _along_star(model: Model, signal: Array | Mixture) -> list[Array]:
-    """Starts along what several products have in common, the rest of the way left to the others.
+def along_star(model: Model, signal: Array | Mixture) -> list[Array]:
+    """Starts along what several products have in common, the rest of the way left to the others; none without that.
 
     For a value of it chi2 is convex in the others, so that no minimum is far from one of these.
     """
