@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
@@ -319,7 +319,7 @@ def _restart(layout: Layout, model: Model, signals: np.ndarray, fit: Profiles) -
         return
     failed &= np.all(np.isfinite(signals), axis=0)
 
-    def again(chosen: np.ndarray, call: Callable[[Array], tuple[Array, ...]], best: bool) -> None:
+    def again(chosen: np.ndarray, call: Callable[[Array], Sequence[Any]], best: bool) -> None:
         for first in range(0, chosen.size, _RESTART):
             index = chosen[first : first + _RESTART]
             found = Profiles(*map(np.asarray, call(jnp.asarray(signals[:, np.resize(index, _RESTART)], dtype))))
