@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from jcevns.fit.newton import BatchFit, batch_fit
+from jcevns.fit.newton import BatchFit, batch_fit, reach
 from jcevns.fit.profile import fit_model
 from jcevns.fit.validity import tolerances
 from jcevns.likelihood import model as models
@@ -296,9 +296,7 @@ def _explore(layout: Layout, model: Model, signals: Array) -> BatchFit:
     theta = jnp.where(model.is_log[:, None], begins, jnp.log(jnp.where(begins > 0, begins, 1.0)))
     many, points = len(begins), signals.shape[-1]
     starts = jnp.moveaxis(theta, 0, 1).reshape(layout.nuisances, many * points)
-    every = batch_fit(layout, model, jnp.tile(signals, (1, many)), None, starts)
-    _, limit = tolerances(signals.dtype)
-    every = every._replace(valid=(every.edm < limit) & jnp.isfinite(every.chi2))
+    every, _ = reach(layout, model, jnp.tile(signals, (1, many)), None, starts)
     lowest = jnp.argmin(jnp.where(every.valid, every.chi2, jnp.inf).reshape(many, points), axis=0)
     return BatchFit(*(x[..., lowest * points + jnp.arange(points)] for x in every))
 

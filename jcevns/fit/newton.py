@@ -18,12 +18,12 @@ from jax.scipy.special import xlogy
 from jaxtyping import Array, Bool, Float
 
 from jcevns.fit import written_out
-from jcevns.fit.products import STEP, Factors, Tangent, global_minimum
+from jcevns.fit.products import STEP, Factors, Tangent, doubtful, global_minimum
 from jcevns.fit.validity import tolerances
 from jcevns.likelihood.layout import Layout
 from jcevns.likelihood.model import Model, negative
 
-__all__ = ["BatchFit", "batch_fit"]
+__all__ = ["BatchFit", "batch_fit", "reach"]
 
 _STEPS = 40
 _LARGEST_STEP = 2.0  # in log-factors
@@ -154,21 +154,30 @@ def _chi2(
     return value, along, Tangent(jnp.concatenate(tilts)[structure.order], jnp.stack(data), structure.owner)
 
 
-def _proven(
-    structure: _Structure, model: Model, observed: Array, signal: Array, theta: Array
-) -> tuple[Array, Array, Bool[Array, " batch"]]:
-    """chi2 and its slope in the signal, and whether no other way to pull factors of one component is lower."""
-    chi2, slope, here = _chi2(structure, model, observed, signal, theta)
+def _factors(model: Model, theta: Array) -> Factors:
     value = jnp.exp(theta)
     ones = jnp.ones_like(value)
-    sigma = jnp.broadcast_to(_widths(model), value.shape)
-    factors = Factors(value, ones, sigma, 0 * ones, jnp.inf * ones)
+    return Factors(value, ones, jnp.broadcast_to(_widths(model), value.shape), 0 * ones, jnp.inf * ones)
+
+
+@partial(jax.jit, static_argnums=0)
+def _proven(
+    layout: Layout, model: Model, signal: Array, observed: Array | None, fit: BatchFit
+) -> Bool[Array, " batch"]:
+    """Whether fits are valid, and no other way to pull factors of one component is lower."""
+    structure = _Structure(layout, signal.dtype)
+    counts = model.observed[:, None] if observed is None else observed
+
+    theta = fit.theta
+
+    def tangent(theta: Array) -> Tangent:
+        return _chi2(structure, model, counts, signal, theta)[2]
 
     def elsewhere(place: int) -> Tangent:
-        return _chi2(structure, model, observed, signal, theta.at[place].add(math.log(STEP)))[2]
+        return tangent(theta.at[place].add(math.log(STEP)))
 
-    several = len(structure.experiments) > 1
-    return chi2, slope, global_minimum(structure.loading, here, factors, chi2, elsewhere if several else None)
+    several = elsewhere if len(structure.experiments) > 1 else None
+    return fit.valid & global_minimum(structure.loading, tangent(theta), _factors(model, theta), fit.chi2, several)
 
 
 def _sums(count: Array, expected: Array, signals: list[Array], background: Array) -> tuple[list[Array], list[Array]]:
@@ -264,15 +273,36 @@ def _starts(structure: _Structure, model: Model, observed: Array, signal: Array)
     return jnp.stack([first, second])
 
 
-@partial(jax.jit, static_argnums=0)
 def batch_fit(
+    layout: Layout,
+    model: Model,
+    signal: Float[Array | np.ndarray, "source_bin batch"],
+    observed: Float[Array | np.ndarray, "bin #batch"] | None = None,
+) -> BatchFit:
+    """Profile fits for a batch of signals; where there may be a lower minimum they are valid only with a proof.
+
+    Args:
+        layout: structure of the likelihood.
+        model: its numbers.
+        signal: expected signal before nuisances, sources one after the other, batch axis last.
+        observed: counts per bin if they differ from the model's, one column or one per batch entry.
+    """
+    fit, doubted = reach(layout, model, signal, observed)
+    # The proof takes as long to compile as the fit: most batches do without.
+    if not np.any(np.asarray(doubted)):
+        return fit
+    return fit._replace(valid=_proven(layout, model, signal, observed, fit))
+
+
+@partial(jax.jit, static_argnums=0)
+def reach(
     layout: Layout,
     model: Model,
     signal: Float[Array, "source_bin batch"],
     observed: Float[Array, "bin #batch"] | None = None,
     begin: Float[Array, "nuisance batch"] | None = None,
-) -> BatchFit:
-    """Profile fits for a batch of signals.
+) -> tuple[BatchFit, Bool[Array, " batch"]]:
+    """Minima for a batch of signals, and where there may be lower ones, of which nothing is asked here.
 
     Args:
         layout: structure of the likelihood.
@@ -286,7 +316,8 @@ def batch_fit(
     if layout.nuisances == 0:
         none = jnp.zeros((0, signal.shape[-1]), signal.dtype)
         value, slope, _ = _chi2(structure, model, counts, signal, none)
-        return BatchFit(value, none, jnp.zeros_like(value), slope, jnp.isfinite(value))
+        valid = jnp.isfinite(value)
+        return BatchFit(value, none, jnp.zeros_like(value), slope, valid), ~jnp.ones_like(valid)
     goal, limit = tolerances(signal.dtype)
     few = all(stop - first <= _WRITTEN_OUT for first, stop in layout.bins)
 
@@ -322,5 +353,6 @@ def batch_fit(
 
     state = (jnp.asarray(0), jnp.full(signal.shape[-1:], jnp.inf, signal.dtype), begin)
     _, edm, theta = jax.lax.while_loop(running, advance, state)
-    value, slope, proven = _proven(structure, model, counts, signal, theta)
-    return BatchFit(value, theta, edm, slope, (edm < limit) & jnp.isfinite(value) & proven)
+    value, slope, _ = _chi2(structure, model, counts, signal, theta)
+    valid = (edm < limit) & jnp.isfinite(value)
+    return BatchFit(value, theta, edm, slope, valid), valid & doubtful(structure.loading, _factors(model, theta))

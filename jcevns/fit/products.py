@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-__all__ = ["STEP", "Factors", "Tangent", "global_minimum"]
+__all__ = ["STEP", "Factors", "Tangent", "doubtful", "global_minimum"]
 
 STEP = 3.0
 """How much further up the second tangent is."""
@@ -77,12 +77,10 @@ def global_minimum(
     chi2: Float[Array, "*point"],
     elsewhere: Callable[[int], Tangent] | None = None,
 ) -> Bool[Array, "*point"]:
-    """Whether a minimum is proven to be the global one, or there is no reason to doubt it.
+    """Whether a minimum is proven to be the global one, or there is no reason to doubt it (`doubtful`).
 
-    A minimum is doubted where a factor of a product is below a half, above two or pulled by ten standard deviations,
-    or the product below a half; not with a free factor in it, which would rather take that itself. Of products of
-    three factors, and chains of products, the lower bound of chi2 is searched; else its minimum is exact. Where a
-    factor has powers nothing is asked.
+    Of products of three factors, and chains of products, the lower bound of chi2 is searched; else its minimum is
+    exact.
 
     Args:
         loading: power of each factor in each component, 0 or 1 but for correlated widths.
@@ -94,13 +92,13 @@ def global_minimum(
     Returns:
         For each point.
     """
+    doubts = _doubts(loading, factors)
+    if not doubts:
+        return jnp.ones(chi2.shape, bool)
     acting = loading != 0
     together = np.sum(acting, axis=1) > 1
-    if not np.any(together) or np.any((loading != 0) & (loading != 1)):
-        return jnp.ones(chi2.shape, bool)
     value, centre, sigma, lower, upper = factors
     free = ~jnp.isfinite(sigma) & (lower < upper)
-    pull = jnp.where(free | (lower == upper), 1.0, value / centre)
     # Further away the pull by itself is more than chi2, of which the data have a part that is not negative.
     reach = sigma * jnp.sqrt(jnp.where(jnp.isfinite(chi2), chi2, jnp.inf))
     lower, upper = (
@@ -109,13 +107,6 @@ def global_minimum(
     )
     # A free factor stays where it is.
     factors = Factors(value, centre, sigma, jnp.where(free, value, lower), jnp.where(free, value, upper))
-    wide = jnp.abs(value - centre) > _PULLED * sigma
-    doubts = {}
-    for c in np.flatnonzero(together):
-        mine = pull[acting[c]]
-        far = jnp.any((mine < _SMALL) | (mine > _LARGE) | wide[acting[c]], axis=0) | (jnp.prod(mine, axis=0) < _SMALL)
-        doubts[c] = far & ~jnp.any(free[acting[c]], axis=0)
-
     product = acting & together[:, None]
     partner = (product.T.astype(int) @ product.astype(int) > 0) & ~np.eye(len(value), dtype=bool)
     count = np.sum(partner, axis=1)
@@ -141,6 +132,42 @@ def global_minimum(
         search = partial(_searched, acting[:, inside], tangent.tilt, own, chi2)
         rest = rest & ~jax.lax.cond(jnp.any(rest), search, lambda: none)
     return ~(bad | rest)
+
+
+def doubtful(loading: Float[np.ndarray, "component nuisance"], factors: Factors) -> Bool[Array, "*point"]:
+    """Whether there may be another way to make a product small.
+
+    A minimum is doubted where a factor of a product is below a half, above two or pulled by ten standard deviations,
+    or the product below a half; not with a free factor in it, which would rather take that itself. Where a factor has
+    powers nothing is doubted.
+
+    Args:
+        loading: power of each factor in each component.
+        factors: at the minimum.
+
+    Returns:
+        For each point.
+    """
+    doubts = list(_doubts(loading, factors).values())
+    return jnp.any(jnp.stack(doubts), axis=0) if doubts else jnp.zeros(factors.value.shape[1:], bool)
+
+
+def _doubts(loading: np.ndarray, factors: Factors) -> dict[int, Array]:
+    """The same for each component that is a product."""
+    acting = loading != 0
+    together = np.sum(acting, axis=1) > 1
+    if np.any((loading != 0) & (loading != 1)):
+        return {}
+    value, centre, sigma, lower, upper = factors
+    free = ~jnp.isfinite(sigma) & (lower < upper)
+    pull = jnp.where(free | (lower == upper), 1.0, value / centre)
+    wide = jnp.abs(value - centre) > _PULLED * sigma
+    doubts = {}
+    for c in np.flatnonzero(together):
+        mine = pull[acting[c]]
+        far = jnp.any((mine < _SMALL) | (mine > _LARGE) | wide[acting[c]], axis=0) | (jnp.prod(mine, axis=0) < _SMALL)
+        doubts[int(c)] = far & ~jnp.any(free[acting[c]], axis=0)
+    return doubts
 
 
 def _searched(acting: np.ndarray, tilt: Array, factors: Factors, chi2: Array) -> Bool[Array, "*point"]:
