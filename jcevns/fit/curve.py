@@ -67,6 +67,8 @@ _MOST = 4000  # nodes of one row
 _ROUNDS = 7  # of halving cells where the cubic does not hold
 _AGREES = 0.05  # of chi2, or of its change over a cell
 _BISECTIONS = 40
+_HALVINGS = 12  # of cells that may hide a minimum
+_SHALLOW = 1e-6  # of chi2: a dip that does not matter
 _DEEP = 100.0  # chi2 above the level, where a failed fit does no harm
 
 
@@ -201,7 +203,8 @@ def survey(
     resolved = np.array([ranges[0 if shared else i].complete for i in range(rows)])
     if check:
         resolved = _refine(known, evaluate, depth, resolved)
-    _stationary(curve, known, depth)
+    _between(known, evaluate, depth)
+    _stationary(curve, known)
     _walls(curve, known)
     for row in known:
         if not np.any(row.chi2 < EXCLUDED):
@@ -251,7 +254,35 @@ def _refine(
     return resolved
 
 
-def _stationary(curve: Curve, known: list[_Row], depth: float) -> None:
+def _between(known: list[_Row], evaluate: Callable[[list[np.ndarray]], None], depth: float) -> None:
+    """Add points inside minima between nodes whose slopes have one sign, or none: beside a maximum or a bound.
+
+    They are looked for where the cubic through values and slopes has a minimum, until its slope there is known.
+    A parameter that enters as a square has no slope at zero, and its minimum may be as close as it likes.
+    """
+    for _ in range(_HALVINGS):
+        wanted = []
+        for row in known:
+            width, usable = np.diff(row.x), np.isfinite(row.chi2) & np.isfinite(row.slope) & (row.chi2 < EXCLUDED)
+            low, high = row.chi2[:-1], row.chi2[1:]
+            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+                p, q, rise = row.slope[:-1] * width, row.slope[1:] * width, high - low
+                # Slope of the cubic: p + bend t + twist t^2.
+                bend, twist = 6 * rise - 4 * p - 2 * q, 3 * (p + q) - 6 * rise
+                root = np.sqrt(bend**2 - 4 * p * twist)
+                bottom, top = (-bend + root) / (2 * twist), (-bend - root) / (2 * twist)
+                gain = np.minimum(low, high) - (low + bottom * (p + bottom * (bend / 2 + bottom * twist / 3)))
+            inside = (bottom > 0) & (bottom < 1) & (top >= 0) & (top <= 1)
+            level = np.min(row.chi2, where=usable, initial=np.inf)
+            matters = usable[:-1] & usable[1:] & (np.minimum(low, high) < level + depth) & (gain > _SHALLOW)
+            cells = np.flatnonzero(matters & inside & (p * q >= 0))
+            wanted.append(row.x[cells] + (bottom + top)[cells] / 2 * width[cells])
+        if not any(w.size for w in wanted):
+            return
+        evaluate(wanted)
+
+
+def _stationary(curve: Curve, known: list[_Row]) -> None:
     """Add all roots of the slope between nodes."""
     owner, cell = [], []
     for i, row in enumerate(known):

@@ -1,12 +1,9 @@
 """Profiles of many toys along one parameter, as the search along a curve takes them."""
 
-from typing import cast
-
 import numpy as np
 
 from jcevns.fit.curve import EXCLUDED, Survey, survey
 from jcevns.fit.minimise import newton
-from jcevns.fit.roots import find_roots
 from jcevns.statistics.hypothesis import Hypothesis
 from jcevns.statistics.toy_kernels import Found, Sample, ToyFits
 
@@ -16,7 +13,6 @@ _MANY = 24  # nodes for all toys, above which those that cannot be low are left 
 _EVERY = 5  # of them are fitted first
 _MARGIN = 4.0  # chi2 above the depth, up to which what lies between is fitted
 _ABOVE = 1.0  # chi2 above the depth, up to which neighbours may have something between them
-_SHALLOW = 1e-6  # of chi2: a dip that does not matter
 _STILL = 2e-9  # of the value: a step that changes nothing
 
 
@@ -72,7 +68,7 @@ class ToyProfiles(ToyFits):
         record, one = self.hypothesis.record, np.ones(self.size)
         self._nodes = self._last = None
         background = np.asarray(self.hypothesis.model.background).sum(axis=0)
-        found = survey(
+        return survey(
             self.curve,
             lambda index, x: self.hypothesis.looks(x),
             np.maximum(expected, background)[None],
@@ -85,8 +81,6 @@ class ToyProfiles(ToyFits):
             shared=True,
             check=False,
         )
-        self._add_dips(found)
-        return found
 
     def curve(self, index: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Profile of each toy along the parameter: chi2, slope and validity, as `survey` takes it."""
@@ -172,42 +166,3 @@ class ToyProfiles(ToyFits):
         toy, place = np.nonzero(~maybe[:, gap])
         chi2[toy, inner[place]] = np.maximum(*ends)[toy, gap[place]]
         return chi2, slope
-
-    def _add_dips(self, surveys: list[Survey]) -> None:
-        """Add minima between neighbours whose slopes have one sign: beside a bound or a maximum that hides them.
-
-        They are looked for where the cubic through values and slopes of the neighbours has a minimum.
-        """
-        nodes, chi2, slope = cast(tuple[np.ndarray, ...], self._nodes)
-        width = np.diff(nodes)
-        low, high = chi2[:, :-1], chi2[:, 1:]
-        p, q, rise = slope[:, :-1] * width, slope[:, 1:] * width, high - low
-        bend, twist = 6 * rise - 4 * p - 2 * q, 3 * (p + q) - 6 * rise  # slope of the cubic: p + bend t + twist t^2
-        with np.errstate(divide="ignore", invalid="ignore"):
-            root = np.sqrt(bend**2 - 4 * p * twist)
-            bottom, top = (-bend + root) / (2 * twist), (-bend - root) / (2 * twist)
-        level = np.array([one.chi2_min for one in surveys])[:, None] + self.depth
-        hidden = (
-            (p * q >= 0) & (bottom > 0) & (bottom < 1) & (top >= 0) & (top <= 1) & (np.minimum(low, high) < level)
-        )
-        toy, cell = np.nonzero(hidden)
-        if not toy.size:
-            return
-        inside = nodes[cell] + (bottom + top)[toy, cell] / 2 * width[cell]
-        _, between, valid = self._values(toy, inside)
-        after = between < 0  # the minimum lies above, else below
-        start = np.where(after, inside, nodes[cell])
-        stop = np.where(after, nodes[cell + 1], inside)
-        at_start, at_stop = np.where(after, between, slope[toy, cell]), np.where(after, slope[toy, cell + 1], between)
-        kept = np.flatnonzero(valid & (at_start < 0) & (at_stop > 0))
-        if not kept.size:
-            return
-        toy = toy[kept]
-        found = find_roots(
-            lambda x: self.curve(toy, x)[1], start[kept], stop[kept], at_start[kept], at_stop[kept], relative=1e-9
-        )
-        value, _, valid = self._values(toy, found)
-        for i, x, y in zip(toy[valid], found[valid], value[valid], strict=True):
-            one = surveys[i]
-            place = int(np.searchsorted(one.x, x))
-            one.x, one.chi2 = np.insert(one.x, place, x), np.insert(one.chi2, place, y)
