@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import xlogy
 from jaxtyping import Array, Bool, Float
 
 from jcevns.fit import written_out
 from jcevns.fit.products import STEP, Factors, Tangent, doubtful, global_minimum
 from jcevns.fit.validity import tolerances
 from jcevns.likelihood.layout import Layout
-from jcevns.likelihood.model import Model, negative
+from jcevns.likelihood.model import Model
+from jcevns.likelihood.poisson import deviance, negative
 
 __all__ = ["BatchFit", "batch_fit", "reach"]
 
@@ -143,7 +143,7 @@ def _chi2(
         signals, background = e.templates(structure, model, signal)
         expected, count = e.expected(signals, background, factor), observed[e.bins]
         broken = broken | jnp.any(negative(expected), axis=0)
-        data.append(2 * jnp.sum(expected - count + xlogy(count, count) - xlogy(count, expected), axis=0))
+        data.append(jnp.sum(deviance(expected, count), axis=0))
         slope = 2 * (1 - count / jnp.where(expected > 0, expected, 1))
         tilts += [*(jnp.sum(row * slope, axis=0)[None] for row in signals), _product(background, slope)]
         scales = dict(zip(e.places, e.signals, strict=True))

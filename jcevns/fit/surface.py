@@ -20,6 +20,7 @@ from jcevns.likelihood import model as models
 from jcevns.likelihood.arrangement import Arrangement
 from jcevns.likelihood.likelihood import Experiments, Likelihood, arranged, as_likelihood
 from jcevns.likelihood.model import Mixture, Model
+from jcevns.likelihood.poisson import negative
 from jcevns.parameters import Parameter
 from jcevns.physics.interaction import theory_parameters, with_values
 
@@ -228,7 +229,7 @@ class Surface:
         signals = self.signals(points)
         counts = signals + background
         # Sources have factors of their own: together they may be less than nothing, and not for all factors.
-        never = models.negative(counts) & (model.sources == 1) | (counts == 0) & seen
+        never = negative(counts) & (model.sources == 1) | (counts == 0) & seen
         return np.any((never | (counts <= 0) & seen) if known else never & bare, axis=1)
 
     @property

@@ -14,10 +14,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import xlogy
 from jaxtyping import Array, Bool, Float, Int
 
 from jcevns.likelihood.anchors import Group
+from jcevns.likelihood.poisson import deviance, poisson_chi2
 
 __all__ = [
     "Derivatives",
@@ -28,27 +28,12 @@ __all__ = [
     "expected_counts",
     "freed",
     "nearest_cell",
-    "negative",
     "parts",
-    "poisson_chi2",
     "pulls",
     "sigmas",
     "signal_slope",
     "tilts",
 ]
-
-
-def poisson_chi2(expected: Float[Array, " bin"], observed: Float[Array, " bin"]) -> Float[Array, ""]:
-    """2 sum [N - D + D ln(D/N)]; a bin with D = 0 contributes 2 N. Infinite if a bin expects less than nothing."""
-    # Else no slope where nothing is expected and nothing was seen.
-    safe = jnp.where(observed > 0, jnp.where(expected < 0, 0.0, expected), 1.0)
-    value = 2 * jnp.sum(expected - observed + xlogy(observed, observed) - xlogy(observed, safe))
-    return jnp.where(jnp.any(negative(expected)), jnp.inf, value)
-
-
-def negative(expected: Float[Any, "*shape"]) -> Bool[Any, "*shape"]:
-    """Where less than nothing is expected, rounding aside: a Poisson distribution has no such mean."""
-    return expected < -(1e-9 if jnp.finfo(expected.dtype).bits == 64 else 1e-5)
 
 
 class Model(eqx.Module):
@@ -318,8 +303,7 @@ def tilts(
     templates = _templates(model, signal, _split(model, x)[1], cell).value
     expected, seen = expected_counts(model, signal, x, cell), model.observed
     slope = 1 - seen / jnp.where(expected > 0, expected, 1)
-    each = expected - seen + xlogy(seen, seen) - xlogy(seen, jnp.where(seen > 0, expected, 1.0))
-    return 2 * jnp.sum(templates * slope, axis=1), 2 * model.owner @ each
+    return 2 * jnp.sum(templates * slope, axis=1), model.owner @ deviance(expected, seen)
 
 
 def pulls(model: Model, x: Float[Array, " nuisance"]) -> Float[Array, " nuisance"]:

@@ -23,6 +23,7 @@ from jcevns.fit.validity import tolerances
 from jcevns.likelihood import merging
 from jcevns.likelihood import model as models
 from jcevns.likelihood.model import Mixture, Model
+from jcevns.likelihood.poisson import negative
 from jcevns.statistics.hypothesis import Hypothesis
 
 __all__ = ["Found", "Sample", "ToyFits"]
@@ -92,7 +93,7 @@ def _fit_at(model: Model, toys: Any, terms: Array, weights: Array, held: Array, 
         slope = models.signal_slope(here, signal, found.x, found.cell)
         fine = found.reached(limit)
         # Impossible counts are a result; less than nothing expected is no model.
-        broken = jnp.any(models.negative(models.expected_counts(here, signal, found.x, found.cell)))
+        broken = jnp.any(negative(models.expected_counts(here, signal, found.x, found.cell)))
         valid = fine | (jnp.isposinf(found.value) & ~broken)
         slope = jnp.concatenate([slope, found.gradient[places]])
         return _Raw(found.value, slope, found.x, found.free, valid)

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from jcevns.fit.curve import EXCLUDED, Segment, Survey, crossings
 from jcevns.likelihood import model as models
 from jcevns.likelihood.likelihood import Experiments, Likelihood
+from jcevns.likelihood.poisson import negative
 from jcevns.precision import check_seed, require_x64
 from jcevns.statistics.hypothesis import Hypothesis, Truth, hypothesis
 from jcevns.statistics.toy_kernels import Sample
@@ -140,7 +141,7 @@ def draw(
     sigma = np.where(np.isfinite(width), width, 0.0)
     point = np.array([[value, *truth.inner]], float)
     expected = hypothesis.expected(point, truth.pulls)[0]
-    if not np.all(np.isfinite(expected) & ~models.negative(expected)):
+    if not np.all(np.isfinite(expected) & ~negative(expected)):
         raise ValueError(f"{hypothesis.name} = {value:.4g}: no counts can be drawn around {expected.min():.4g}")
     expected = np.maximum(expected, 0.0)
     own = list(hypothesis.auxiliary)
