@@ -92,6 +92,7 @@ def minimise_bounded(
     anchors: tuple[Float[Array, "_"], ...],
     logarithmic: Bool[Array, " nuisance"],
     goal: float,
+    steps: int = _STEPS,
 ) -> Minimum:
     """Minimise from the first start, from the next where that fails; made for `vmap`.
 
@@ -103,6 +104,7 @@ def minimise_bounded(
         anchors: positions of the kinks.
         logarithmic: parameters whose steps are limited: the quadratic model says nothing about a factor 20 away.
         goal: decrement at which the minimum is reached.
+        steps: after which the next start is taken, or the search ends.
     """
     noise = 8 * jnp.finfo(starts.dtype).eps
     attempts, size = starts.shape
@@ -114,7 +116,7 @@ def minimise_bounded(
         return blocked[size - shapes :].astype(cells.dtype)
 
     def running(state: _State) -> Array:
-        return (state.confirmed < _CONFIRMED) & (state.step < attempts * _STEPS)
+        return (state.confirmed < _CONFIRMED) & (state.step < attempts * steps)
 
     def body(state: _State) -> _State:
         low, high = _borders(anchors, *bounds, state.cell)
@@ -130,8 +132,8 @@ def minimise_bounded(
         scale = jnp.where(usable, jnp.minimum(1.0, _LARGEST_LOG_STEP / jnp.maximum(length, 1e-30)), 0.0)
         x = jnp.clip(state.x + jnp.where(usable, scale * direction, 0.0), low, high)
         moved = jnp.clip(state.cell + as_step(up) - as_step(down), 0, last)
-        attempt = state.step // _STEPS
-        begin = state.step == attempt * _STEPS
+        attempt = state.step // steps
+        begin = state.step == attempt * steps
         x, moved = jnp.where(begin, starts[attempt], x), jnp.where(begin, cells[attempt], moved)
         there = derivatives(x, moved)
         small = usable & (decrement < goal)

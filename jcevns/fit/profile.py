@@ -21,9 +21,11 @@ from jcevns.fit.validity import tolerances
 from jcevns.likelihood import model as models
 from jcevns.likelihood.likelihood import Experiments, Likelihood, arranged, as_likelihood, internal, penalty, signal
 from jcevns.likelihood.model import Mixture, Model
-from jcevns.likelihood.starts import star, starts
+from jcevns.likelihood.starts import in_other_cells, star, starts
 
 __all__ = ["Profile", "fit_model", "profile", "profile_model"]
+
+_ACROSS = 25  # steps of fits that start in the other cells of shapes: from a minimum it is not far to the next
 
 
 class Profile(eqx.Module):
@@ -115,7 +117,7 @@ def fit_model(
     """
     goal, _ = tolerances(model.sigma.dtype)
 
-    def search(starts: Array) -> Minimum:
+    def search(starts: Array, *steps: int) -> Minimum:
         return minimise_bounded(
             lambda x, cell: models.derivatives(model, signal, x, cell),
             starts,
@@ -124,14 +126,22 @@ def fit_model(
             model.anchors,
             model.is_log,
             goal,
+            *steps,
         )
+
+    def lowest_of(begins: Array, *steps: int) -> Minimum:
+        every = jax.vmap(lambda begin: search(begin[None], *steps)._replace(proven=jnp.asarray(True)))(begins)
+        lowest = jnp.argmin(jnp.where(jnp.isfinite(every.edm), every.value, jnp.inf))
+        return jax.tree.map(lambda column: column[lowest], every)
 
     if start is not None:
         found = search(jnp.clip(jnp.stack([start, model.nominal]), model.lower, model.upper))
         return found._replace(proven=_proven(model, signal, found, True))
-    every = jax.vmap(lambda begin: search(begin[None])._replace(proven=jnp.asarray(True)))(starts(model, signal))
-    lowest = jnp.argmin(jnp.where(jnp.isfinite(every.edm), every.value, jnp.inf))
-    found = jax.tree.map(lambda column: column[lowest], every)
+    found = lowest_of(starts(model, signal))
+    if model.anchors:
+        other = lowest_of(in_other_cells(model, found.x), _ACROSS)
+        lower = jnp.isfinite(other.edm) & (~jnp.isfinite(found.edm) | (other.value < found.value))
+        found = jax.tree.map(lambda a, b: jnp.where(lower, a, b), other, found)
     return found._replace(proven=_proven(model, signal, found, False))
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from jcevns.likelihood.model import Mixture, Model, expected_counts, parts
 
-__all__ = ["Star", "along_star", "star", "starts"]
+__all__ = ["Star", "along_star", "in_other_cells", "star", "starts"]
 
 _ALONG = 8  # starts along the factor that several products have in common
 
@@ -71,6 +71,18 @@ def starts(model: Model, signal: Float[Array, " anchor_bin"] | Mixture) -> Float
         found.append(jnp.where(far, low, found[0]))
     else:
         found += [*_by_experiment(model, signal), nominal, *along_star(model, signal)]
+    return jnp.clip(jnp.stack(found), model.lower, model.upper)
+
+
+def in_other_cells(model: Model, x: Float[Array, " nuisance"]) -> Float[Array, "start nuisance"]:
+    """Starts beside a minimum, one in each cell between anchors of every shape.
+
+    Inside a cell templates are linear in the shape, so that chi2 has one dip along it; each may have its own.
+    """
+    shape = x.size - len(model.anchors)
+    found = [
+        x.at[shape + j].set((a[c] + a[c + 1]) / 2) for j, a in enumerate(model.anchors) for c in range(a.size - 1)
+    ]
     return jnp.clip(jnp.stack(found), model.lower, model.upper)
 
 
