@@ -27,6 +27,7 @@ NAMES = (
     "coherent_csi_2021_response",
     "coherent_lar_2020_bins",
     "coherent_lar_2020_efficiency",
+    "earth_electron_density",
     "earth_shells_prem",
     "existing_limits",
     "hep_spectrum",

@@ -71,10 +71,27 @@ def earth(inputs: Path) -> Table:
     }
 
 
+def earth_density(inputs: Path) -> Table:
+    """Electron density of the Earth as polynomials; it must be near that of the shells, but for the crust."""
+    rows = read_rows(inputs / "solar" / "earth_n_e_even_powers.csv")
+    names = {"outer_radius_over_R": "radius_outer", "alpha_NA_per_cm3": "alpha", "beta_NA_per_cm3": "beta"}
+    table = {new: column(rows, old) for old, new in {**names, "gamma_NA_per_cm3": "gamma"}.items()}
+    shells = read_rows(inputs / "solar" / "prem_25_shells.csv")
+    edges = np.array([column(shells, "r_inner_km"), column(shells, "r_outer_km")])
+    deep = edges[1] < 5700
+    square = (edges.mean(axis=0)[deep] / 6371) ** 2
+    layer = np.searchsorted(table["radius_outer"], np.sqrt(square))
+    alpha, beta, gamma = (np.array(table[key])[layer] for key in ("alpha", "beta", "gamma"))
+    found = alpha + beta * square + gamma * square**2
+    require_close("electron density of the Earth", found, np.array(column(shells, "n_e_NA_per_cm3"))[deep], rtol=2e-2)
+    return table
+
+
 OSCILLATIONS: dict[str, Callable[[Path], Table]] = {
     "oscillation_parameters_nufit60": parameters,
     "solar_production_b16": production,
     "solar_composition_b23": composition,
+    "earth_electron_density": earth_density,
     "earth_shells_prem": earth,
 }
 
@@ -114,6 +131,19 @@ OSCILLATION_CARDS = {
         {
             "radius": ("R_sun", "distance from the centre"),
             "neutrons_per_electron": ("1", "neutron density over electron density"),
+        },
+    ),
+    "earth_electron_density": CardText(
+        "Electron density of the Earth as polynomials", "published",
+        "n_e = alpha + beta x^2 + gamma x^4 in five layers, x the distance from the centre over the Earth's radius: "
+        "PREM for neutrinos, with the mantle's density up to the surface instead of crust and ocean.",
+        "E. Lisi and D. Montanino, Earth regeneration effect in solar neutrino oscillations: An analytic approach, "
+        "Phys. Rev. D 56, 1792 (1997)", "hep-ph/9702343", "10.1103/PhysRevD.56.1792", FACTS,
+        {
+            "radius_outer": ("R_earth", "outer radius of the layer"),
+            "alpha": ("mol/cm^3", "constant term"),
+            "beta": ("mol/cm^3", "coefficient of x^2"),
+            "gamma": ("mol/cm^3", "coefficient of x^4"),
         },
     ),
     "earth_shells_prem": CardText(
