@@ -19,13 +19,22 @@ from jcevns.physics.oscillations import (
     OscillationParameters,
     mass_matrix,
     matter_term,
-    rotation_of_eigenvalues,
+    traceless_eigenvalues,
 )
 from jcevns.physics.sun import mass_projectors
 from jcevns.precision import as_float_array, require_x64
 from jcevns.spelling import unknown
 
-__all__ = ["Earth", "Exposure", "earth", "earth_states", "evolution", "night_exposure", "site_latitude", "year_average"]
+__all__ = [
+    "Earth",
+    "Exposure",
+    "earth_shells",
+    "earth_states",
+    "evolution",
+    "half_paths",
+    "night_exposure",
+    "year_average",
+]
 
 _LATITUDES = {"lngs": 42.45, "jinping": 28.15, "surf": 44.35}  # degrees north
 _PROFILES = ("smooth", "prem")
@@ -69,7 +78,7 @@ class Exposure(eqx.Module):
     weight: Float[Array, " angle"] = eqx.field(converter=as_float_array)
 
 
-def earth(profile: str = "smooth", shells: int = 8) -> Earth:
+def earth_shells(profile: str = "smooth", shells: int = 8) -> Earth:
     """Electron density of the Earth.
 
     By night the last few hundred km count: with the thin crust and ocean of PREM, 10 MeV neutrinos regenerate 16%
@@ -78,12 +87,12 @@ def earth(profile: str = "smooth", shells: int = 8) -> Earth:
     Args:
         profile: `smooth`, the polynomials of arXiv:hep-ph/9702343, five layers without crust; or `prem`, 25 shells
             of Phys. Earth Planet. Inter. 25, 297, with crust and ocean.
-        shells: into which each layer of `smooth` is cut; 8 are within 2e-5 of many in P_ee.
+        shells: into which each layer of `smooth` is cut; 8 are within 1e-4 of many in P_ee.
 
     Example:
-        >>> from jcevns.physics import earth
-        >>> [round(float(x), 2) for x in (earth().density[-1], earth("prem").density[-4])]  # moles per cm^3, below 20 km
-        [1.68, 1.67]
+        >>> from jcevns.physics import earth_shells
+        >>> [round(float(x), 2) for x in (earth_shells().density[-1], earth_shells("prem").density[-1])]  # at the surface
+        [1.68, 0.57]
     """
     if profile not in _PROFILES:
         raise ValueError(unknown("profile of the Earth", profile, _PROFILES))
@@ -105,34 +114,23 @@ def earth(profile: str = "smooth", shells: int = 8) -> Earth:
     return Earth(edges[1:] * radius[-1], density, (1 - fraction) / fraction)
 
 
-def site_latitude(site: str) -> float:
-    """Latitude of an underground laboratory in degrees: lngs, jinping or surf.
-
-    Example:
-        >>> from jcevns.physics import site_latitude
-        >>> site_latitude("lngs")
-        42.45
-    """
-    if site.lower() not in _LATITUDES:
-        raise ValueError(unknown("site", site, _LATITUDES, "give a latitude in degrees, or choose from"))
-    return _LATITUDES[site.lower()]
-
-
 def night_exposure(latitude: float | str, angles: int = 300, samples: int = 1000) -> Exposure:
     """Where the Sun is by night, averaged over a year on a circular orbit.
 
     Args:
-        latitude: degrees, or a site of `site_latitude`.
-        angles: number of directions, evenly spaced in the cosine.
+        latitude: degrees, north positive, or a laboratory: lngs (42.45), jinping (28.15) or surf (44.35).
+        angles: number of directions, evenly spaced in the cosine; 300 are within 1e-4 of many in P_ee.
         samples: moments per half year and per half day.
 
     Example:
         >>> from jcevns.physics import night_exposure
         >>> exposure = night_exposure("lngs")
         >>> round(float((exposure.weight * exposure.cos_nadir).sum()), 3)
-        0.479
+        0.467
     """
-    degrees = site_latitude(latitude) if isinstance(latitude, str) else latitude
+    if isinstance(latitude, str) and latitude.lower() not in _LATITUDES:
+        raise ValueError(unknown("site", latitude, _LATITUDES, "give a latitude in degrees, or choose from"))
+    degrees = _LATITUDES[latitude.lower()] if isinstance(latitude, str) else latitude
     if not -90 <= degrees <= 90:
         raise ValueError(f"latitude {degrees!r} must be from -90 to 90 degrees")
     if angles < 2 or samples < 2:
@@ -174,7 +172,7 @@ def evolution(matrix: Complex[Array, "*n 3 3"], phase: Float[Array, "*n"]) -> Co
     unit = jnp.eye(3, dtype=complex)
     m = matrix - jnp.trace(matrix, axis1=-2, axis2=-1)[..., None, None] / 3 * unit
     squares = jnp.sum(m.real**2 + m.imag**2, axis=(-2, -1))
-    values, (low, high, both) = rotation_of_eigenvalues(squares, _determinant(m))
+    values, (low, high, both) = traceless_eigenvalues(squares, _determinant(m))
     x1, x2, x3 = (x * phase for x in values)
 
     def divided(sum_: Float[Array, "*n"], difference: Float[Array, "*n"]) -> Complex[Array, "*n"]:
@@ -222,7 +220,7 @@ def earth_states(
         cos_nadir: of the Sun's direction: 1 for a path through the centre, 0 along the horizon.
         parameters: masses and mixing.
         nsi: of the neutrinos with the Earth's matter; none if absent.
-        model: of the Earth; `earth` if absent.
+        model: of the Earth; `earth_shells` if absent.
 
     Example:
         >>> import jax.numpy as jnp
@@ -232,7 +230,7 @@ def earth_states(
         [0.301, 0.317]
     """
     require_x64("neutrino oscillations")
-    model = earth() if model is None else model
+    model = earth_shells() if model is None else model
     nsi = MatterNSI() if nsi is None else nsi
     vacuum, charges = mass_matrix(parameters), nsi.charges(model.neutrons_per_electron)
     matter = matter_term(energy, model.density[:, None])
@@ -264,7 +262,7 @@ def year_average(
         exposure: directions by night, see `night_exposure`.
         parameters: masses and mixing.
         nsi: of the neutrinos with the Earth's matter; none if absent.
-        model: of the Earth; `earth` if absent.
+        model: of the Earth; `earth_shells` if absent.
         day: share of the day: 0.5 over a year everywhere, 0 for the nights alone.
 
     Example:

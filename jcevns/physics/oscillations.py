@@ -6,6 +6,7 @@ polynomials in M, so nothing depends on their phases, and derivatives exist wher
 """
 
 from functools import partial
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -27,7 +28,7 @@ __all__ = [
     "mixing_matrix",
     "nufit60",
     "nufit60_errors",
-    "rotation_of_eigenvalues",
+    "traceless_eigenvalues",
 ]
 
 _TABLE = "oscillation_parameters_nufit60"
@@ -84,7 +85,7 @@ def _best_fit(name: str) -> float:
     return nufit60_errors()[name][0]
 
 
-def _field(name: str) -> Float[Array, ""]:
+def _field(name: str) -> Any:
     return eqx.field(converter=as_float_array, default_factory=partial(_best_fit, name))
 
 
@@ -150,7 +151,7 @@ def hermitian(
     return jnp.stack([a, d, e, d.conj(), b, f, e.conj(), f.conj(), c]).reshape(3, 3)
 
 
-def _as_matrix(value: Complex[Array, "3 3"] | Float[Array, "3 3"] | np.ndarray) -> Complex[Array, "3 3"]:
+def _as_matrix(value: Any) -> Complex[Array, "3 3"]:
     return jnp.asarray(value).astype(complex)
 
 
@@ -232,12 +233,12 @@ def matter_term(energy: Float[Array, "*e"], density: Float[Array, "*e"]) -> Floa
     return MATTER * energy * density
 
 
-def rotation_of_eigenvalues(
+def traceless_eigenvalues(
     squares: Float[Array, "*n"], determinant: Float[Array, "*n"]
 ) -> tuple[tuple[Float[Array, "*n"], ...], tuple[Float[Array, "*n"], ...]]:
     """Eigenvalues of a traceless hermitian 3 x 3 matrix, and their differences without cancellation.
 
-    They are 2 sqrt(p) cos(phi + 2 pi k/3) with p = Tr M^2 / 6 and cos 3 phi = det M / (2 p^1.5). Where two are
+    They are 2 sqrt(p) cos(phi + 2 pi k/3), k = 1, 2, 0, with p = Tr M^2 / 6 and cos 3 phi = det M / (2 p^1.5). Where two are
     equal but for rounding they are held apart by about 1e-8 of the largest, and their difference is constant.
 
     Args:

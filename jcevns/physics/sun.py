@@ -5,6 +5,7 @@ states: those that its matter eigenstates turn into.
 """
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
@@ -16,7 +17,7 @@ from jcevns.physics.oscillations import (
     mass_matrix,
     matter_term,
     mixing_matrix,
-    rotation_of_eigenvalues,
+    traceless_eigenvalues,
 )
 from jcevns.precision import as_float_array, require_x64
 from jcevns.spelling import unknown
@@ -127,7 +128,7 @@ def electron_content(
     cycle = (emu[0] * mutau[0] - emu[1] * mutau[1]) * etau[0] + (emu[0] * mutau[1] + emu[1] * mutau[0]) * etau[1]
     determinant = a * b * c + 2 * cycle - a * f - b * e - c * d
     squares = a**2 + b**2 + c**2 + 2 * (d + e + f)
-    (_, x2, x3), (low, high, both) = rotation_of_eigenvalues(squares, determinant)
+    (_, x2, x3), (low, high, both) = traceless_eigenvalues(squares, determinant)
     minor = b * c - f
     second = -(x2 * (x2 + a) + minor) / (low * high)  # -a is the trace of the minor
     third = (x3 * (x3 + a) + minor) / (high * both)
@@ -159,20 +160,9 @@ def mass_fractions(
     vacuum = mass_matrix(parameters)
     nsi = MatterNSI() if nsi is None else nsi
     charges = nsi.charges(region.neutrons_per_electron)
-    # Node by node in Python: they are few, and each has its own matrix.
-    many = region.weight.shape[0] > 20
-    if many:
-        content = eqx.filter_vmap(electron_content, in_axes=(None, 0, 1), out_axes=1)(
-            vacuum, charges, matter_term(energy[:, None], region.density)
-        )
-    else:
-        content = jnp.stack(
-            [
-                electron_content(vacuum, charges[k], matter_term(energy, region.density[k]))
-                for k in range(region.weight.shape[0])
-            ],
-            axis=1,
-        )
+    content = jax.vmap(electron_content, in_axes=(None, 0, 1), out_axes=1)(
+        vacuum, charges, matter_term(energy[:, None], region.density)
+    )
     ascending = jnp.sum(region.weight[:, None] * content, axis=1)
     # In the inverted ordering nu_3 has the lowest eigenvalue.
     return jnp.where(parameters.dm2_31 > 0, ascending, jnp.roll(ascending, -1, axis=-1))
