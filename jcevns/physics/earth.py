@@ -91,7 +91,8 @@ def earth_shells(profile: str = "smooth", shells: int = 8) -> Earth:
 
     Example:
         >>> from jcevns.physics import earth_shells
-        >>> [round(float(x), 2) for x in (earth_shells().density[-1], earth_shells("prem").density[-1])]  # at the surface
+        >>> top = [earth_shells(profile).density[-1] for profile in ("smooth", "prem")]
+        >>> [round(float(x), 2) for x in top]  # moles of electrons per cm^3
         [1.68, 0.57]
     """
     if profile not in _PROFILES:
@@ -159,7 +160,7 @@ def half_paths(model: Earth, cos_nadir: Float[Array, " angle"]) -> Float[Array, 
     return jnp.diff(reach, axis=0, prepend=jnp.zeros_like(reach[:1]))
 
 
-def evolution(matrix: Complex[Array, "*n 3 3"], phase: Float[Array, "*n"]) -> Complex[Array, "*n 3 3"]:
+def evolution(matrix: Complex[Array, "*n 3 3"], phase: Float[Array, "..."]) -> Complex[Array, "... 3 3"]:
     """exp(-i phase M) of a hermitian M without its trace, which is a common phase.
 
     Newton's interpolation of the exponential at the eigenvalues, whose divided differences stay finite where
@@ -167,7 +168,7 @@ def evolution(matrix: Complex[Array, "*n 3 3"], phase: Float[Array, "*n"]) -> Co
 
     Args:
         matrix: M in eV^2.
-        phase: L / (2 E) in eV^-2.
+        phase: L / (2 E) in eV^-2, of a shape that broadcasts with that of the matrices.
     """
     unit = jnp.eye(3, dtype=complex)
     m = matrix - jnp.trace(matrix, axis1=-2, axis2=-1)[..., None, None] / 3 * unit
@@ -175,7 +176,7 @@ def evolution(matrix: Complex[Array, "*n 3 3"], phase: Float[Array, "*n"]) -> Co
     values, (low, high, both) = traceless_eigenvalues(squares, _determinant(m))
     x1, x2, x3 = (x * phase for x in values)
 
-    def divided(sum_: Float[Array, "*n"], difference: Float[Array, "*n"]) -> Complex[Array, "*n"]:
+    def divided(sum_: Float[Array, "..."], difference: Float[Array, "..."]) -> Complex[Array, "..."]:
         """Of exp(-i x phase) in x, between two eigenvalues."""
         angle = difference * phase / 2
         return _cis(-sum_ / 2) * (-1j * (phase * jnp.sinc(angle / np.pi)).astype(complex))

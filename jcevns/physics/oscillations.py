@@ -104,8 +104,9 @@ class OscillationParameters(eqx.Module):
 
     Example:
         >>> from jcevns.physics import OscillationParameters
-        >>> round(float(OscillationParameters().dm2_21), 7), round(float(OscillationParameters(theta12=0.6).theta12), 1)
-        (7.49e-05, 0.6)
+        >>> parameters = OscillationParameters(theta12=0.6)
+        >>> round(float(parameters.theta12), 1), round(float(parameters.dm2_21), 7)
+        (0.6, 7.49e-05)
     """
 
     theta12: Float[Array, ""] = _field("theta12")
@@ -223,7 +224,7 @@ def mass_matrix(parameters: OscillationParameters) -> Complex[Array, "3 3"]:
     return (mixing * squared.astype(complex)) @ mixing.conj().T
 
 
-def matter_term(energy: Float[Array, "*e"], density: Float[Array, "*e"]) -> Float[Array, "*e"]:
+def matter_term(energy: Float[Array, "*#shape"], density: Float[Array, "*#shape"]) -> Float[Array, "..."]:
     """A = 2 sqrt2 G_F n_e E in eV^2.
 
     Args:
@@ -238,8 +239,9 @@ def traceless_eigenvalues(
 ) -> tuple[tuple[Float[Array, "*n"], ...], tuple[Float[Array, "*n"], ...]]:
     """Eigenvalues of a traceless hermitian 3 x 3 matrix, and their differences without cancellation.
 
-    They are 2 sqrt(p) cos(phi + 2 pi k/3), k = 1, 2, 0, with p = Tr M^2 / 6 and cos 3 phi = det M / (2 p^1.5). Where two are
-    equal but for rounding they are held apart by about 1e-8 of the largest, and their difference is constant.
+    They are 2 sqrt(p) cos(phi + 2 pi k/3), k = 1, 2, 0, with p = Tr M^2 / 6 and cos 3 phi = det M / (2 p^1.5).
+    Where two are equal but for rounding they are held apart by about 1e-8 of the largest, and their difference is
+    constant.
 
     Args:
         squares: Tr M^2, positive.
