@@ -87,13 +87,14 @@ def earth_shells(profile: str = "smooth", shells: int = 8) -> Earth:
     Args:
         profile: `smooth`, the polynomials of arXiv:hep-ph/9702343, five layers without crust; or `prem`, 25 shells
             of Phys. Earth Planet. Inter. 25, 297, with crust and ocean.
-        shells: into which each layer of `smooth` is cut; 8 are within 1e-4 of many in P_ee.
+        shells: into which each layer of `smooth` is cut. With 8, P_ee averaged over a year is within 1e-4 of that with
+            many, and along one path through the core within 7e-3: single directions need about 60.
 
     Example:
         >>> from jcevns.physics import earth_shells
         >>> top = [earth_shells(profile).density[-1] for profile in ("smooth", "prem")]
         >>> [round(float(x), 2) for x in top]  # moles of electrons per cm^3
-        [1.68, 0.57]
+        [1.67, 0.57]
     """
     if profile not in _PROFILES:
         raise ValueError(unknown("profile of the Earth", profile, _PROFILES))
@@ -228,7 +229,7 @@ def earth_states(
         >>> from jcevns.physics import earth_states, nufit60
         >>> states = earth_states(jnp.array([10.0]), jnp.array([0.0, 0.7]), nufit60())
         >>> [round(float(x), 3) for x in states[:, 0, 1, 0, 0].real]  # nu_2 to nu_e
-        [0.301, 0.317]
+        [0.301, 0.333]
     """
     require_x64("neutrino oscillations")
     model = earth_shells() if model is None else model

@@ -130,7 +130,8 @@ def nufit60(ordering: str = "normal") -> OscillationParameters:
         >>> round(float(nufit60("inverted").dm2_31), 6)  # eV^2
         -0.002409
     """
-    return OscillationParameters(**{name: found[0] for name, found in nufit60_errors(ordering).items()})
+    values: dict[str, Any] = {name: found[0] for name, found in nufit60_errors(ordering).items()}
+    return OscillationParameters(**values)
 
 
 def hermitian(
