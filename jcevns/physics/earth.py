@@ -87,8 +87,8 @@ def earth_shells(profile: str = "smooth", shells: int = 8) -> Earth:
     Args:
         profile: `smooth`, the polynomials of arXiv:hep-ph/9702343, five layers without crust; or `prem`, 25 shells
             of Phys. Earth Planet. Inter. 25, 297, with crust and ocean.
-        shells: into which each layer of `smooth` is cut. With 8, P_ee averaged over a year is within 1e-4 of that with
-            many, and along one path through the core within 7e-3: single directions need about 60.
+        shells: into which each layer of `smooth` is cut. With 8, P_ee averaged over a year is within 1e-4 of that
+            with many, and along one path through the core within 7e-3: single directions need about 60.
 
     Example:
         >>> from jcevns.physics import earth_shells
