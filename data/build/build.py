@@ -20,6 +20,7 @@ import numpy as np
 from cards import CARDS
 from complementary import COMPLEMENTARY
 from limits import LIMITS
+from oscillations import OSCILLATIONS
 from tables import Table, column, read_rows, require_close
 from text import CardText
 
@@ -345,6 +346,7 @@ BUILDERS: dict[str, Callable[[Path], Any]] = {
     "paper_results": paper_results,
     **COMPLEMENTARY,
     **LIMITS,
+    **OSCILLATIONS,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from complementary_cards import COMPLEMENTARY_CARDS
+from oscillations import OSCILLATION_CARDS
 from text import FACTS, OWN, CardText
 
 ENERGY: tuple[str, str] = ("MeV", "neutrino energy")
@@ -240,4 +241,5 @@ CARDS: dict[str, CardText] = {
         },
     ),
     **COMPLEMENTARY_CARDS,
+    **OSCILLATION_CARDS,
 }  # fmt: skip

@@ -60,6 +60,7 @@ FOREIGN_NAMES = frozenset(
         "Axes",
         "Bool",
         "Callable",
+        "Complex",
         "Container",
         "Figure",
         "Float",

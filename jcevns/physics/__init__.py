@@ -1,21 +1,36 @@
 """Flux, nuclei, electrons, form factors, cross sections, recoil spectra."""
 
+from jcevns.physics.earth import Earth, Exposure, earth_shells, earth_states, night_exposure, year_average
 from jcevns.physics.electrons import Electron, ElectronTarget, electrons_of, xenon_electrons
 from jcevns.physics.flux import FLAVOURS, NeutrinoFlux, b8, combine, hep
 from jcevns.physics.form_factors import AbstractFormFactor, Helm, KleinNystrand, SymmetrisedFermi
 from jcevns.physics.nuclei import Nucleus, Target, argon, cesium_iodide, xenon
+from jcevns.physics.oscillations import (
+    MatterNSI,
+    OscillationParameters,
+    hermitian,
+    mixing_matrix,
+    nufit60,
+    nufit60_errors,
+)
 from jcevns.physics.recoil import counts_above, load_spectrum, recoil_spectrum
 from jcevns.physics.sources import reactor, solar, spallation
+from jcevns.physics.sun import ProductionRegion, mass_fractions, production_region, solar_density_matrix
 
 __all__ = [
     "FLAVOURS",
     "AbstractFormFactor",
+    "Earth",
     "Electron",
     "ElectronTarget",
+    "Exposure",
     "Helm",
     "KleinNystrand",
+    "MatterNSI",
     "NeutrinoFlux",
     "Nucleus",
+    "OscillationParameters",
+    "ProductionRegion",
     "SymmetrisedFermi",
     "Target",
     "argon",
@@ -23,13 +38,24 @@ __all__ = [
     "cesium_iodide",
     "combine",
     "counts_above",
+    "earth_shells",
+    "earth_states",
     "electrons_of",
     "hep",
+    "hermitian",
     "load_spectrum",
+    "mass_fractions",
+    "mixing_matrix",
+    "night_exposure",
+    "nufit60",
+    "nufit60_errors",
+    "production_region",
     "reactor",
     "recoil_spectrum",
     "solar",
+    "solar_density_matrix",
     "spallation",
     "xenon",
     "xenon_electrons",
+    "year_average",
 ]
