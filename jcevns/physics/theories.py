@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jcevns.physics.electromagnetic import MagneticMoment
+from jcevns.physics.electromagnetic import ChargeRadius, DipolePortal, MagneticMoment, Millicharge
 from jcevns.physics.form_factors import Helm, KleinNystrand, SymmetrisedFermi
 from jcevns.physics.interaction import Interaction
 from jcevns.physics.mediators import AxialVectorMediator, ScalarMediator, TensorMediator, VectorMediator
@@ -30,6 +30,9 @@ THEORIES: Mapping[str, tuple[type[Any], dict[str, Any]]] = {
     "standard-model": (StandardModel, {}),
     **MEDIATORS,
     "magnetic-moment": (MagneticMoment, {}),
+    "charge-radius": (ChargeRadius, {}),
+    "millicharge": (Millicharge, {}),
+    "dipole-portal": (DipolePortal, {}),
 }
 """Theories by name: class and settings."""
 
