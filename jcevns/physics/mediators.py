@@ -9,12 +9,14 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from jcevns.constants import ELECTRON_MASS, FERMI_CONSTANT, NEUTRON_MASS, PROTON_MASS
 from jcevns.parameters import parameter
 from jcevns.physics.electrons import Electron
 from jcevns.physics.interaction import Particle
+from jcevns.physics.kinetic_mixing import loop_charge
 from jcevns.physics.new_physics import NewPhysics, flavour_charge
 from jcevns.physics.nuclei import Nucleus
 from jcevns.physics.spin_structure import longitudinal_s00, transverse_s00
@@ -122,6 +124,9 @@ class VectorMediator(NewPhysics):
         electron: charge of the electron.
         flavours: charges of (nu_e, nu_mu, nu_tau); universal (1, 1, 1) if absent. Each multiplies g^2 together with
             the charge of what the neutrino scatters off.
+        mixing: `none`, or `loop`: charged leptons with the charges L_i - L_j of the named neutrinos, which add up to
+            zero, mix the boson with the photon and so lend charges to protons and electrons
+            (`kinetic_mixing.loop_charge`).
 
     Example:
         >>> import jcevns as jc
@@ -140,7 +145,17 @@ class VectorMediator(NewPhysics):
     electron: Float[Array, ""] = parameter(1.0, label="$Q_e$")
     flavours: Float[Array, "3"] | None = _flavours()
 
+    mixing: str = eqx.field(static=True, default="none")
+
     label = "vector"
+
+    def __check_init__(self):
+        if self.mixing not in ("none", "loop"):
+            raise ValueError(f"mixing {self.mixing!r} must be 'none' or 'loop'")
+        if self.mixing == "none" or isinstance(self.flavours, Tracer):
+            return
+        if self.flavours is None or abs(float(np.sum(np.asarray(self.flavours)))) > 1e-9:
+            raise ValueError("mixing 'loop' needs flavours that add up to zero, as 0,1,-1: else the loop is infinite")
 
     def charge(self, particle: Particle) -> Float[Array, "..."]:
         """Of an electron, or of a nucleus: 3 A for universal couplings."""
@@ -157,7 +172,12 @@ class VectorMediator(NewPhysics):
 
     def shifts(self, recoil, particle, flavour):
         """Q_V + g^2 Q_nu Q/(sqrt2 G_F P) replaces Q_V: written so, Q_V = 0 is no special point."""
-        charge = flavour_charge(self.flavours, flavour) * self.charge(particle)
+        charge = self.charge(particle)
+        if self.mixing == "loop":
+            assert self.flavours is not None
+            lent = loop_charge(self.flavours, 2 * particle.mass * recoil)
+            charge = charge + (-lent if isinstance(particle, Electron) else lent * particle.Z)
+        charge = flavour_charge(self.flavours, flavour) * charge
         return [(charge * _shift(self.mass, recoil, particle), 0.0)]
 
 

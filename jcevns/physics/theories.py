@@ -15,7 +15,7 @@ from jcevns.physics.recoil import load_spectrum
 from jcevns.physics.standard_model import StandardModel
 from jcevns.spelling import unknown
 
-__all__ = ["FORM_FACTORS", "MEDIATORS", "MODEL_OPTIONS", "THEORIES", "theory"]
+__all__ = ["FORM_FACTORS", "GAUGE_MODELS", "MEDIATORS", "MODEL_OPTIONS", "THEORIES", "theory"]
 
 MEDIATORS: Mapping[str, tuple[type[Any], dict[str, Any]]] = {
     "scalar": (ScalarMediator, {}),
@@ -26,6 +26,25 @@ MEDIATORS: Mapping[str, tuple[type[Any], dict[str, Any]]] = {
 }
 """The paper's interactions by name: class and settings."""
 
+_NO_QUARKS: dict[str, Any] = {"up": 0.0, "down": 0.0}
+
+GAUGE_MODELS: Mapping[str, tuple[type[Any], dict[str, Any]]] = {
+    "b-3le": (VectorMediator, {"kappa": 1 / 3, "electron": -3.0, "flavours": (-3.0, 0.0, 0.0)}),
+    "b-3lmu": (VectorMediator, {"kappa": 1 / 3, "electron": 0.0, "flavours": (0.0, -3.0, 0.0)}),
+    "b-3ltau": (VectorMediator, {"kappa": 1 / 3, "electron": 0.0, "flavours": (0.0, 0.0, -3.0)}),
+    "le-lmu": (VectorMediator, {**_NO_QUARKS, "electron": 1.0, "flavours": (1.0, -1.0, 0.0), "mixing": "loop"}),
+    "le-ltau": (VectorMediator, {**_NO_QUARKS, "electron": 1.0, "flavours": (1.0, 0.0, -1.0), "mixing": "loop"}),
+    "lmu-ltau": (VectorMediator, {**_NO_QUARKS, "electron": 0.0, "flavours": (0.0, 1.0, -1.0), "mixing": "loop"}),
+    "dark-photon": (
+        VectorMediator,
+        {"up": 2 / 3, "down": -1 / 3, "electron": -1.0, "flavours": (1.0, 1.0, 1.0)},
+    ),
+}
+"""Gauge bosons by name: vector mediators whose charges of quarks, electron and each neutrino are those of a symmetry.
+
+A dark photon couples to matter by its electric charge; what it does to neutrinos is up to `flavours`.
+"""
+
 THEORIES: Mapping[str, tuple[type[Any], dict[str, Any]]] = {
     "standard-model": (StandardModel, {}),
     **MEDIATORS,
@@ -33,6 +52,7 @@ THEORIES: Mapping[str, tuple[type[Any], dict[str, Any]]] = {
     "charge-radius": (ChargeRadius, {}),
     "millicharge": (Millicharge, {}),
     "dipole-portal": (DipolePortal, {}),
+    **GAUGE_MODELS,
 }
 """Theories by name: class and settings."""
 
