@@ -81,7 +81,7 @@ def theories(as_json: bool) -> None:
     click.echo("spectrum:FILE.csv\n  A recoil spectrum of your own, columns recoil_keV and events_per_tonne_year_keV")
     click.echo("FILE.py:ClassName\n  A class of your own (jcevns.Interaction); this RUNS the file")
     click.echo(f"All but spectrum have the parameters of {found[0]['name']} too.")
-    click.echo(f"form_factor={'|'.join(FORM_FACTORS)}; up and down are parameters where they are given.")
+    click.echo(f"form_factor={'|'.join(FORM_FACTORS)}; up, down, R_n, R_p are parameters where they are given.")
 
 
 @cli.command()

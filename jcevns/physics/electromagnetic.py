@@ -6,7 +6,7 @@ the photon's amplitude beside the weak one, -(G_F/sqrt2) g_V, shifts (g_V^p on p
 
 g_V^p -> g_V^p - Qt,  g_V -> g_V + Qt,  Qt = (2 sqrt2 pi alpha/G_F) F(q^2)/q^2
 
-(eqs. 12 and 13 of arXiv:1810.05606 for the charge radius). Both signs follow from one exchange: like charges repel as
+(arXiv:1810.05606 for the charge radius). Both signs follow from one exchange: like charges repel as
 two protons do. For antineutrinos F and the weak vector current change sign together, so that Qt does not.
 """
 
@@ -23,7 +23,7 @@ from jcevns.parameters import parameter
 from jcevns.physics.electrons import Electron
 from jcevns.physics.interaction import Particle, minimum_energy
 from jcevns.physics.new_physics import NewPhysics, flavour_charge
-from jcevns.physics.standard_model import StandardModel
+from jcevns.physics.standard_model import NuclearCharge, StandardModel
 from jcevns.precision import optional_array
 
 __all__ = ["ChargeRadius", "DipolePortal", "MagneticMoment", "Millicharge", "photon_shift"]
@@ -44,6 +44,10 @@ def _own(flavour: str) -> list[float]:
     return [float(family == name) for name in ("e", "mu", "tau")]
 
 
+def _on_protons(shift: Any, particle: Particle) -> Any:
+    return shift if isinstance(particle, Electron) else NuclearCharge(shift, 0.0)
+
+
 def _check_squared(what: str, flavours: Array | None) -> None:
     if flavours is None or isinstance(flavours, Tracer):
         return
@@ -58,7 +62,7 @@ def _moment_squared(model: StandardModel, recoil: Array, particle: Particle) -> 
     one = jnp.full_like(recoil, np.pi * (FINE_STRUCTURE * UNIT / ELECTRON_MASS) ** 2)
     if isinstance(particle, Electron):
         return one
-    return one * (particle.Z * model.form_factor(2 * particle.mass * recoil, particle)) ** 2
+    return one * (particle.Z * model.form_factor.proton(2 * particle.mass * recoil, particle)) ** 2
 
 
 class MagneticMoment(NewPhysics):
@@ -150,7 +154,7 @@ class ChargeRadius(NewPhysics):
     def shifts(self, recoil, particle, flavour):
         """Constant in the recoil energy: F(q^2)/q^2 is <r^2>/6."""
         shift = photon_shift(particle) * (_RADIUS / 6)
-        return [(own * shift, 0.0) for own in _own(flavour)]
+        return [(_on_protons(own * shift, particle), 0.0) for own in _own(flavour)]
 
 
 def _charge(flavour: str) -> Any:
@@ -194,7 +198,7 @@ class Millicharge(NewPhysics):
     def shifts(self, recoil, particle, flavour):
         """F(q^2)/q^2 is -q/(2 m T)."""
         shift = -photon_shift(particle) * UNIT / (2 * particle.mass * recoil)
-        return [(own * shift, 0.0) for own in _own(flavour)]
+        return [(_on_protons(own * shift, particle), 0.0) for own in _own(flavour)]
 
 
 class DipolePortal(NewPhysics):

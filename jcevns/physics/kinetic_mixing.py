@@ -18,7 +18,7 @@ def loop_charge(charges: Float[Array, "3"], q2: Float[Array, "*t"]) -> Float[Arr
     """Charge that loops lend to a proton, in units of the coupling squared over the product of charges.
 
     -(alpha/3 pi) sum_l Q_l 6 int_0^1 dx x (1 - x) ln[(m_l^2 + x (1 - x) |q^2|)/m_tau^2], finite where the charges of
-    e, mu and tau add up to zero; (alpha/3 pi) ln(m_tau^2/m_mu^2) for L_mu - L_tau at q^2 = 0 (arXiv:2202.11002, eq. 10).
+    e, mu and tau add up to zero; (alpha/3 pi) ln(m_tau^2/m_mu^2) for L_mu - L_tau at q^2 = 0 (arXiv:2202.11002).
     An electron gets the opposite charge.
 
     Args:

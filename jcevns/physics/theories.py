@@ -174,7 +174,15 @@ def _typed(text: str, kind: type[Any], key: str, value: Any) -> Any:
     return value
 
 
-MODEL_OPTIONS = {"couplings": "electron_couplings", "form_factor": "form_factor", "sin2w": "sin2w"}
+MODEL_OPTIONS = {
+    "couplings": "electron_couplings",
+    "nuclear_couplings": "nuclear_couplings",
+    "form_factor": "form_factor",
+    "R_n": "form_factor",
+    "R_p": "form_factor",
+    "sin2w": "sin2w",
+}
+"""Options that go to the Standard Model: `couplings` to those of electrons and nuclei, radii to the form factor."""
 
 
 def _built(kind: type[Any], options: dict[str, Any], name: str) -> Interaction:
@@ -183,11 +191,19 @@ def _built(kind: type[Any], options: dict[str, Any], name: str) -> Interaction:
     adds = "standard_model" in inspect.signature(kind).parameters
     own: dict[str, Any] = {}
     model: dict[str, Any] = {}
+    radii = {key: options[key] for key in ("R_n", "R_p") if key in options}
+    if radii:
+        options = {"form_factor": "klein-nystrand", **options}
     for key, value in options.items():
-        if key in known or (key == "standard_model" and adds):
-            own[key] = _form_factor(value) if key == "form_factor" else value
+        if key == "form_factor" and (adds or kind is StandardModel):
+            model[key] = _form_factor(value, radii, name)
+        elif key in known or (key == "standard_model" and adds):
+            own[key] = value
+        elif key == "couplings" and (adds or kind is StandardModel):
+            model = {"electron_couplings": value, "nuclear_couplings": value, **model}
         elif key in MODEL_OPTIONS and (adds or kind is StandardModel):
-            model[MODEL_OPTIONS[key]] = _form_factor(value) if key == "form_factor" else value
+            if key not in radii:
+                model[MODEL_OPTIONS[key]] = value
         else:
             every = [*known, *(k for k in MODEL_OPTIONS if k not in known and (adds or kind is StandardModel))]
             raise ValueError(unknown(f"{name}: option", key, every))
@@ -203,12 +219,16 @@ def _checked(name: str, kind: type[Any], options: dict[str, Any]) -> Interaction
         raise ValueError(f"theory {name!r}: {error}") from None
 
 
-def _form_factor(value: Any) -> Any:
+def _form_factor(value: Any, radii: Mapping[str, Any], name: str) -> Any:
     if not isinstance(value, str):
+        if radii:
+            raise ValueError(f"{name}: give {', '.join(radii)} to the form factor itself")
         return value
     if value not in FORM_FACTORS:
         raise ValueError(unknown("form factor", value, FORM_FACTORS))
-    return FORM_FACTORS[value]()
+    if radii and value == "fermi":
+        raise ValueError(f"{name}: form_factor='fermi' has no radii of protons and neutrons: choose klein-nystrand or helm")
+    return _checked(name, FORM_FACTORS[value], dict(radii))
 
 
 def _from_file(text: str, options: Mapping[str, Any]) -> Interaction:
