@@ -289,7 +289,9 @@ def test_dipole_portal_limit_in_numpy() -> None:
     found = limit_in_numpy(lambda x: standard + x**2 * new, 0.0, 4.0)
     assert found == pytest.approx(2.30, rel=0.01)
     np.testing.assert_allclose(
-        jc.signal_counts(jc.experiment("xenonnt-2024-s2"), jc.DipolePortal(8.0, 2000.0)), standard + 4 * new, rtol=3e-3
+        jc.signal_counts(jc.experiment("xenonnt-2024-s2"), jc.DipolePortal(8.0, 2000.0)),
+        standard + 4 * new,
+        rtol=3e-3,
     )
 
 

@@ -222,9 +222,7 @@ class DipolePortal(NewPhysics):
         19.19
     """
 
-    mass: Float[Array, ""] = parameter(
-        1.0, unit="MeV", lower=0.0, label="$m_4$ [MeV]", prior="log-uniform:1e-3:1e2"
-    )
+    mass: Float[Array, ""] = parameter(1.0, unit="MeV", lower=0.0, label="$m_4$ [MeV]", prior="log-uniform:1e-3:1e2")
     moment: Float[Array, ""] = parameter(
         0.0, unit="1e-12 mu_B", lower=0.0, label=r"$\mu_{\nu N}$ [$10^{-12}\mu_B$]", null=0.0
     )

@@ -227,7 +227,9 @@ def _form_factor(value: Any, radii: Mapping[str, Any], name: str) -> Any:
     if value not in FORM_FACTORS:
         raise ValueError(unknown("form factor", value, FORM_FACTORS))
     if radii and value == "fermi":
-        raise ValueError(f"{name}: form_factor='fermi' has no radii of protons and neutrons: choose klein-nystrand or helm")
+        raise ValueError(
+            f"{name}: form_factor='fermi' has no radii of protons and neutrons: choose klein-nystrand or helm"
+        )
     return _checked(name, FORM_FACTORS[value], dict(radii))
 
 
