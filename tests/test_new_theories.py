@@ -61,7 +61,7 @@ def dipole(E, T, mass, m4):
 
 
 def inside(E, T, mass):
-    return T <= 2 * E**2 / (mass + 2 * E)
+    return 2 * E**2 / (mass + 2 * E) >= T
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS)

@@ -45,7 +45,7 @@ PROTON_COUPLING = {"e": 0.0382, "mu": 0.0300, "tau": 0.0256}
 
 def cross_section(E, T, mass, amplitude):
     kinematic = 1 - mass * T / (2 * E**2) - T / E
-    return np.where(T <= 2 * E**2 / (mass + 2 * E), reference.FERMI**2 * mass / np.pi * amplitude**2 * kinematic, 0)
+    return np.where(2 * E**2 / (mass + 2 * E) >= T, reference.FERMI**2 * mass / np.pi * amplitude**2 * kinematic, 0)
 
 
 def found(theory, nucleus, flavour="e"):
@@ -80,13 +80,13 @@ def test_new_physics_takes_the_form_factors_of_what_it_couples_to() -> None:
     np.testing.assert_allclose(found(radius, CS), cross_section(E, T, mass, standard - shift * 55 * F_p), rtol=1e-10)
     moment = jc.theory("magnetic-moment:moment=500" + tree)
     new = np.pi * ALPHA**2 / ref.ME**2 * (500e-12) ** 2 * (1 / T - 1 / E) * (55 * F_p) ** 2
-    new = np.where(T <= 2 * E**2 / (mass + 2 * E), new, 0)
+    new = np.where(2 * E**2 / (mass + 2 * E) >= T, new, 0)
     np.testing.assert_allclose(found(moment, CS), cross_section(E, T, mass, standard) + new, rtol=1e-10)
     scalar = jc.theory("scalar" + tree, mass=10.0, coupling=1e-5)
     proton = 938.27208943 * (0.0208 / 2.2 + 0.0411 / 4.7)
     neutron = 939.56542194 * (0.0189 / 2.2 + 0.0451 / 4.7)
     new = mass**2 * T / (4 * np.pi * E**2 * P**2) * 1e-20 * (55 * proton * F_p + 78 * neutron * F_n) ** 2
-    new = np.where(T <= 2 * E**2 / (mass + 2 * E), new, 0)
+    new = np.where(2 * E**2 / (mass + 2 * E) >= T, new, 0)
     np.testing.assert_allclose(found(scalar, CS), cross_section(E, T, mass, standard) + new, rtol=1e-10)
 
 

@@ -58,7 +58,7 @@ def _check_squared(what: str, flavours: Array | None) -> None:
 
 
 def _moment_squared(model: StandardModel, recoil: Array, particle: Particle) -> Array:
-    """pi alpha^2/m_e^2 per squared moment, times Z^2 F(q^2)^2 on a nucleus."""
+    """Pi alpha^2/m_e^2 per squared moment, times Z^2 F(q^2)^2 on a nucleus."""
     one = jnp.full_like(recoil, np.pi * (FINE_STRUCTURE * UNIT / ELECTRON_MASS) ** 2)
     if isinstance(particle, Electron):
         return one

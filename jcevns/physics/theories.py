@@ -212,7 +212,7 @@ def _built(kind: type[Any], options: dict[str, Any], name: str) -> Interaction:
     return _checked(name, kind, own | ({"standard_model": StandardModel(**model)} if model else {}))
 
 
-def _checked(name: str, kind: type[Any], options: dict[str, Any]) -> Interaction:
+def _checked(name: str, kind: type[Any], options: dict[str, Any]) -> Any:
     try:
         return kind(**options)
     except (TypeError, ValueError, OverflowError) as error:
