@@ -164,9 +164,10 @@ def _charge(flavour: str) -> Any:
 class Millicharge(NewPhysics):
     """Electric charges of the neutrinos: photon exchange that interferes with the Standard Model.
 
-    Qt = 2 sqrt2 pi alpha q/(G_F q^2) with q^2 = -2 m T: Q_V grows by 2 sqrt2 pi alpha q Z/(2 m T G_F) on a nucleus, g_V
-    falls by as much per unit charge on an electron. A positive charge so lowers the rate on nuclei at first, where Q_V
-    is negative, and on electrons that of nu_e, with g_V positive; squared it always adds, as 1/T^2 (arXiv:2205.09484).
+    Qt = 2 sqrt2 pi alpha q/(G_F q^2) with q^2 = -2 m T: Q_V grows by 2 sqrt2 pi alpha q Z/(2 m T G_F) on a nucleus,
+    g_V falls by as much per unit charge on an electron. A positive charge so lowers the rate on nuclei at first, where
+    Q_V is negative, and on electrons that of nu_e, with g_V positive; squared it always adds, as 1/T^2
+    (arXiv:2205.09484).
 
     Attributes:
         q_ee: charge of nu_e in 1e-12 of the proton's; its antineutrino has the opposite one.
@@ -204,8 +205,8 @@ class Millicharge(NewPhysics):
 class DipolePortal(NewPhysics):
     """Transition moment to a heavy neutrino, which is produced: upscattering by photon exchange, no interference.
 
-    pi alpha^2/m_e^2 (mu/mu_B)^2 [1/T - 1/E - m4^2/(2 E T M) (1 - T/(2 E) + M/(2 E)) + m4^4 (T - M)/(8 E^2 T^2 M^2)] on
-    an electron of mass M, times Z^2 F(q^2)^2 on a nucleus, above E_min (1 + m4^2/(2 M T)) with E_min of elastic
+    pi alpha^2/m_e^2 (mu/mu_B)^2 [1/T - 1/E - m4^2/(2 E T M) (1 - T/(2 E) + M/(2 E)) + m4^4 (T - M)/(8 E^2 T^2 M^2)]
+    on an electron of mass M, times Z^2 F(q^2)^2 on a nucleus, above E_min (1 + m4^2/(2 M T)) with E_min of elastic
     scattering (arXiv:2406.07477). The magnetic moment where the heavy neutrino has no mass.
 
     Attributes:

@@ -35,8 +35,9 @@ class NuclearCharge(NamedTuple):
 def nuclear_amplitude(
     form_factor: AbstractFormFactor, charge: Any, q2: Float[Array, "*t"], nucleus: Nucleus
 ) -> Float[Array, "..."]:
-    """F_p times the charge of the protons and F_n times that of the neutrons; a charge that does not tell them is
-    spread over all nucleons.
+    """F_p times the charge of the protons and F_n times that of the neutrons.
+
+    A charge that does not tell them is spread over all nucleons.
 
     Args:
         form_factor: of the nucleus.
