@@ -165,8 +165,8 @@ class Millicharge(NewPhysics):
     """Electric charges of the neutrinos: photon exchange that interferes with the Standard Model.
 
     Qt = 2 sqrt2 pi alpha q/(G_F q^2) with q^2 = -2 m T: Q_V grows by 2 sqrt2 pi alpha q Z/(2 m T G_F) on a nucleus,
-    g_V falls by as much per unit charge on an electron. A positive charge so lowers the rate on nuclei at first, where
-    Q_V is negative, and on electrons that of nu_e, with g_V positive; squared it always adds, as 1/T^2
+    g_V falls by as much per unit charge on an electron. A positive charge so lowers the rate on nuclei at first,
+    where Q_V is negative, and on electrons that of nu_e, with g_V positive; squared it always adds, as 1/T^2
     (arXiv:2205.09484).
 
     Attributes:

@@ -82,7 +82,8 @@ class ScalarMediator(NewPhysics):
 
     def charge(self, nucleus: Nucleus) -> Float[Array, "..."]:
         """C_S^2/g_S^2 (eq. 9), 2244.5 on xenon."""
-        return sum(self._nucleons(nucleus))
+        proton, neutron = self._nucleons(nucleus)
+        return proton + neutron
 
     def _nucleons(self, nucleus: Nucleus) -> NuclearCharge:
         proton = PROTON_MASS * jnp.sum(self.f_p / self.quark_masses)
@@ -187,7 +188,8 @@ class VectorMediator(NewPhysics):
         """Q_V + g^2 Q_nu Q/(sqrt2 G_F P) replaces Q_V: written so, Q_V = 0 is no special point."""
         per_charge = _shift(self.mass, recoil, particle)
         neutrino = flavour_charge(self.flavours, flavour)
-        lent = loop_charge(self.flavours, 2 * particle.mass * recoil) if self.mixing == "loop" else None
+        loop = self.flavours if self.mixing == "loop" else None
+        lent = None if loop is None else loop_charge(loop, 2 * particle.mass * recoil)
         if isinstance(particle, Electron):
             charge = self.charge(particle) if lent is None else self.charge(particle) - lent
         elif lent is None and not self.standard_model.form_factor.separate:

@@ -101,7 +101,7 @@ class NewPhysics(Interaction):
         return jnp.sum(jnp.stack(values), axis=0)
 
     @property
-    def pieces(self):
+    def pieces(self) -> list[tuple[Interaction, float]]:
         """Elastic scattering and what has another minimal energy, where there is any."""
         if not moves_minimum_energy(self):
             return [(self, 1.0)]
