@@ -17,7 +17,7 @@ from jcevns.fit.surface import Surface
 from jcevns.likelihood.likelihood import Likelihood, chi2, component_counts, signal
 from jcevns.likelihood.pyhf_model import to_pyhf
 from jcevns.parameters import Parameter, parameter
-from jcevns.physics.electromagnetic import MagneticMoment
+from jcevns.physics.electromagnetic import ChargeRadius, DipolePortal, MagneticMoment, Millicharge
 from jcevns.physics.interaction import Interaction
 from jcevns.physics.mediators import AxialVectorMediator, ScalarMediator, TensorMediator, VectorMediator
 from jcevns.physics.new_physics import NewPhysics
@@ -41,11 +41,14 @@ __all__ = [
     "THEORIES",
     "AxialVectorMediator",
     "Channel",
+    "ChargeRadius",
     "DataError",
+    "DipolePortal",
     "Experiment",
     "Interaction",
     "Likelihood",
     "MagneticMoment",
+    "Millicharge",
     "NewPhysics",
     "Nuisance",
     "Parameter",

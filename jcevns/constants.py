@@ -18,6 +18,7 @@ __all__ = [
     "PROTON_MASS",
     "SECONDS_PER_YEAR",
     "SIN2_THETA_W",
+    "TAU_MASS",
     "chi2_threshold",
 ]
 
@@ -41,6 +42,9 @@ ELECTRON_MASS = 0.51099895069
 
 MUON_MASS = 105.6583755
 """MeV (CODATA 2022)."""
+
+TAU_MASS = 1776.93
+"""MeV (PDG 2024)."""
 
 PION_MASS = 139.57039
 """MeV, charged (PDG 2024)."""

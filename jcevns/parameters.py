@@ -152,7 +152,7 @@ def parameter(
     """
     record = Parameter(
         "",
-        0.0 if default is None else float(default),
+        min(max(0.0, lower), upper) if default is None else float(default),
         unit,
         lower,
         upper,

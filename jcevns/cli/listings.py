@@ -23,6 +23,13 @@ def _table(records: Iterable[Any]) -> list[str]:
     return str(Parameters(records)).splitlines()
 
 
+def _written(value: Any) -> str:
+    """A setting as on the command line."""
+    if isinstance(value, str):
+        return value
+    return ",".join(f"{v:.4g}" for v in value) if isinstance(value, tuple) else f"{value:.4g}"
+
+
 @cli.command()
 @json_option
 def theories(as_json: bool) -> None:
@@ -55,7 +62,7 @@ def theories(as_json: bool) -> None:
             {
                 "name": name,
                 "about": inspect.cleandoc(kind.__doc__ or "").partition("\n")[0],
-                "settings": {key: float(value) for key, value in settings.items()},
+                "settings": settings,
                 "parameters": [_plain(record) for record in records.values()],
                 "options": [*options, *(o for o in MODEL_OPTIONS if o not in records)],
                 "own": own,
@@ -65,7 +72,7 @@ def theories(as_json: bool) -> None:
         emit_json([{key: value for key, value in entry.items() if key != "own"} for entry in found])
         return
     for entry in found:
-        settings = "".join(f":{key}={value:.4g}" for key, value in entry["settings"].items())
+        settings = "".join(f":{key}={_written(value)}" for key, value in entry["settings"].items())
         click.echo(f"{entry['name']}{f'   (with {settings[1:]})' if settings else ''}")
         click.echo(f"  {entry['about']}")
         for line in _table(entry["own"]):
@@ -74,7 +81,7 @@ def theories(as_json: bool) -> None:
     click.echo("spectrum:FILE.csv\n  A recoil spectrum of your own, columns recoil_keV and events_per_tonne_year_keV")
     click.echo("FILE.py:ClassName\n  A class of your own (jcevns.Interaction); this RUNS the file")
     click.echo(f"All but spectrum have the parameters of {found[0]['name']} too.")
-    click.echo(f"form_factor={'|'.join(FORM_FACTORS)}; up and down are parameters where they are given.")
+    click.echo(f"form_factor={'|'.join(FORM_FACTORS)}; up, down, R_n, R_p are parameters where they are given.")
 
 
 @cli.command()

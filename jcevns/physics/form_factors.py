@@ -4,6 +4,7 @@ All take q^2 rather than q: q = sqrt(2 m_N T) has an infinite slope at T = 0, F(
 """
 
 import abc
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from jcevns.constants import HBAR_C
 from jcevns.parameters import parameter
 from jcevns.physics.nuclei import Nucleus
 
-__all__ = ["AbstractFormFactor", "Helm", "KleinNystrand", "SymmetrisedFermi", "spherical_j1_over_x"]
+__all__ = ["PROTON_RADII", "AbstractFormFactor", "Helm", "KleinNystrand", "SymmetrisedFermi", "spherical_j1_over_x"]
 
 _SERIES_BELOW = 0.25  # in x^2; the series below is then good to float64 rounding
 
@@ -64,13 +65,83 @@ class AbstractFormFactor(eqx.Module):
     def __call__(self, q2: Float[Array, "*shape"], nucleus: Nucleus) -> Float[Array, "*shape"]:
         """F(q^2), dimensionless, for q^2 in MeV^2."""
 
+    @property
+    def separate(self) -> bool:
+        """Whether protons and neutrons have form factors of their own; if so, a call gives that of all nucleons."""
+        own, base = type(self), AbstractFormFactor
+        return own.proton is not base.proton or own.neutron is not base.neutron
 
-class KleinNystrand(AbstractFormFactor):
+    def proton(self, q2: Float[Array, "*shape"], nucleus: Nucleus) -> Float[Array, "*shape"]:
+        """F_p(q^2) of the protons; by default that of all nucleons."""
+        return self(q2, nucleus)
+
+    def neutron(self, q2: Float[Array, "*shape"], nucleus: Nucleus) -> Float[Array, "*shape"]:
+        """F_n(q^2) of the neutrons; by default that of all nucleons."""
+        return self(q2, nucleus)
+
+
+PROTON_RADII = {(55, 133): 4.821, (53, 127): 4.766}
+"""Root-mean-square radius of the protons in fm by (Z, A), from muonic atoms (arXiv:2303.09360)."""
+
+
+def _radius(symbol: str) -> Any:
+    return parameter(None, unit="fm", lower=2.0, upper=12.0, label=f"${symbol}$ [fm]", scale=0.2)
+
+
+class _TwoRadii(AbstractFormFactor):
+    """One shape for protons and neutrons, whose root-mean-square radii are inputs where they are given."""
+
+    R_n: eqx.AbstractVar[Float[Array, ""] | None]
+    R_p: eqx.AbstractVar[Float[Array, ""] | None]
+
+    @abc.abstractmethod
+    def shape(self, q2: Float[Array, "*shape"], radius2: Any) -> Float[Array, "*shape"]:
+        """F for q^2 in fm^-2 and the squared radius of the hard sphere in it, in fm^2."""
+
+    @abc.abstractmethod
+    def usual(self, nucleus: Nucleus) -> Float[Array, "..."]:
+        """Squared radius of the hard sphere where none is given, in fm^2."""
+
+    @abc.abstractmethod
+    def sphere(self, radius: Any) -> Any:
+        """The same of a root-mean-square radius in fm."""
+
+    @property
+    def separate(self) -> bool:
+        """Whether a radius is given."""
+        return self.R_n is not None or self.R_p is not None
+
+    def __call__(self, q2, nucleus):
+        """Of all nucleons: (Z F_p + N F_n)/A."""
+        if not self.separate:
+            return self.shape(q2 / HBAR_C**2, self.usual(nucleus))
+        protons, neutrons = nucleus.Z * self.proton(q2, nucleus), nucleus.N * self.neutron(q2, nucleus)
+        return (protons + neutrons) / nucleus.A
+
+    def proton(self, q2, nucleus):
+        """With R_p; if only R_n is given, with the measured radius of `PROTON_RADII`, where there is one."""
+        if self.R_p is not None:
+            return self.shape(q2 / HBAR_C**2, self.sphere(self.R_p))
+        radius2 = self.usual(nucleus)
+        if self.R_n is not None:
+            for (Z, A), radius in PROTON_RADII.items():
+                radius2 = jnp.where((nucleus.Z == Z) & (nucleus.A == A), self.sphere(radius), radius2)
+        return self.shape(q2 / HBAR_C**2, radius2)
+
+    def neutron(self, q2, nucleus):
+        """With R_n, if it is given."""
+        radius2 = self.usual(nucleus) if self.R_n is None else self.sphere(self.R_n)
+        return self.shape(q2 / HBAR_C**2, radius2)
+
+
+class KleinNystrand(_TwoRadii):
     """Klein-Nystrand form factor (eq. 3 of arXiv:2411.11749).
 
     Attributes:
         a_k: range of the Yukawa potential in fm.
         r0: R_A = r0 A^(1/3) in fm.
+        R_n: root-mean-square radius of the neutrons in fm, R_A^2 = 5/3 R_n^2 - 10 a_k^2; that of r0 if absent.
+        R_p: of the protons; if absent that of r0, or the measured one (`PROTON_RADII`) where R_n is given.
 
     Example:
         >>> import jax.numpy as jnp
@@ -83,19 +154,31 @@ class KleinNystrand(AbstractFormFactor):
     a_k: Float[Array, ""] = parameter(0.7, unit="fm", lower=0.0, upper=5.0, label="$a_k$ [fm]")
     r0: Float[Array, ""] = parameter(1.23, unit="fm", lower=0.0, upper=5.0, label="$r_0$ [fm]")
 
-    def __call__(self, q2, nucleus):
+    R_n: Float[Array, ""] | None = _radius("R_n")
+    R_p: Float[Array, ""] | None = _radius("R_p")
+
+    def usual(self, nucleus):
+        """R_A^2."""
+        return self.r0**2 * jnp.cbrt(nucleus.A) ** 2
+
+    def sphere(self, radius):
+        """5/3 R^2 - 10 a_k^2: 6 a_k^2 of the squared radius is the Yukawa potential's."""
+        return 5 / 3 * radius**2 - 10 * self.a_k**2
+
+    def shape(self, q2, radius2):
         """3 j1(q R_A)/(q R_A) / (1 + q^2 a_k^2)."""
-        q2 = q2 / HBAR_C**2
-        radius2 = self.r0**2 * jnp.cbrt(nucleus.A) ** 2
         return 3 * spherical_j1_over_x(q2 * radius2) / (1 + q2 * self.a_k**2)
 
 
-class Helm(AbstractFormFactor):
+class Helm(_TwoRadii):
     """Helm form factor with the radius of Lewin and Smith, Astropart. Phys. 6 (1996) 87, eq. 4.11.
 
     Attributes:
         s: surface thickness in fm.
         a: diffuseness in fm, in R_n^2 = c^2 + 7/3 pi^2 a^2 - 5 s^2, c = 1.23 A^(1/3) - 0.60 fm.
+        R_n: root-mean-square radius of the neutrons in fm, of a sphere with R^2 = 5/3 R_n^2 - 5 s^2; that of s and a
+            if absent.
+        R_p: of the protons; if absent that of s and a, or the measured one (`PROTON_RADII`) where R_n is given.
 
     Example:
         >>> import jax.numpy as jnp
@@ -108,11 +191,20 @@ class Helm(AbstractFormFactor):
     s: Float[Array, ""] = parameter(0.9, unit="fm", lower=0.0, upper=5.0, label="$s$ [fm]")
     a: Float[Array, ""] = parameter(0.52, unit="fm", lower=0.0, upper=5.0, label="$a$ [fm]")
 
-    def __call__(self, q2, nucleus):
-        """3 j1(q R_n)/(q R_n) exp(-q^2 s^2/2)."""
-        q2 = q2 / HBAR_C**2
+    R_n: Float[Array, ""] | None = _radius("R_n")
+    R_p: Float[Array, ""] | None = _radius("R_p")
+
+    def usual(self, nucleus):
+        """c^2 + 7/3 pi^2 a^2 - 5 s^2."""
         c = 1.23 * jnp.cbrt(nucleus.A) - 0.60
-        radius2 = c**2 + 7 / 3 * jnp.pi**2 * self.a**2 - 5 * self.s**2
+        return c**2 + 7 / 3 * jnp.pi**2 * self.a**2 - 5 * self.s**2
+
+    def sphere(self, radius):
+        """5/3 R^2 - 5 s^2: 3 s^2 of the squared radius is the surface's."""
+        return 5 / 3 * radius**2 - 5 * self.s**2
+
+    def shape(self, q2, radius2):
+        """3 j1(q R)/(q R) exp(-q^2 s^2/2)."""
         return 3 * spherical_j1_over_x(q2 * radius2) * jnp.exp(-q2 * self.s**2 / 2)
 
 

@@ -107,7 +107,14 @@ class Interaction(eqx.Module):
         terms = self.terms(recoil, particle, flavour)
         c0, c1, c2 = jnp.tensordot(self.weights(), terms, axes=1)
         value = c0 + c1 / energy + c2 / energy**2
+        if moves_minimum_energy(self):
+            return jnp.where(energy >= self.minimum_energy(recoil, particle), value, 0.0)
         return jnp.where(recoil <= maximum_recoil(energy, particle.mass), value, 0.0)
+
+    @property
+    def pieces(self) -> "list[tuple[Interaction, float]]":
+        """Interactions, each with a factor, whose terms follow each other: itself, unless it has several."""
+        return [(self, 1.0)]
 
     def minimum_energy(self, recoil: Float[Array, "*t"], particle: Particle) -> Float[Array, "*t"]:
         """Smallest neutrino energy in MeV that gives `recoil` (MeV); override it where a heavy particle is made."""
@@ -214,10 +221,10 @@ def depends(theory: Interaction, path: Sequence[Any], particles: Sequence[Partic
 
     The parameter is replaced by an object that cannot be looked at: only where no method does is the answer no.
     """
-    from jcevns.physics.new_physics import Addition, Sum
+    from jcevns.physics.new_physics import Addition
 
     probed = eqx.tree_at(lambda t: at_path(t, path), theory, _Probe())
-    pieces = [piece for piece, _ in probed.pieces] if isinstance(probed, Sum) else [probed]
+    pieces = [piece for piece, _ in probed.pieces]
     energy = jnp.asarray(np.full(2, 10.0))
 
     def calls(piece: Interaction) -> list[Callable[[Array], Any]]:

@@ -9,16 +9,18 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from jcevns.constants import ELECTRON_MASS, FERMI_CONSTANT, NEUTRON_MASS, PROTON_MASS
 from jcevns.parameters import parameter
 from jcevns.physics.electrons import Electron
 from jcevns.physics.interaction import Particle
+from jcevns.physics.kinetic_mixing import loop_charge
 from jcevns.physics.new_physics import NewPhysics, flavour_charge
 from jcevns.physics.nuclei import Nucleus
 from jcevns.physics.spin_structure import longitudinal_s00, transverse_s00
-from jcevns.physics.standard_model import StandardModel
+from jcevns.physics.standard_model import NuclearCharge, StandardModel, nuclear_amplitude
 from jcevns.precision import as_float_array, optional_array
 
 __all__ = ["AxialVectorMediator", "ScalarMediator", "TensorMediator", "VectorMediator", "propagator"]
@@ -80,9 +82,13 @@ class ScalarMediator(NewPhysics):
 
     def charge(self, nucleus: Nucleus) -> Float[Array, "..."]:
         """C_S^2/g_S^2 (eq. 9), 2244.5 on xenon."""
+        proton, neutron = self._nucleons(nucleus)
+        return proton + neutron
+
+    def _nucleons(self, nucleus: Nucleus) -> NuclearCharge:
         proton = PROTON_MASS * jnp.sum(self.f_p / self.quark_masses)
         neutron = NEUTRON_MASS * jnp.sum(self.f_n / self.quark_masses)
-        return nucleus.Z * proton + nucleus.N * neutron
+        return NuclearCharge(nucleus.Z * proton, nucleus.N * neutron)
 
     def strengths(self):
         """g^4."""
@@ -96,9 +102,12 @@ class ScalarMediator(NewPhysics):
             if self.electron_form == "exact":
                 value = value * (1 + recoil / (2 * ELECTRON_MASS))
         else:
-            ratio = self.charge(particle) / denominator
-            form = self.standard_model.form_factor(2 * particle.mass * recoil, particle)
-            value = (particle.mass * ratio * form) ** 2 * recoil / (4 * jnp.pi)
+            form, q2 = self.standard_model.form_factor, 2 * particle.mass * recoil
+            if form.separate:
+                amplitude = nuclear_amplitude(form, self._nucleons(particle), q2, particle) / denominator
+            else:
+                amplitude = self.charge(particle) / denominator * form(q2, particle)
+            value = (particle.mass * amplitude) ** 2 * recoil / (4 * jnp.pi)
         value = value * flavour_charge(self.flavours, flavour) ** 2
         zero = jnp.zeros_like(value)
         return jnp.stack([zero, zero, value])[None]
@@ -122,6 +131,9 @@ class VectorMediator(NewPhysics):
         electron: charge of the electron.
         flavours: charges of (nu_e, nu_mu, nu_tau); universal (1, 1, 1) if absent. Each multiplies g^2 together with
             the charge of what the neutrino scatters off.
+        mixing: `none`, or `loop`: charged leptons with the charges L_i - L_j of the named neutrinos, which add up to
+            zero, mix the boson with the photon and so lend charges to protons and electrons
+            (`kinetic_mixing.loop_charge`).
 
     Example:
         >>> import jcevns as jc
@@ -140,7 +152,17 @@ class VectorMediator(NewPhysics):
     electron: Float[Array, ""] = parameter(1.0, label="$Q_e$")
     flavours: Float[Array, "3"] | None = _flavours()
 
+    mixing: str = eqx.field(static=True, default="none")
+
     label = "vector"
+
+    def __check_init__(self):
+        if self.mixing not in ("none", "loop"):
+            raise ValueError(f"mixing {self.mixing!r} must be 'none' or 'loop'")
+        if self.mixing == "none" or isinstance(self.flavours, Tracer):
+            return
+        if self.flavours is None or abs(float(np.sum(np.asarray(self.flavours)))) > 1e-9:
+            raise ValueError("mixing 'loop' needs flavours that add up to zero, as 0,1,-1: else the loop is infinite")
 
     def charge(self, particle: Particle) -> Float[Array, "..."]:
         """Of an electron, or of a nucleus: 3 A for universal couplings."""
@@ -148,8 +170,15 @@ class VectorMediator(NewPhysics):
             return self.electron
         if self.up is None and self.down is None:
             return 3 * self.kappa * particle.A
-        up, down = (self.kappa if q is None else q for q in (self.up, self.down))
+        up, down = self._quarks()
         return up * (2 * particle.Z + particle.N) + down * (particle.Z + 2 * particle.N)
+
+    def _quarks(self) -> tuple[Array, ...]:
+        return tuple(self.kappa if q is None else q for q in (self.up, self.down))
+
+    def _nucleons(self, nucleus: Nucleus) -> NuclearCharge:
+        up, down = self._quarks()
+        return NuclearCharge((2 * up + down) * nucleus.Z, (up + 2 * down) * nucleus.N)
 
     def amplitudes(self):
         """g^2."""
@@ -157,8 +186,19 @@ class VectorMediator(NewPhysics):
 
     def shifts(self, recoil, particle, flavour):
         """Q_V + g^2 Q_nu Q/(sqrt2 G_F P) replaces Q_V: written so, Q_V = 0 is no special point."""
-        charge = flavour_charge(self.flavours, flavour) * self.charge(particle)
-        return [(charge * _shift(self.mass, recoil, particle), 0.0)]
+        per_charge = _shift(self.mass, recoil, particle)
+        neutrino = flavour_charge(self.flavours, flavour)
+        loop = self.flavours if self.mixing == "loop" else None
+        lent = None if loop is None else loop_charge(loop, 2 * particle.mass * recoil)
+        if isinstance(particle, Electron):
+            charge = self.charge(particle) if lent is None else self.charge(particle) - lent
+        elif lent is None and not self.standard_model.form_factor.separate:
+            charge = self.charge(particle)
+        else:
+            proton, neutron = self._nucleons(particle)
+            proton = proton if lent is None else proton + lent * particle.Z
+            return [(NuclearCharge(*(neutrino * q * per_charge for q in (proton, neutron))), 0.0)]
+        return [(neutrino * charge * per_charge, 0.0)]
 
 
 AXIAL_CHARGE = 0.842 - 0.427

@@ -12,7 +12,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from jcevns.parameters import LARGEST
-from jcevns.physics.interaction import Interaction, Particle, has_terms, label_of
+from jcevns.physics.interaction import Interaction, Particle, has_terms, label_of, moves_minimum_energy
 from jcevns.physics.standard_model import StandardModel, coherent_terms, coherent_weights
 
 __all__ = ["Addition", "NewPhysics", "Sum", "add", "flavour_charge"]
@@ -29,7 +29,8 @@ class NewPhysics(Interaction):
     """An interaction written as what it adds to the Standard Model: shifts of its charges, and terms beside it.
 
     Write `amplitudes` and `shifts` for what interferes, `strengths` and `additions` for what does not. In a sum the
-    shifts of all parts add up before they are squared.
+    shifts of all parts add up before they are squared. A `minimum_energy` is that of the additions, where they make
+    a heavy particle; the Standard Model keeps its own.
 
     Attributes:
         standard_model: what it is added to.
@@ -86,24 +87,43 @@ class NewPhysics(Interaction):
 
     def weights(self):
         """Those of the Standard Model with all shifts, then the strengths."""
-        return _weights(self.standard_model, [self])
+        return _weights(self.standard_model, [self], [self])
 
     def terms(self, recoil, particle, flavour):
         """Terms of `weights`."""
-        return _terms(self.standard_model, [self], recoil, particle, flavour)
+        return _terms(self.standard_model, [self], [self], recoil, particle, flavour)
+
+    def dsigma_dT(self, energy, recoil, particle, flavour="e"):
+        """Standard Model and additions, each above its own minimal energy."""
+        if not moves_minimum_energy(self):
+            return super().dsigma_dT(energy, recoil, particle, flavour)
+        values = [piece.dsigma_dT(energy, recoil, particle, flavour) for piece, _ in self.pieces]
+        return jnp.sum(jnp.stack(values), axis=0)
+
+    @property
+    def pieces(self) -> list[tuple[Interaction, float]]:
+        """Elastic scattering and what has another minimal energy, where there is any."""
+        if not moves_minimum_energy(self):
+            return [(self, 1.0)]
+        return [(_Coherent((self,), self.standard_model), 1.0), (_Produced(self), 1.0)]
 
 
-def _weights(model: StandardModel, parts: Sequence[NewPhysics]) -> Array:
-    coherent = coherent_weights(model, [a for part in parts for a in part.amplitudes()])
-    return jnp.concatenate([coherent, *(part.strengths() for part in parts)])
+def _weights(model: StandardModel, shifting: Sequence[NewPhysics], adding: Sequence[NewPhysics]) -> Array:
+    coherent = coherent_weights(model, [a for part in shifting for a in part.amplitudes()])
+    return jnp.concatenate([coherent, *(part.strengths() for part in adding)])
 
 
 def _terms(
-    model: StandardModel, parts: Sequence[NewPhysics], recoil: Array, particle: Particle, flavour: str
+    model: StandardModel,
+    shifting: Sequence[NewPhysics],
+    adding: Sequence[NewPhysics],
+    recoil: Array,
+    particle: Particle,
+    flavour: str,
 ) -> Array:
-    shifts = [shift for part in parts for shift in part.shifts(recoil, particle, flavour)]
+    shifts = [shift for part in shifting for shift in part.shifts(recoil, particle, flavour)]
     coherent = coherent_terms(model, shifts, recoil, particle, flavour)
-    return jnp.concatenate([coherent, *(part.additions(recoil, particle, flavour) for part in parts)])
+    return jnp.concatenate([coherent, *(part.additions(recoil, particle, flavour) for part in adding)])
 
 
 class Addition(Interaction):
@@ -142,12 +162,15 @@ class Sum(Interaction):
         if model is None:
             return [(part, 1.0) for part in tables]
         found: list[tuple[Interaction, float]] = []
+        made: list[tuple[Interaction, float]] = []
         if new or not whole:
             parts: Any = tuple(_with_model(part, model) for part in new)
             found.append((_Coherent(parts, model), 1.0))
+            made = [(_Produced(part), 1.0) for part in parts if moves_minimum_energy(part)]
         found += [(_with_model(part, model), 1.0) for part in whole]
         surplus = len(found) - 1
-        return [*found, *([(model, -float(surplus))] if surplus else []), *((part, 1.0) for part in tables)]
+        found += [(model, -float(surplus))] if surplus else []
+        return [*found, *made, *((part, 1.0) for part in tables)]
 
     def weights(self):
         """Those of all pieces."""
@@ -167,16 +190,34 @@ class Sum(Interaction):
 
 
 class _Coherent(Interaction):
-    """The Standard Model with several additions of which some shift the same charges."""
+    """The Standard Model with all elastic scattering of several additions, whose shifts of its charges add up."""
 
     parts: tuple[NewPhysics, ...]
     standard_model: StandardModel
 
+    def _elastic(self) -> list[NewPhysics]:
+        return [part for part in self.parts if not moves_minimum_energy(part)]
+
     def weights(self):
-        return _weights(self.standard_model, self.parts)
+        return _weights(self.standard_model, self.parts, self._elastic())
 
     def terms(self, recoil, particle, flavour):
-        return _terms(self.standard_model, self.parts, recoil, particle, flavour)
+        return _terms(self.standard_model, self.parts, self._elastic(), recoil, particle, flavour)
+
+
+class _Produced(Interaction):
+    """What is added above another minimal energy, alone."""
+
+    part: NewPhysics
+
+    def weights(self):
+        return self.part.strengths()
+
+    def terms(self, recoil, particle, flavour):
+        return self.part.additions(recoil, particle, flavour)
+
+    def minimum_energy(self, recoil, particle):
+        return self.part.minimum_energy(recoil, particle)
 
 
 def _sorted(parts: Sequence[Interaction]) -> tuple[list[NewPhysics], list[Interaction], list[Addition]]:

@@ -25,7 +25,7 @@ from jcevns.physics.interaction import (
     minimum_energy,
     moves_minimum_energy,
 )
-from jcevns.physics.new_physics import Addition, Sum
+from jcevns.physics.new_physics import Addition
 from jcevns.physics.nuclei import Target
 from jcevns.precision import as_float_array
 
@@ -139,7 +139,7 @@ def particles_of(target: AnyTarget) -> list[Particle]:
 
 def pieces_of(theory: Interaction) -> list[tuple[Interaction, float]]:
     """Interactions, each with a factor, whose terms follow each other."""
-    return theory.pieces if isinstance(theory, Sum) else [(theory, 1.0)]
+    return theory.pieces
 
 
 def flux_moments(

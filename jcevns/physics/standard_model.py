@@ -1,7 +1,7 @@
 """The Standard Model: coherent scattering on nuclei, and scattering on electrons."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -15,7 +15,41 @@ from jcevns.physics.form_factors import AbstractFormFactor, KleinNystrand
 from jcevns.physics.interaction import Interaction, Particle
 from jcevns.physics.nuclei import Nucleus, Target, mirror_sin2w
 
-__all__ = ["StandardModel", "coherent_terms", "coherent_weights", "weak_charge"]
+__all__ = ["NuclearCharge", "StandardModel", "coherent_terms", "coherent_weights", "nuclear_amplitude", "weak_charge"]
+
+
+RADIATIVE_PROTON = {"e": 0.0382, "mu": 0.0300, "tau": 0.0256}
+"""g_V^p with radiative corrections at low energy, by flavour (arXiv:2303.09360)."""
+
+RADIATIVE_NEUTRON = -0.5117
+"""g_V^n with radiative corrections (arXiv:2303.09360)."""
+
+
+class NuclearCharge(NamedTuple):
+    """Charge of a nucleus, as that of all its protons and that of all its neutrons."""
+
+    proton: Any
+    neutron: Any
+
+
+def nuclear_amplitude(
+    form_factor: AbstractFormFactor, charge: Any, q2: Float[Array, "*t"], nucleus: Nucleus
+) -> Float[Array, "..."]:
+    """F_p times the charge of the protons and F_n times that of the neutrons.
+
+    A charge that does not tell them is spread over all nucleons.
+
+    Args:
+        form_factor: of the nucleus.
+        charge: a number, or a `NuclearCharge`.
+        q2: momentum transfer squared in MeV^2.
+        nucleus: its numbers.
+    """
+    if not isinstance(charge, NuclearCharge):
+        return charge * form_factor(q2, nucleus)
+    if not form_factor.separate:
+        return (charge.proton + charge.neutron) * form_factor(q2, nucleus)
+    return charge.proton * form_factor.proton(q2, nucleus) + charge.neutron * form_factor.neutron(q2, nucleus)
 
 
 def weak_charge(nucleus: Nucleus, sin2w: Float[Array, "*s"] | float) -> Float[Array, "..."]:
@@ -43,6 +77,7 @@ class StandardModel(Interaction):
         sin2w: sin^2(theta_W) at low energy.
         form_factor: F(q^2), Klein-Nystrand as in the paper.
         electron_couplings: of neutrinos to electrons, `radiative` (corrected, at low energy) or `tree`.
+        nuclear_couplings: to nucleons, `tree` as in the paper, or `radiative`: g_V^p by flavour, and g_V^n.
 
     Example:
         >>> import jcevns as jc
@@ -56,12 +91,14 @@ class StandardModel(Interaction):
     )
     form_factor: AbstractFormFactor = eqx.field(default_factory=KleinNystrand)
     electron_couplings: str = eqx.field(static=True, default="radiative")
+    nuclear_couplings: str = eqx.field(static=True, default="tree")
 
     label = "standard-model"
 
     def __check_init__(self):
-        if self.electron_couplings not in ("radiative", "tree"):
-            raise ValueError(f"electron_couplings {self.electron_couplings!r} must be 'radiative' or 'tree'")
+        for name in ("electron_couplings", "nuclear_couplings"):
+            if getattr(self, name) not in ("radiative", "tree"):
+                raise ValueError(f"{name} {getattr(self, name)!r} must be 'radiative' or 'tree'")
 
     def weights(self):
         """1, sin2w and its square: all charges are linear in it."""
@@ -75,8 +112,12 @@ class StandardModel(Interaction):
         """Vector and axial charge at sin2w = 0, and their slope in sin2w."""
         if isinstance(particle, Electron):
             return list(electrons.standard_charges(flavour, self.electron_couplings == "radiative"))
-        at_zero = weak_charge(particle, 0.0)
-        return [(at_zero, 0.0), (-2 * particle.Z, 0.0)]
+        proton, neutron = 0.5, -0.5
+        if self.nuclear_couplings == "radiative":
+            proton = RADIATIVE_PROTON[flavour.removeprefix("anti-")] + 2 * SIN2_THETA_W
+            neutron = RADIATIVE_NEUTRON
+        at_zero = NuclearCharge(proton * particle.Z, neutron * particle.N)
+        return [(at_zero, 0.0), (NuclearCharge(-2 * particle.Z, 0.0), 0.0)]
 
 
 def coherent_weights(model: StandardModel, amplitudes: Sequence[Float[Array, ""]]) -> Float[Array, " term"]:
@@ -107,9 +148,14 @@ def coherent_terms(
     if isinstance(particle, Electron):
         found = [(1 if i == j else 2) * electrons.bilinear(recoil, charges[i], charges[j]) for i, j in pairs]
         return jnp.stack(found)
+    q2, form = 2 * particle.mass * recoil, model.form_factor
+    if form.separate:
+        own = [nuclear_amplitude(form, charge, q2, particle) for charge, _ in charges]
+    else:
+        own = [sum(charge) if isinstance(charge, NuclearCharge) else charge for charge, _ in charges]
     # The Python float comes first: G_F^2 alone is fine in float32, but only just.
-    strength = (FERMI_CONSTANT**2 / jnp.pi) * particle.mass
-    common = strength * model.form_factor(2 * particle.mass * recoil, particle) ** 2
+    common = (FERMI_CONSTANT**2 / jnp.pi) * particle.mass
+    common = common * (jnp.ones_like(recoil) if form.separate else form(q2, particle) ** 2)
     unit = jnp.stack([common, -common * recoil, -common * recoil * (particle.mass / 2)])
-    products = [(1 if i == j else 2) * charges[i][0] * charges[j][0] for i, j in pairs]
+    products = [(1 if i == j else 2) * own[i] * own[j] for i, j in pairs]
     return jnp.stack([unit * product for product in products])

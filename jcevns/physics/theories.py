@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jcevns.physics.electromagnetic import MagneticMoment
+from jcevns.physics.electromagnetic import ChargeRadius, DipolePortal, MagneticMoment, Millicharge
 from jcevns.physics.form_factors import Helm, KleinNystrand, SymmetrisedFermi
 from jcevns.physics.interaction import Interaction
 from jcevns.physics.mediators import AxialVectorMediator, ScalarMediator, TensorMediator, VectorMediator
@@ -15,7 +15,7 @@ from jcevns.physics.recoil import load_spectrum
 from jcevns.physics.standard_model import StandardModel
 from jcevns.spelling import unknown
 
-__all__ = ["FORM_FACTORS", "MEDIATORS", "MODEL_OPTIONS", "THEORIES", "theory"]
+__all__ = ["FORM_FACTORS", "GAUGE_MODELS", "MEDIATORS", "MODEL_OPTIONS", "THEORIES", "theory"]
 
 MEDIATORS: Mapping[str, tuple[type[Any], dict[str, Any]]] = {
     "scalar": (ScalarMediator, {}),
@@ -26,10 +26,33 @@ MEDIATORS: Mapping[str, tuple[type[Any], dict[str, Any]]] = {
 }
 """The paper's interactions by name: class and settings."""
 
+_NO_QUARKS: dict[str, Any] = {"up": 0.0, "down": 0.0}
+
+GAUGE_MODELS: Mapping[str, tuple[type[Any], dict[str, Any]]] = {
+    "b-3le": (VectorMediator, {"kappa": 1 / 3, "electron": -3.0, "flavours": (-3.0, 0.0, 0.0)}),
+    "b-3lmu": (VectorMediator, {"kappa": 1 / 3, "electron": 0.0, "flavours": (0.0, -3.0, 0.0)}),
+    "b-3ltau": (VectorMediator, {"kappa": 1 / 3, "electron": 0.0, "flavours": (0.0, 0.0, -3.0)}),
+    "le-lmu": (VectorMediator, {**_NO_QUARKS, "electron": 1.0, "flavours": (1.0, -1.0, 0.0), "mixing": "loop"}),
+    "le-ltau": (VectorMediator, {**_NO_QUARKS, "electron": 1.0, "flavours": (1.0, 0.0, -1.0), "mixing": "loop"}),
+    "lmu-ltau": (VectorMediator, {**_NO_QUARKS, "electron": 0.0, "flavours": (0.0, 1.0, -1.0), "mixing": "loop"}),
+    "dark-photon": (
+        VectorMediator,
+        {"up": 2 / 3, "down": -1 / 3, "electron": -1.0, "flavours": (1.0, 1.0, 1.0)},
+    ),
+}
+"""Gauge bosons by name: vector mediators whose charges of quarks, electron and each neutrino are those of a symmetry.
+
+A dark photon couples to matter by its electric charge; what it does to neutrinos is up to `flavours`.
+"""
+
 THEORIES: Mapping[str, tuple[type[Any], dict[str, Any]]] = {
     "standard-model": (StandardModel, {}),
     **MEDIATORS,
     "magnetic-moment": (MagneticMoment, {}),
+    "charge-radius": (ChargeRadius, {}),
+    "millicharge": (Millicharge, {}),
+    "dipole-portal": (DipolePortal, {}),
+    **GAUGE_MODELS,
 }
 """Theories by name: class and settings."""
 
@@ -151,7 +174,15 @@ def _typed(text: str, kind: type[Any], key: str, value: Any) -> Any:
     return value
 
 
-MODEL_OPTIONS = {"couplings": "electron_couplings", "form_factor": "form_factor", "sin2w": "sin2w"}
+MODEL_OPTIONS = {
+    "couplings": "electron_couplings",
+    "nuclear_couplings": "nuclear_couplings",
+    "form_factor": "form_factor",
+    "R_n": "form_factor",
+    "R_p": "form_factor",
+    "sin2w": "sin2w",
+}
+"""Options that go to the Standard Model: `couplings` to those of electrons and nuclei, radii to the form factor."""
 
 
 def _built(kind: type[Any], options: dict[str, Any], name: str) -> Interaction:
@@ -160,11 +191,19 @@ def _built(kind: type[Any], options: dict[str, Any], name: str) -> Interaction:
     adds = "standard_model" in inspect.signature(kind).parameters
     own: dict[str, Any] = {}
     model: dict[str, Any] = {}
+    radii = {key: options[key] for key in ("R_n", "R_p") if key in options}
+    if radii:
+        options = {"form_factor": "klein-nystrand", **options}
     for key, value in options.items():
-        if key in known or (key == "standard_model" and adds):
-            own[key] = _form_factor(value) if key == "form_factor" else value
+        if key == "form_factor" and (adds or kind is StandardModel):
+            model[key] = _form_factor(value, radii, name)
+        elif key in known or (key == "standard_model" and adds):
+            own[key] = value
+        elif key == "couplings" and (adds or kind is StandardModel):
+            model = {"electron_couplings": value, "nuclear_couplings": value, **model}
         elif key in MODEL_OPTIONS and (adds or kind is StandardModel):
-            model[MODEL_OPTIONS[key]] = _form_factor(value) if key == "form_factor" else value
+            if key not in radii:
+                model[MODEL_OPTIONS[key]] = value
         else:
             every = [*known, *(k for k in MODEL_OPTIONS if k not in known and (adds or kind is StandardModel))]
             raise ValueError(unknown(f"{name}: option", key, every))
@@ -173,19 +212,25 @@ def _built(kind: type[Any], options: dict[str, Any], name: str) -> Interaction:
     return _checked(name, kind, own | ({"standard_model": StandardModel(**model)} if model else {}))
 
 
-def _checked(name: str, kind: type[Any], options: dict[str, Any]) -> Interaction:
+def _checked(name: str, kind: type[Any], options: dict[str, Any]) -> Any:
     try:
         return kind(**options)
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"theory {name!r}: {error}") from None
 
 
-def _form_factor(value: Any) -> Any:
+def _form_factor(value: Any, radii: Mapping[str, Any], name: str) -> Any:
     if not isinstance(value, str):
+        if radii:
+            raise ValueError(f"{name}: give {', '.join(radii)} to the form factor itself")
         return value
     if value not in FORM_FACTORS:
         raise ValueError(unknown("form factor", value, FORM_FACTORS))
-    return FORM_FACTORS[value]()
+    if radii and value == "fermi":
+        raise ValueError(
+            f"{name}: form_factor='fermi' has no radii of protons and neutrons: choose klein-nystrand or helm"
+        )
+    return _checked(name, FORM_FACTORS[value], dict(radii))
 
 
 def _from_file(text: str, options: Mapping[str, Any]) -> Interaction:
