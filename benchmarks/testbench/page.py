@@ -109,8 +109,9 @@ nuisances can be made small by any of them, and each way may be a minimum where 
 that got there is valid only if a lower bound of $\\chi^2$, or starts along all the ways, show that no other is lower
 (`jcevns.fit.products`). For products as experiments have them that decides nearly all, with a slack of 1% of
 $\\chi^2$ for several experiments; where up to twelve nuisances are thrown on six components by chance many stay in
-doubt. A jagged shape has a minimum in each dent, and nothing looks into all of them:
-where templates of yours are jagged, compare `profile` with `fit` of that nuisance, which looks over its whole range.
+doubt. A jagged shape has a minimum in each dent: fits start in every cell of every shape, but not in all combinations
+of cells of several shapes, and products of factors are not asked for a proof where templates move. Where templates of
+yours are jagged, compare `profile` with `fit` of that nuisance, which looks over its whole range.
 """
 
 

@@ -14,7 +14,15 @@ from jcevns.constants import HBAR_C
 from jcevns.parameters import parameter
 from jcevns.physics.nuclei import Nucleus
 
-__all__ = ["PROTON_RADII", "AbstractFormFactor", "Helm", "KleinNystrand", "SymmetrisedFermi", "spherical_j1_over_x"]
+__all__ = [
+    "PROTON_RADII",
+    "AbstractFormFactor",
+    "Helm",
+    "KleinNystrand",
+    "SymmetrisedFermi",
+    "TwoRadii",
+    "spherical_j1_over_x",
+]
 
 _SERIES_BELOW = 0.25  # in x^2; the series below is then good to float64 rounding
 
@@ -88,7 +96,7 @@ def _radius(symbol: str) -> Any:
     return parameter(None, unit="fm", lower=2.0, upper=12.0, label=f"${symbol}$ [fm]", scale=0.2)
 
 
-class _TwoRadii(AbstractFormFactor):
+class TwoRadii(AbstractFormFactor):
     """One shape for protons and neutrons, whose root-mean-square radii are inputs where they are given."""
 
     R_n: eqx.AbstractVar[Float[Array, ""] | None]
@@ -134,7 +142,7 @@ class _TwoRadii(AbstractFormFactor):
         return self.shape(q2 / HBAR_C**2, radius2)
 
 
-class KleinNystrand(_TwoRadii):
+class KleinNystrand(TwoRadii):
     """Klein-Nystrand form factor (eq. 3 of arXiv:2411.11749).
 
     Attributes:
@@ -170,7 +178,7 @@ class KleinNystrand(_TwoRadii):
         return 3 * spherical_j1_over_x(q2 * radius2) / (1 + q2 * self.a_k**2)
 
 
-class Helm(_TwoRadii):
+class Helm(TwoRadii):
     """Helm form factor with the radius of Lewin and Smith, Astropart. Phys. 6 (1996) 87, eq. 4.11.
 
     Attributes:
