@@ -66,6 +66,7 @@ EXCLUDED = 1e30
 _MOST = 4000  # nodes of one row
 _ROUNDS = 7  # of halving cells where the cubic does not hold
 _AGREES = 0.05  # of chi2, or of its change over a cell
+_EQUAL = 1e-10  # of 1 + chi2, within which two minima are the same
 _BISECTIONS = 40
 _HALVINGS = 12  # of cells that may hide a minimum
 _SHALLOW = 1e-6  # of chi2: a dip that does not matter
@@ -82,6 +83,7 @@ class Survey:
         lower: end of the range.
         upper: end of the range.
         resolved: the cubic holds between the nodes that matter.
+        default: a value inside.
     """
 
     x: Float[np.ndarray, " node"]
@@ -89,12 +91,21 @@ class Survey:
     lower: float
     upper: float
     resolved: bool
+    default: float = 0.0
 
     @property
     def best(self) -> float:
-        """Position of the lowest chi2; NaN if no fit is valid."""
-        usable = np.isfinite(self.chi2)
-        return float(self.x[np.nanargmin(self.chi2)]) if np.any(usable) else math.nan
+        """Position of the lowest chi2, of minima that are equal but for rounding the nearest to the default.
+
+        NaN if no fit is valid.
+        """
+        if not np.any(np.isfinite(self.chi2)):
+            return math.nan
+        equal = np.flatnonzero(self.chi2 <= self.chi2_min + _EQUAL * (1 + abs(self.chi2_min)))
+        nearest = equal[np.argmin(np.abs(self.x[equal] - self.default))]
+        dips = np.split(equal, np.flatnonzero(np.diff(equal) > 1) + 1)
+        mine = next(dip for dip in dips if nearest in dip)
+        return float(self.x[mine[np.argmin(self.chi2[mine])]])
 
     @property
     def chi2_min(self) -> float:
@@ -209,7 +220,10 @@ def survey(
     for row in known:
         if not np.any(row.chi2 < EXCLUDED):
             row.chi2 = np.full(row.x.size, np.nan)
-    return [Survey(k.x, k.chi2, float(lower[i]), float(upper[i]), bool(resolved[i])) for i, k in enumerate(known)]
+    return [
+        Survey(k.x, k.chi2, float(lower[i]), float(upper[i]), bool(resolved[i]), float(default[i]))
+        for i, k in enumerate(known)
+    ]
 
 
 def _refine(
