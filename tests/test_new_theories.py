@@ -96,6 +96,13 @@ PARAMETERS = {
 }
 
 
+def assert_same(made: jc.Interaction, other: jc.Interaction) -> None:
+    for particle, E, T in ((XE, E_NUCLEUS, T_NUCLEUS), (ELECTRON, E_ELECTRON, T_ELECTRON)):
+        for flavour in FLAVOURS:
+            a, b = (x.dsigma_dT(jnp.asarray(E), jnp.asarray(T), particle, flavour) for x in (made, other))
+            np.testing.assert_allclose(a, b, rtol=1e-10)
+
+
 def test_sign_of_the_photon_beside_the_weak_charge() -> None:
     """Like a vector boson with the coupling e: a positive neutrino is pushed by protons, g^2 = 4 pi alpha q."""
     q = 1e4 * 1e-12
@@ -103,10 +110,7 @@ def test_sign_of_the_photon_beside_the_weak_charge() -> None:
         0.0, np.sqrt(4 * np.pi * ALPHA * q), up=2 / 3, down=-1 / 3, electron=-1.0, flavours=(1.0, 0.0, 0.0)
     )
     made = jc.Millicharge(q_ee=1e4)
-    for particle, E, T in ((XE, E_NUCLEUS, T_NUCLEUS), (ELECTRON, E_ELECTRON, T_ELECTRON)):
-        for flavour in FLAVOURS:
-            a, b = (x.dsigma_dT(jnp.asarray(E), jnp.asarray(T), particle, flavour) for x in (made, photon_like))
-            np.testing.assert_allclose(a, b, rtol=1e-10)
+    assert_same(made, photon_like)
 
 
 def test_charge_radius_is_a_shift_of_the_weak_angle() -> None:
@@ -116,10 +120,7 @@ def test_charge_radius_is_a_shift_of_the_weak_angle() -> None:
     r2 = 5.0
     shifted = jc.StandardModel(sin2w=reference.SIN2W + r2 * qt / 2)
     made = jc.ChargeRadius(r2, r2, r2)
-    for particle, E, T in ((XE, E_NUCLEUS, T_NUCLEUS), (ELECTRON, E_ELECTRON, T_ELECTRON)):
-        for flavour in FLAVOURS:
-            a, b = (x.dsigma_dT(jnp.asarray(E), jnp.asarray(T), particle, flavour) for x in (made, shifted))
-            np.testing.assert_allclose(a, b, rtol=1e-10)
+    assert_same(made, shifted)
 
 
 def test_charge_radius_limits_follow_those_of_the_weak_angle() -> None:

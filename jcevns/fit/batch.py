@@ -1,6 +1,5 @@
 """Profile fits of many signals: fixed-size chunks through the batched Newton fit, failures tried again."""
 
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,7 +21,7 @@ from jcevns.likelihood.arrangement import Arrangement
 from jcevns.likelihood.layout import Layout
 from jcevns.likelihood.merging import merge
 from jcevns.likelihood.model import Mixture, Model
-from jcevns.likelihood.starts import along_star, star
+from jcevns.likelihood.starts import along_star, explored, star
 
 __all__ = [
     "CHUNK",
@@ -297,6 +296,7 @@ def _explore(layout: Layout, model: Model, signals: Array) -> BatchFit:
     many, points = len(begins), signals.shape[-1]
     starts = jnp.moveaxis(theta, 0, 1).reshape(layout.nuisances, many * points)
     every, _ = reach(layout, model, jnp.tile(signals, (1, many)), None, starts)
+    every = every._replace(valid=every.valid & explored(np.array(model.loading), jnp.exp(every.theta), 1.0))
     lowest = jnp.argmin(jnp.where(every.valid, every.chi2, jnp.inf).reshape(many, points), axis=0)
     return BatchFit(*(x[..., lowest * points + jnp.arange(points)] for x in every))
 
@@ -317,23 +317,19 @@ def _restart(layout: Layout, model: Model, signals: np.ndarray, fit: Profiles) -
         return
     failed &= np.all(np.isfinite(signals), axis=0)
 
-    def again(chosen: np.ndarray, call: Callable[[Array], Sequence[Any]], best: bool) -> None:
+    def again(chosen: np.ndarray, call: Callable[[Array], Sequence[Any]], most: np.ndarray | None = None) -> None:
+        """Take what is valid, and not above `most`."""
         for first in range(0, chosen.size, _RESTART):
             index = chosen[first : first + _RESTART]
             found = Profiles(*map(np.asarray, call(jnp.asarray(signals[:, np.resize(index, _RESTART)], dtype))))
-            good = found.valid[: index.size].copy()
-            if best:
-                # Up to twice their size: further up no start has looked.
-                inside = np.all(found.x[shared][:, : index.size] < np.where(logs, math.log(2), 2.0), axis=0)
-                before = fit.chi2[index]
-                good &= inside & (found.chi2[: index.size] <= before + _SAME * (1 + np.abs(before)))
+            good = found.valid[: index.size]
+            if most is not None:
+                good = good & (found.chi2[: index.size] <= most[index])
             for whole, piece in zip(fit, found, strict=True):
                 whole[..., index[good]] = piece[..., : index.size][..., good]
 
-    if star(model.loading) is not None and layout.nuisances:
-        loading = np.array(model.loading)
-        shared = np.flatnonzero(np.any(loading[np.sum(loading != 0, axis=1) > 1] != 0, axis=0))
-        logs = logarithmic(model)[shared][:, None]
-        again(np.flatnonzero(failed & doubted), lambda s: _profiles(model, _explore(layout, model, s)), True)
+    if layout.nuisances and star(model.loading) is not None:
+        same = fit.chi2 + _SAME * (1 + np.abs(fit.chi2))
+        again(np.flatnonzero(failed & doubted), lambda s: _profiles(model, _explore(layout, model, s)), same)
         failed &= ~fit.valid
-    again(np.flatnonzero(failed), lambda s: _fit_general(model, s, _standing({}, _RESTART)), False)
+    again(np.flatnonzero(failed), lambda s: _fit_general(model, s, _standing({}, _RESTART)))

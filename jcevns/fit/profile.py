@@ -21,7 +21,7 @@ from jcevns.fit.validity import tolerances
 from jcevns.likelihood import model as models
 from jcevns.likelihood.likelihood import Experiments, Likelihood, arranged, as_likelihood, internal, penalty, signal
 from jcevns.likelihood.model import Mixture, Model
-from jcevns.likelihood.starts import in_other_cells, star, starts
+from jcevns.likelihood.starts import explored, in_other_cells, star, starts
 
 __all__ = ["Profile", "fit_model", "profile", "profile_model"]
 
@@ -174,9 +174,7 @@ def _proven(model: Model, signal: Array | Mixture, found: Minimum, given: bool) 
     proven = global_minimum(loading, tangent(found.x), factors, found.value, several)
     if given or star(model.loading) is None:
         return proven
-    # Starts all along a star miss nothing on the way down: `benchmarks.testbench`.
-    inside = np.any(loading[np.sum(loading != 0, axis=1) > 1] != 0, axis=0)
-    return proven | jnp.all(~inside | (factors.value <= 2 * factors.centre))
+    return proven | explored(loading, factors.value, factors.centre)
 
 
 def profile(likelihood: Likelihood | Experiments, at: Mapping[str, Any] | None = None) -> Profile:

@@ -1,14 +1,14 @@
 """Where fits start: signals far above the data are scaled down to them."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jcevns.likelihood.model import Mixture, Model, expected_counts, parts
 
-__all__ = ["Star", "along_star", "in_other_cells", "star", "starts"]
+__all__ = ["Star", "along_star", "explored", "in_other_cells", "star", "starts"]
 
 _ALONG = 8  # starts along the factor that several products have in common
 
@@ -47,6 +47,21 @@ def star(loading: tuple[tuple[float, ...], ...]) -> Star | None:
     return None
 
 
+def explored(
+    loading: Float[np.ndarray, "component nuisance"], factor: Float[Array, "nuisance *point"], centre: Any
+) -> Bool[Array, "*point"]:
+    """Whether starts all along a star miss nothing near a minimum (`benchmarks.testbench`): they look on the way down.
+
+    Args:
+        loading: powers of the factors in the components.
+        factor: at the minimum; those of products may be up to twice their default.
+        centre: defaults, of the shape of the factors or one for all.
+    """
+    together = np.sum(loading != 0, axis=1) > 1
+    inside = np.any(loading[together] != 0, axis=0)
+    return jnp.all((factor <= 2 * centre)[inside], axis=0)
+
+
 def starts(model: Model, signal: Float[Array, " anchor_bin"] | Mixture) -> Float[Array, "start nuisance"]:
     """Where to start fits: signals far above the data scaled down to them.
 
@@ -80,9 +95,7 @@ def in_other_cells(model: Model, x: Float[Array, " nuisance"]) -> Float[Array, "
     Inside a cell templates are linear in the shape, so that chi2 has one dip along it; each may have its own.
     """
     shape = x.size - len(model.anchors)
-    found = [
-        x.at[shape + j].set((a[c] + a[c + 1]) / 2) for j, a in enumerate(model.anchors) for c in range(a.size - 1)
-    ]
+    found = [x.at[shape + j].set(m) for j, a in enumerate(model.anchors) for m in (a[:-1] + a[1:]) / 2]
     return jnp.clip(jnp.stack(found), model.lower, model.upper)
 
 

@@ -38,14 +38,10 @@ def photon_shift(particle: Particle) -> Float[Array, ""] | float:
     return _PHOTON if isinstance(particle, Electron) else -_PHOTON * particle.Z
 
 
-def _own(flavour: str) -> list[float]:
-    """One for the neutrino or antineutrino of each family, else zero."""
-    family = flavour.removeprefix("anti-")
-    return [float(family == name) for name in ("e", "mu", "tau")]
-
-
-def _on_protons(shift: Any, particle: Particle) -> Any:
-    return shift if isinstance(particle, Electron) else NuclearCharge(shift, 0.0)
+def _shifts(size: Any, particle: Particle, flavour: str) -> list[tuple[Any, Any]]:
+    """A shift of the charge of protons, or of g_V of an electron, by what a family's own amplitude multiplies."""
+    own = [flavour_charge(family, flavour) * size for family in np.eye(3)]
+    return [(x if isinstance(particle, Electron) else NuclearCharge(x, 0.0), 0.0) for x in own]
 
 
 def _check_squared(what: str, flavours: Array | None) -> None:
@@ -153,8 +149,7 @@ class ChargeRadius(NewPhysics):
 
     def shifts(self, recoil, particle, flavour):
         """Constant in the recoil energy: F(q^2)/q^2 is <r^2>/6."""
-        shift = photon_shift(particle) * (_RADIUS / 6)
-        return [(_on_protons(own * shift, particle), 0.0) for own in _own(flavour)]
+        return _shifts(photon_shift(particle) * (_RADIUS / 6), particle, flavour)
 
 
 def _charge(flavour: str) -> Any:
@@ -198,8 +193,7 @@ class Millicharge(NewPhysics):
 
     def shifts(self, recoil, particle, flavour):
         """F(q^2)/q^2 is -q/(2 m T)."""
-        shift = -photon_shift(particle) * UNIT / (2 * particle.mass * recoil)
-        return [(_on_protons(own * shift, particle), 0.0) for own in _own(flavour)]
+        return _shifts(-photon_shift(particle) * UNIT / (2 * particle.mass * recoil), particle, flavour)
 
 
 class DipolePortal(NewPhysics):
