@@ -50,7 +50,7 @@ def star(loading: tuple[tuple[float, ...], ...]) -> Star | None:
 def explored(
     loading: Float[np.ndarray, "component nuisance"], factor: Float[Array, "nuisance *point"], centre: Any
 ) -> Bool[Array, "*point"]:
-    """Whether starts all along a star miss nothing near a minimum (`benchmarks.testbench`): they look on the way down.
+    """Whether starts all along a star miss nothing near a minimum: they look on the way down (the test-bench).
 
     Args:
         loading: powers of the factors in the components.
