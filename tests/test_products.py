@@ -8,11 +8,17 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
+import jcevns as jc
+from benchmarks.complementary import EXPERIMENTS
 from benchmarks.testbench import binned
 from benchmarks.testbench.check import judge
 from benchmarks.testbench.products import STRUCTURES, draw, structure
-from benchmarks.testbench.reference import Models, evaluate
+from benchmarks.testbench.reference import Models, evaluate, lowest, starts
+from jcevns.fit.batch import profile_signals
 from jcevns.fit.products import Factors, Tangent, global_minimum
+from jcevns.likelihood.likelihood import arranged
+
+FLUXES = ("flux.b8", "flux.sns", "flux.solar")
 
 
 @pytest.mark.parametrize("name", STRUCTURES)
@@ -115,3 +121,26 @@ def test_the_proof_of_a_real_fit() -> None:
     pulls = [np.sum((np.expm1(t) / models.sigma) ** 2, axis=1) for t in (x, other)]
     below = evaluate(models, x).chi2 - pulls[0] + np.sum(tilt * products, axis=1) + pulls[1]
     assert np.all(below <= evaluate(models, other).chi2 * (1 + 1e-9) + 1e-6)
+
+
+def test_all_experiments_together() -> None:
+    """Fluxes of their own, in experiments of their own: a whole scan of a scalar is valid, and right in NumPy."""
+    likelihood = jc.Likelihood([jc.experiment(name, **options) for name, options in EXPERIMENTS.items()])
+    here, model = likelihood.under("scalar"), likelihood.model
+    points = np.array([(m, g) for m in np.geomspace(0.1, 1e4, 8) for g in np.geomspace(1e-7, 1e-4, 16)])
+    signals = jc.Surface(here, ("mass", "coupling")).signals(points).T
+    found = profile_signals(arranged(here), signals, chunk=64)
+    assert np.all(found.valid)
+    doubted = np.any(np.exp(found.x[[likelihood.nuisances.index(n) for n in FLUXES]]) < 0.5, axis=0)
+    assert 20 < doubted.sum() < len(points)
+    chosen = np.flatnonzero(doubted)[::5]
+    loading, owner = np.array(model.loading), np.array(model.owner)
+    own = [owner[e] * signals[:, chosen].T for e, _ in model.signals]
+    background = np.broadcast_to(model.background, (chosen.size, *model.background.shape))
+    templates = np.concatenate([np.stack(own, axis=1), background], axis=1)
+    data, sigma = (np.tile(np.asarray(x), (chosen.size, 1)) for x in (model.observed, model.sigma))
+    models = Models(data, templates, loading, sigma, len(own))
+    x = found.x[:, chosen].T
+    x = np.where(model.is_log, x, np.log(np.where(model.is_log, 1.0, x)))
+    best, _ = lowest(models, [x, *starts(models, x, np.random.default_rng(2), 24)])
+    np.testing.assert_allclose(found.chi2[chosen], best, rtol=1e-7)

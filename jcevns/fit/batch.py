@@ -21,7 +21,7 @@ from jcevns.likelihood.arrangement import Arrangement
 from jcevns.likelihood.layout import Layout
 from jcevns.likelihood.merging import merge
 from jcevns.likelihood.model import Mixture, Model
-from jcevns.likelihood.starts import along_star, explored, star
+from jcevns.likelihood.starts import along_stars, explored, stars
 
 __all__ = [
     "CHUNK",
@@ -289,24 +289,25 @@ def _in_chunks(
 
 
 @partial(jax.jit, static_argnums=0)
-def _explore(layout: Layout, model: Model, signals: Array) -> BatchFit:
-    """The lowest of fits that start all along what the products have in common: `jcevns.likelihood.starts`."""
-    begins = jax.vmap(lambda signal: jnp.stack(along_star(model, signal)), -1, -1)(signals)
+def _explore(layout: Layout, model: Model, signals: Array, x: Array, place: Array) -> BatchFit:
+    """The lowest of fits that start all along one star, from a minimum: `jcevns.likelihood.starts`."""
+    along = jax.vmap(lambda signal, x: jnp.stack(along_stars(model, signal, x)), -1, -1)(signals, x)
+    begins = along[place]
     theta = jnp.where(model.is_log[:, None], begins, jnp.log(jnp.where(begins > 0, begins, 1.0)))
     many, points = len(begins), signals.shape[-1]
     starts = jnp.moveaxis(theta, 0, 1).reshape(layout.nuisances, many * points)
     every, _ = reach(layout, model, jnp.tile(signals, (1, many)), None, starts)
-    every = every._replace(valid=every.valid & explored(np.array(model.loading), jnp.exp(every.theta), 1.0))
     lowest = jnp.argmin(jnp.where(every.valid, every.chi2, jnp.inf).reshape(many, points), axis=0)
-    return BatchFit(*(x[..., lowest * points + jnp.arange(points)] for x in every))
+    found = BatchFit(*(x[..., lowest * points + jnp.arange(points)] for x in every))
+    return found._replace(valid=found.valid & explored(np.array(model.loading), jnp.exp(found.theta), 1.0))
 
 
 def _restart(layout: Layout, model: Model, signals: np.ndarray, fit: Profiles) -> None:
     """Fit the points that are not valid again, in place, where the signal itself is finite and digits are left.
 
-    Minima that are doubted are compared with others along what products have in common; what is left goes to the
-    robust minimiser. A chi2 of 1e12 has no digits below 1e-4: where the distance to the minimum is that small, no fit
-    would do better.
+    Minima that are doubted are compared with others along what products have in common, one star after the other;
+    what is left goes to the robust minimiser. A chi2 of 1e12 has no digits below 1e-4: where the distance to the
+    minimum is that small, no fit would do better.
     """
     spent = fit.edm < _LAST_DIGITS * fit.chi2
     dtype = model.observed.dtype
@@ -316,20 +317,29 @@ def _restart(layout: Layout, model: Model, signals: np.ndarray, fit: Profiles) -
     if not np.any(failed):
         return
     failed &= np.all(np.isfinite(signals), axis=0)
+    several = len(stars(model.loading, model.belongs)) if layout.nuisances else 0
 
-    def again(chosen: np.ndarray, call: Callable[[Array], Sequence[Any]], most: np.ndarray | None = None) -> None:
-        """Take what is valid, and not above `most`."""
+    def again(chosen: np.ndarray, call: Callable[[Array, Profiles], Sequence[Any]]) -> None:
         for first in range(0, chosen.size, _RESTART):
             index = chosen[first : first + _RESTART]
-            found = Profiles(*map(np.asarray, call(jnp.asarray(signals[:, np.resize(index, _RESTART)], dtype))))
+            same_size = np.resize(index, _RESTART)
+            before = Profiles(*(x[..., same_size] for x in fit))
+            found = Profiles(*map(np.asarray, call(jnp.asarray(signals[:, same_size], dtype), before)))
             good = found.valid[: index.size]
-            if most is not None:
-                good = good & (found.chi2[: index.size] <= most[index])
             for whole, piece in zip(fit, found, strict=True):
                 whole[..., index[good]] = piece[..., : index.size][..., good]
 
-    if layout.nuisances and star(model.loading) is not None:
-        same = fit.chi2 + _SAME * (1 + np.abs(fit.chi2))
-        again(np.flatnonzero(failed & doubted), lambda s: _profiles(model, _explore(layout, model, s)), same)
+    def compared(counts: Array, lowest: Profiles) -> Profiles:
+        good = np.ones(_RESTART, bool)
+        for place in range(several):
+            found = _profiles(model, _explore(layout, model, counts, jnp.asarray(lowest.x), jnp.asarray(place)))
+            # Starts that do not even find what is known have not looked everywhere.
+            same = (found.edm < limit) & (found.chi2 <= lowest.chi2 + _SAME * (1 + np.abs(lowest.chi2)))
+            good &= found.valid & same
+            lowest = Profiles(*(np.where(same, new, old) for new, old in zip(found, lowest, strict=True)))
+        return lowest._replace(valid=good)
+
+    if several:
+        again(np.flatnonzero(failed & doubted), compared)
         failed &= ~fit.valid
-    again(np.flatnonzero(failed), lambda s: _fit_general(model, s, _standing({}, _RESTART)))
+    again(np.flatnonzero(failed), lambda s, _: _fit_general(model, s, _standing({}, _RESTART)))

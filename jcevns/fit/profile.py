@@ -21,7 +21,7 @@ from jcevns.fit.validity import tolerances
 from jcevns.likelihood import model as models
 from jcevns.likelihood.likelihood import Experiments, Likelihood, arranged, as_likelihood, internal, penalty, signal
 from jcevns.likelihood.model import Mixture, Model
-from jcevns.likelihood.starts import explored, in_other_cells, star, starts
+from jcevns.likelihood.starts import along_stars, explored, in_other_cells, stars, starts
 
 __all__ = ["Profile", "fit_model", "profile", "profile_model"]
 
@@ -137,11 +137,17 @@ def fit_model(
     if start is not None:
         found = search(jnp.clip(jnp.stack([start, model.nominal]), model.lower, model.upper))
         return found._replace(proven=_proven(model, signal, found, True))
+
+    def lower_of(found: Minimum, other: Minimum) -> Minimum:
+        lower = jnp.isfinite(other.edm) & (~jnp.isfinite(found.edm) | (other.value < found.value))
+        return jax.tree.map(lambda a, b: jnp.where(lower, a, b), other, found)
+
     found = lowest_of(starts(model, signal))
     if model.anchors:
-        other = lowest_of(in_other_cells(model, found.x), _ACROSS)
-        lower = jnp.isfinite(other.edm) & (~jnp.isfinite(found.edm) | (other.value < found.value))
-        found = jax.tree.map(lambda a, b: jnp.where(lower, a, b), other, found)
+        found = lower_of(found, lowest_of(in_other_cells(model, found.x), _ACROSS))
+    else:
+        for k in range(1, len(stars(model.loading, model.belongs))):
+            found = lower_of(found, lowest_of(along_stars(model, signal, found.x)[k]))
     return found._replace(proven=_proven(model, signal, found, False))
 
 
@@ -172,7 +178,7 @@ def _proven(model: Model, signal: Array | Mixture, found: Minimum, given: bool) 
 
     several = elsewhere if len(set(model.belongs)) > 1 else None
     proven = global_minimum(loading, tangent(found.x), factors, found.value, several)
-    if given or star(model.loading) is None:
+    if given or not stars(model.loading, model.belongs):
         return proven
     return proven | explored(loading, factors.value, factors.centre)
 

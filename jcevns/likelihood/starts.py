@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float
 
 from jcevns.likelihood.model import Mixture, Model, expected_counts, parts
 
-__all__ = ["Star", "along_star", "explored", "in_other_cells", "star", "starts"]
+__all__ = ["Star", "along_stars", "explored", "in_other_cells", "stars", "starts"]
 
 _ALONG = 8  # starts along the factor that several products have in common
 
@@ -25,16 +25,37 @@ class Star(NamedTuple):
     leaves: tuple[tuple[int, ...], ...]
 
 
-def star(loading: tuple[tuple[float, ...], ...]) -> Star | None:
-    """The products of a model, if they are a star; factors that act on the same components are a group.
+def stars(loading: tuple[tuple[float, ...], ...], belongs: tuple[int, ...]) -> tuple[Star, ...]:
+    """The products of a model, if they are stars of which no two meet in an experiment; else none.
 
     Args:
-        loading: powers of the factors in the components.
+        loading: powers of the factors in the components; factors that act on the same components are a group.
+        belongs: experiment of each component.
     """
     powers = np.array(loading or ((),), float)
     together = np.sum(powers != 0, axis=1) > 1
     if not np.all((powers == 0) | (powers == 1)):
-        return None
+        return ()
+    left, found, seen = set(map(int, np.flatnonzero(together))), [], set[int]()
+    while left:
+        # Products that hang together by what they have in common.
+        mine, more = set[int](), {min(left)}
+        while more:
+            mine |= more
+            factors = np.any(powers[sorted(mine)] != 0, axis=0)
+            more = {c for c in left - mine if np.any(powers[c, factors] != 0)}
+        left -= mine
+        one = _star(powers, np.isin(np.arange(len(powers)), sorted(mine)))
+        experiments = {belongs[c] for c in mine}
+        if one is None or experiments & seen:
+            return ()
+        seen |= experiments
+        found.append(one)
+    return tuple(found)
+
+
+def _star(powers: np.ndarray, together: np.ndarray) -> Star | None:
+    """Of products that hang together."""
     groups: dict[tuple[float, ...], list[int]] = {}
     for j in np.flatnonzero(np.any(powers[together] != 0, axis=0)):
         groups.setdefault(tuple(powers[:, j]), []).append(int(j))
@@ -50,7 +71,7 @@ def star(loading: tuple[tuple[float, ...], ...]) -> Star | None:
 def explored(
     loading: Float[np.ndarray, "component nuisance"], factor: Float[Array, "nuisance *point"], centre: Any
 ) -> Bool[Array, "*point"]:
-    """Whether starts all along a star miss nothing near a minimum: they look on the way down (the test-bench).
+    """Whether starts all along stars miss nothing near a minimum: they look on the way down (the test-bench).
 
     Args:
         loading: powers of the factors in the components.
@@ -65,7 +86,8 @@ def explored(
 def starts(model: Model, signal: Float[Array, " anchor_bin"] | Mixture) -> Float[Array, "start nuisance"]:
     """Where to start fits: signals far above the data scaled down to them.
 
-    One on each side of the nominal shapes, where a kink may be a ridge; one with all bounded ones at their low end.
+    One on each side of the nominal shapes, where a kink may be a ridge; one with all bounded ones at their low end;
+    some along the first star.
     """
     shapes, nominal = len(model.anchors), model.nominal
     neutral = nominal[: model.linear.shape[1]]
@@ -85,7 +107,8 @@ def starts(model: Model, signal: Float[Array, " anchor_bin"] | Mixture) -> Float
     if shapes:
         found.append(jnp.where(far, low, found[0]))
     else:
-        found += [*_by_experiment(model, signal), nominal, *along_star(model, signal)]
+        first_star = along_stars(model, signal, nominal)[:1]
+        found += [*_by_experiment(model, signal), nominal, *(start for part in first_star for start in part)]
     return jnp.clip(jnp.stack(found), model.lower, model.upper)
 
 
@@ -125,13 +148,15 @@ def _by_experiment(model: Model, signal: Array | Mixture) -> list[Array]:
     return [jnp.where(model.is_linear, model.nominal, x) for x in (first, second)]
 
 
-def along_star(model: Model, signal: Array | Mixture) -> list[Array]:
-    """Starts along what several products have in common, the rest of the way left to the others; none without that.
+def along_stars(
+    model: Model, signal: Float[Array, " anchor_bin"] | Mixture, x: Float[Array, " nuisance"]
+) -> list[Float[Array, "start nuisance"]]:
+    """Starts beside a minimum, for each star all along its middle, the rest of the way left to its other factors.
 
-    For a value of it chi2 is convex in the others, so that no minimum is far from one of these.
+    For a value of the middle chi2 is convex in the others, so that no minimum is far from one of these.
     """
-    found = star(model.loading)
-    if found is None:
+    found = stars(model.loading, model.belongs)
+    if not found:
         return []
     value = parts(model, signal, model.nominal)[: len(model.signals)]
     owners = np.array([owner for owner, _ in model.signals])
@@ -148,18 +173,20 @@ def along_star(model: Model, signal: Array | Mixture) -> list[Array]:
         widest = jnp.argmax(jnp.where(mine, width, -1.0))
         return jnp.where(jnp.arange(count) == widest, amount, 0.0)
 
-    begins = []
-    for k in range(_ALONG):
-        middle = jnp.min(down) * k / (_ALONG - 1) if np.any(loading[:, found.middle[0]]) else jnp.zeros(())
-        x = taken(found.middle, middle)
-        for own in found.leaves:
+    def start(star: Star, share: float) -> Array:
+        shared = loading[:, star.middle[0]]
+        lowest = jnp.min(jnp.where(shared, down, 0.0), initial=0.0)
+        middle = share * lowest
+        begin = taken(star.middle, middle)
+        for own in star.leaves:
             rows = loading[:, own[0]]
-            if np.any(rows):
-                shared = np.where(loading[:, found.middle[0]], 1.0, 0.0)
-                rest = jnp.min(jnp.where(rows, jnp.minimum(down - shared * middle, 0.0), 0.0))
-                x = x + taken(own, rest)
-        begins.append(jnp.where(model.is_linear, model.nominal[:count], x))
-    return begins
+            rest = jnp.where(rows, jnp.minimum(down - np.where(shared, 1.0, 0.0) * middle, 0.0), 0.0)
+            begin = begin + taken(own, jnp.min(rest, initial=0.0))
+        moved = np.isin(np.arange(x.size), [*star.middle, *sum(star.leaves, ())])
+        return jnp.where(moved & model.is_log, jnp.pad(begin, (0, x.size - count)), x)
+
+    every = [jnp.stack([start(star, k / (_ALONG - 1)) for k in range(_ALONG)]) for star in found]
+    return [jnp.clip(begins, model.lower, model.upper) for begins in every]
 
 
 def _scaled(model: Model, signal: Array | Mixture, base: Array) -> Array:
