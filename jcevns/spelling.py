@@ -1,9 +1,18 @@
-"""One message for a name that is not known: the nearest one that is, and all the others."""
+"""How names and numbers are written: the nearest to a name that is not known; what no one means as a number."""
 
 import difflib
 from collections.abc import Iterable, Mapping
 
-__all__ = ["unknown"]
+__all__ = ["number", "unknown"]
+
+
+def number(text: str) -> float:
+    """A number as people write it: not 1_000, which only programs take for a thousand.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return float(text.replace("_", "?"))
 
 
 def unknown(

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from jcevns.cli.building import Asked, Axis, declared_names
+from jcevns.spelling import number
 
 __all__ = [
     "axes_option",
@@ -52,7 +53,7 @@ def numbers(context: click.Context, option: click.Parameter, text: str) -> list[
 
 def _numbers(text: str) -> list[float]:
     try:
-        found = [float(part) for part in text.split(",") if part.strip()]
+        found = [number(part) for part in text.split(",") if part.strip()]
     except ValueError:
         raise click.BadParameter(f"{text!r} is not a list of numbers: write 0.5,1.0") from None
     if not found:
@@ -78,7 +79,7 @@ def charges(context: click.Context, option: click.Parameter, text: str | None) -
     if text is None:
         return None
     try:
-        found = tuple(float(part) for part in text.split(","))
+        found = tuple(number(part) for part in text.split(","))
     except ValueError:
         found = ()
     if len(found) != 3:
@@ -91,7 +92,7 @@ def shard(context: click.Context, option: click.Parameter, text: str | None) -> 
     if text is None:
         return None
     try:
-        i, n = (int(part) for part in text.split("/"))
+        i, n = (int(part.replace("_", "?")) for part in text.split("/"))
     except ValueError:
         raise click.BadParameter(f"{text!r}: write i/n, as in 1/8") from None
     if not 1 <= i <= n:
@@ -107,7 +108,7 @@ def spaced(name: str, text: str) -> Axis:
     spacing = parts.pop() if parts[-1] in ("lin", "log") else ""
     try:
         low, high, count = parts
-        axis = Axis(name, (), float(low), float(high), int(count), spacing)
+        axis = Axis(name, (), number(low), number(high), int(count.replace("_", "?")), spacing)
     except ValueError:
         form = "lo:hi:n, lo:hi:n:lin or lo:hi:n:log, as in 1e-3:1e5:200, or a list 1,10,100"
         raise click.BadParameter(f"{text!r}: write {form}") from None
@@ -144,7 +145,7 @@ def _assignments(context: click.Context, option: click.Parameter, texts: tuple[s
     found: dict[str, float] = {}
     for name, text in _pairs(context, option, split, "NAME=VALUE, as in mass=10").items():
         try:
-            found[name] = float(text)
+            found[name] = number(text)
         except ValueError:
             raise click.BadParameter(f"{name}={text}: {text!r} is not a number") from None
     return found
@@ -161,7 +162,7 @@ def _windows(
     found: dict[str, tuple[float, float]] = {}
     for name, text in _pairs(context, option, texts, "NAME=lo:hi").items():
         try:
-            low, high = map(float, text.split(":"))
+            low, high = map(number, text.split(":"))
         except ValueError:
             raise click.BadParameter(f"{name}={text}: write {name}=lo:hi, two numbers") from None
         found[name] = (low, high)

@@ -121,9 +121,15 @@ def toys(
     unit = likelihood.parameters[name].unit
     click.echo(f"{task} of {name}{f' [{unit}]' if unit else ''}, {', '.join(likelihood.names)}")
     for row in rows:
+        if task == "significance" and row["p_value"] is None:
+            row["p_value"] = f"< {_NONE_SEEN / toys:.2g} (90% CL): no toy beyond, more --toys measure it"
+            del row["p_error"], row["calibrated"]
         for key, value in row.items():
             click.echo(f"  {key:12} {_text(value)}")
     echo_status(likelihood.experiments)
+
+
+_NONE_SEEN = 2.303  # mean below which none of it is seen in more than 10%
 
 
 def _text(value: Any) -> str:

@@ -15,7 +15,7 @@ from jcevns.experiments.texono import texono_2010
 from jcevns.experiments.toml_file import load_experiment
 from jcevns.experiments.xenonnt import xenonnt_2024_s2
 from jcevns.experiments.xenonnt_official import xenonnt_2024, xenonnt_2026
-from jcevns.spelling import unknown
+from jcevns.spelling import number, unknown
 
 __all__ = ["EXPERIMENTS", "describe", "experiment", "listed", "parse_experiment", "takes"]
 
@@ -209,12 +209,12 @@ def _typed(name: str, option: str, value: Any, default: Any) -> Any:
             raise ValueError(f"{name}: {option} {value!r} must be text, such as {default!r}")
         return value
     try:
-        number = float("a truth value" if isinstance(value, bool) or "_" in str(value) else value)
+        if isinstance(value, bool):
+            raise TypeError
+        given = number(value) if isinstance(value, str) else float(value)
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name}: {option} {value!r} must be a number, such as {default:g}") from None
     low, high, unit = _RANGES[option]
-    if not low <= number <= high:
-        raise ValueError(
-            f"{name}: {option} {number:g} must be from {low:g} to {high:g} ({unit}), such as {default:g}"
-        )
-    return number
+    if not low <= given <= high:
+        raise ValueError(f"{name}: {option} {given:g} must be from {low:g} to {high:g} ({unit}), such as {default:g}")
+    return given

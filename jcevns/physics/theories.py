@@ -13,7 +13,7 @@ from jcevns.physics.interaction import Interaction
 from jcevns.physics.mediators import AxialVectorMediator, ScalarMediator, TensorMediator, VectorMediator
 from jcevns.physics.recoil import load_spectrum
 from jcevns.physics.standard_model import StandardModel
-from jcevns.spelling import unknown
+from jcevns.spelling import number, unknown
 
 __all__ = ["FORM_FACTORS", "GAUGE_MODELS", "MEDIATORS", "MODEL_OPTIONS", "THEORIES", "theory"]
 
@@ -137,7 +137,7 @@ def _options(text: str, pairs: list[str], kind: type[Any], more: Mapping[str, An
         if key in options:
             raise ValueError(f"{text!r}: option {key!r} is given twice")
         try:
-            parsed: Any = [float(v) for v in value.split(",")]
+            parsed: Any = [number(v) for v in value.split(",")]
             parsed = parsed[0] if len(parsed) == 1 else tuple(parsed)
         except ValueError:
             parsed = value

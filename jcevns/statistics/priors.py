@@ -10,7 +10,7 @@ from jax.scipy.special import ndtr, ndtri
 from jaxtyping import Array, Float
 
 from jcevns.parameters import Parameter, Parameters
-from jcevns.spelling import unknown
+from jcevns.spelling import number, unknown
 
 __all__ = ["PRIORS", "Prior", "choose_priors", "default_prior", "parse_prior", "truncated_normal"]
 
@@ -121,7 +121,7 @@ def parse_prior(text: str) -> Prior:
     if kind not in PRIORS:
         raise ValueError(unknown("prior", kind, PRIORS, "write it as uniform:0:3e7, or another of"))
     try:
-        settings = PRIORS[kind](*map(float, numbers))
+        settings = PRIORS[kind](*map(number, numbers))
     except (TypeError, ValueError):
         names = PRIORS[kind].__code__.co_varnames
         raise ValueError(f"prior {text!r}: write {kind}:{':'.join(names)}, all numbers") from None
