@@ -16,7 +16,7 @@ from scipy.stats import norm, poisson
 
 import jcevns as jc
 from jcevns.cli import cli, guarded
-from jcevns.statistics import upper_toys
+from jcevns.statistics import toy_runs, upper_toys
 from jcevns.statistics.hypothesis import hypothesis
 from jcevns.statistics.upper import BANDS, Asymptotic, Rule
 from jcevns.statistics.upper_toys import ToyTests
@@ -295,6 +295,25 @@ def test_toys_that_are_lost_are_counted(monkeypatch) -> None:
         limit(likelihood, "cls", toys=1000)
 
 
+def test_a_stopped_limit_goes_on_from_its_store(monkeypatch, tmp_path) -> None:
+    likelihood, _ = one_bin(5, 3.0)
+    whole = limit(likelihood, "cls", toys=1000)
+    tests, fit = [], toy_runs.fit_toys
+
+    def stopped(*arguments):
+        tests.append(arguments[1])
+        if len(tests) == 4:
+            raise KeyboardInterrupt
+        return fit(*arguments)
+
+    monkeypatch.setattr(toy_runs, "fit_toys", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        limit(likelihood, "cls", toys=1000, store=tmp_path / "toys")
+    first = tests[:3]
+    assert limit(likelihood, "cls", toys=1000, store=tmp_path / "toys") == whole
+    assert not set(first) & set(tests[4:])  # what was finished is not done again
+
+
 # What is refused, and what is said.
 
 
@@ -353,6 +372,7 @@ def test_an_island_has_no_upper_limit(toys) -> None:
         ({"method": "two-sided", "toys": 100}, "Feldman-Cousins intervals are toy_interval"),
         ({"method": "cls", "toys": 99}, "ask for 100 or more"),
         ({"method": "cls", "toys": 200, "seed": -1}, "seed -1"),
+        ({"method": "cls", "store": "x"}, "store keeps toys"),
     ],
 )
 def test_bad_options(options, message) -> None:
@@ -446,6 +466,7 @@ def test_command_with_a_spectrum(capsys, tmp_path) -> None:
         (("--method", "clz"), "unknown method 'clz'"),
         (("--toys", "100"), "--toys is not used here: Feldman-Cousins"),
         (("--method", "cls", "--seed", "2"), "--seed is not used here: it belongs to --toys"),
+        (("--method", "cls", "--store", "x"), "--store is not used here: it belongs to --toys"),
         (("--method", "cls", "--power", "0.5"), "--power is not used here"),
         (("--method", "cls", "--expected"), "--expected is not used here"),
         (("--method", "pcl", "--dof", "2"), "--dof is not used here"),

@@ -68,6 +68,7 @@ def _ranges(pairs: Sequence[tuple[float | None, float | None]]) -> str:
 @click.option("--power", default=None, type=float, help="Smallest power of pcl.  [default: 0.16]")
 @click.option("--toys", default=None, type=int, help="Toys per value and hypothesis, for one-sided, cls, pcl.")
 @click.option("--seed", default=1, show_default=True, help="The same seed gives the same toys.")
+@click.option("--store", type=click.Path(path_type=Path), help="Folder to keep finished toys in; resumes.")
 @csv_option
 @json_option
 @click.pass_context
@@ -86,6 +87,7 @@ def limit(
     power: float | None,
     toys: int | None,
     seed: int,
+    store: Path | None,
     spectrum: Path | None,
     b8: str,
     as_json: bool,
@@ -139,7 +141,7 @@ def limit(
     over = axis_values(asked, likelihood, [mass, *axes])
     if len(over) == 0:
         refuse(context, {"minimum": "there is one place alone, give --over"})
-    settings: dict[str, Any] = {"method": method, "expected": expected, "toys": toys, "seed": seed}
+    settings: dict[str, Any] = {"method": method, "expected": expected, "toys": toys, "seed": seed, "store": store}
     settings |= {} if power is None else {"power": power}
     with bar(math.prod(map(len, over.values())), "limits", "limit") if toys else nullcontext() as progress:
         settings |= {} if progress is None else {"progress": progress}
@@ -166,7 +168,7 @@ def _check_method(context: click.Context, method: str, known: Sequence[str], toy
     if method != "pcl":
         refuse(context, {"power": "it belongs to --method pcl"})
     if toys is None:
-        refuse(context, {"seed": "it belongs to --toys"})
+        refuse(context, dict.fromkeys(("seed", "store"), "it belongs to --toys"))
 
 
 def _extra(found: Any) -> dict[str, Any]:

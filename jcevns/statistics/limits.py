@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,7 @@ def limits(
     power: float = POWER,
     toys: int | None = None,
     seed: int = 1,
+    store: str | Path | None = None,
     progress: Callable[[int], Any] = lambda done: None,
 ) -> list[Limit]:
     """Excluded values of a parameter, at every combination of values of others.
@@ -116,6 +118,7 @@ def limits(
         power: smallest power of `pcl`, 0.16.
         toys: number of toys per value and hypothesis, in place of asymptotic formulae; not for `two-sided`.
         seed: of the toys.
+        store: folder in which toys with signal are kept, most of the work: what was stopped goes on from there.
         progress: called with the number of places done.
 
     Raises:
@@ -138,7 +141,7 @@ def limits(
         raise ValueError(f"minimum {minimum!r} must be 'each' (place) or 'all'")
     rule = Rule(method, cl, power)
     rule.check()
-    _check_options(rule, dof, minimum, expected, toys)
+    _check_options(rule, dof, minimum, expected, toys, store)
     likelihood = as_likelihood(likelihood)
     over = dict(over or {})
     axes = [values_of(likelihood.parameters[other], values) for other, values in over.items()]
@@ -168,14 +171,18 @@ def limits(
     results = []
     for place in places:
         here = at_place(place)
-        limit = asymptotic_limit(here, rule) if toys is None else toy_limit(here, rule, toys, seed)
+        limit = asymptotic_limit(here, rule) if toys is None else toy_limit(here, rule, toys, seed, store)
         results.append(_as_limit(here, rule, limit, dict(zip(full, map(float, place), strict=True))))
         progress(1)
     return results
 
 
-def _check_options(rule: Rule, dof: int, minimum: str, expected: bool, toys: int | None) -> None:
+def _check_options(
+    rule: Rule, dof: int, minimum: str, expected: bool, toys: int | None, store: str | Path | None
+) -> None:
     """Refuse what a method does not use."""
+    if toys is None and store is not None:
+        raise ValueError("store keeps toys: give toys, or leave it")
     if toys is not None and (isinstance(toys, bool) or not isinstance(toys, int | np.integer)):
         raise ValueError(f"toys {toys!r} must be a whole number, or None for asymptotic formulae")
     if rule.method == "two-sided":

@@ -6,6 +6,7 @@ p-value, which is a straight line where formulae are asymptotic, is interpolated
 """
 
 import math
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -53,10 +54,11 @@ class ToyTests:
         rule: which values are excluded.
         toys: number of toys, with signal and without.
         seed: of the toys.
+        store: folder in which toys with signal are kept.
     """
 
-    def __init__(self, here: Hypothesis, rule: Rule, toys: int, seed: int):
-        self.here, self.rule, self.toys, self.seed = here, rule, toys, seed
+    def __init__(self, here: Hypothesis, rule: Rule, toys: int, seed: int, store: str | Path | None = None):
+        self.here, self.rule, self.toys, self.seed, self.store = here, rule, toys, seed, store
         self.null = require_one_sided(here, f"a {rule.method} limit")
         data, truth = fit_observed(here, self.null)
         self.best, self.chi2_min = float(data.best[0]), float(data.chi2[0])
@@ -77,7 +79,7 @@ class ToyTests:
         data, truth = fit_observed(self.here, value)
         if data.chi2[0] < self.chi2_min:
             self.best, self.chi2_min = float(data.best[0]), float(data.chi2[0])
-        thrown = run_toys(self.here, value, self.toys, self.seed, truth)
+        thrown = run_toys(self.here, value, self.toys, self.seed, truth, self.store)
         self.invalid += self._lost(~thrown.valid, value)
         signal = np.sort(_one_sided(thrown.kept, thrown.kept.chi2_truth, value))
         there = fit_curves(self.here, [value], self.sample)[0]
@@ -175,7 +177,7 @@ def _one_sided(toys: Toys, there: np.ndarray, value: float) -> np.ndarray:
     return np.where(toys.best > value, 0.0, np.maximum(there - toys.chi2, 0.0))
 
 
-def toy_limit(here: Hypothesis, rule: Rule, toys: int, seed: int) -> Upper:
+def toy_limit(here: Hypothesis, rule: Rule, toys: int, seed: int, store: str | Path | None = None) -> Upper:
     """Upper limit by toys.
 
     Args:
@@ -183,6 +185,7 @@ def toy_limit(here: Hypothesis, rule: Rule, toys: int, seed: int) -> Upper:
         rule: which limit, not `two-sided`.
         toys: number of toys per value, with signal and without.
         seed: of the toys.
+        store: folder in which toys with signal are kept: a limit that was stopped goes on from there.
 
     Raises:
         ValueError: too few toys; a parameter that is not bounded below by its value without signal.
@@ -194,7 +197,7 @@ def toy_limit(here: Hypothesis, rule: Rule, toys: int, seed: int) -> Upper:
     guess = asymptotic_limit(here, rule)
     if math.isnan(guess.upper):
         return guess
-    tests = ToyTests(here, rule, toys, seed)
+    tests = ToyTests(here, rule, toys, seed, store)
     start = np.unique([v for v in (guess.upper, *guess.expected) if math.isfinite(v) and v > tests.null])
     if not start.size:
         return guess
