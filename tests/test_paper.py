@@ -1,13 +1,15 @@
 """The reproduction: summary, report, figures and tables."""
 
+import csv
 import dataclasses
+import functools
 import json
 import re
 
 import pytest
 
 from jcevns.files import write_json, write_text
-from jcevns.paper import tables
+from jcevns.paper import beyond, tables
 from jcevns.paper.reproduce import find_steps, reproduce
 from jcevns.paper.run import Run
 from jcevns.paper.steps import STEPS
@@ -115,6 +117,41 @@ def test_limits_compare_the_two_responses(run):
     weak = min(rows[d, n, 10.0][0][0] for d in ("pandax4t", "xenonnt", "combined") for n in ("axial", "tensor"))
     strong = max(rows[d, n, 10.0][0][0] for d in ("pandax4t", "xenonnt", "combined") for n in ("scalar", "b-l"))
     assert weak > 10 * strong
+
+
+def test_beyond_the_paper(run):
+    """The table holds what `interval` gives, in every range; the numbers themselves are tested with the theories."""
+    out, summary, _ = run
+    rows = {(r["dataset"], r["parameter"]): r for r in summary["results"]["electromagnetic"]}
+    assert len(rows) == 13
+    assert all(row["valid"] for row in rows.values())
+    ((low, high),) = rows["xenonnt-2024-s2", "moment"]["segments_90"]
+    assert low is None
+    assert high == pytest.approx(1134, rel=0.01)  # 1e-12 mu_B
+    ((low, high),) = rows["xenonnt-2024-s2", "r2_ee"]["segments_90"]
+    assert (low, high) == pytest.approx((-90.8, 32.6), rel=0.01)
+    with (out / "electromagnetic.csv").open(encoding="utf-8", newline="") as file:
+        written = list(csv.DictReader(file))
+    assert len(written) == sum(len(row["segments_90"]) for row in rows.values())
+    assert "magnetic moments and charge radii" in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_long_steps_beyond_the_paper(tmp_path, monkeypatch):
+    monkeypatch.setattr(beyond, "_MASSES", (1.0, 100.0, 3))
+    monkeypatch.setattr(beyond, "contour", functools.partial(beyond.contour, points=16))
+    summary = reproduce(tmp_path, ["radii", "gauge-bosons"])
+    csi, xenon = summary["results"]["radii"]
+    assert csi["best_sin2w"] == pytest.approx(0.336, rel=0.1)
+    assert (xenon["projected"], xenon["best_R_n_fm"]) == (True, pytest.approx(5.4, abs=0.1))
+    bosons = summary["results"]["gauge-bosons"]
+    assert [row["masses_not_valid"] for row in bosons] == [0] * 21
+    with (tmp_path / "gauge-bosons.csv").open(encoding="utf-8", newline="") as file:
+        rows = [r for r in csv.DictReader(file) if (r["dataset"], r["theory"]) == ("xenonnt-2024-s2", "lmu-ltau")]
+    assert float(rows[0]["mass_MeV"]) == 1.0
+    assert float(rows[0]["excluded_from"]) == pytest.approx(1.055e-3, rel=0.01)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == 2
+    assert "a projection, no measurement" in page
 
 
 def test_only_and_full_select_steps():

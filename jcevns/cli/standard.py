@@ -21,8 +21,9 @@ def reproduce(out: Path, only: list[str], full: bool) -> None:
     Writes summary.json, report.html (self-contained), figures (PNG, PDF) and tables (CSV) to the folder.
 
     \b
-    Steps: flux, sin2w, rates, fig1, fig2, fig3, fig4, fig5, limits, systematics, posteriors, official;
-    with --full also sampled-posteriors, official-limits, official-toys, projections, systematics-grid.
+    Steps: flux, sin2w, rates, fig1, fig2, fig3, fig4, fig5, limits, systematics, posteriors, official,
+    electromagnetic; with --full also sampled-posteriors, official-limits, official-toys, projections, radii,
+    gauge-bosons, systematics-grid.
     """  # noqa: D301
     start_jax()
     from jcevns.paper.reproduce import reproduce as run

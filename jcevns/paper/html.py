@@ -291,6 +291,37 @@ def _statements(rows: Sequence[Row]) -> str:
     )
 
 
+def _electromagnetic(rows: Sequence[Row]) -> str:
+    """Beyond the paper: magnetic moments and charge radii."""
+    columns: Columns = {
+        "data": "dataset",
+        "parameter": _code("parameter"),
+        "unit": "unit",
+        "#best fit": _number("best_fit", ".3g"),
+        "90% interval": lambda r: " and ".join(_ends(segment, ".3g") for segment in r["segments_90"]),
+        "valid": _is_valid,
+    }
+    return _table(rows, columns) + _small(
+        "One parameter at a time, the others zero, Delta chi2 = 2.71, tree-level couplings; a radius is what is added to "
+        "these. 8B: one moment for all flavours. The second range of a radius cancels the Standard Model."
+    )
+
+
+def _radii(rows: Sequence[Row]) -> str:
+    columns: Columns = {
+        "data": lambda r: r["dataset"] + (" (projection)" if r["projected"] else ""),
+        f"#{_SIN2W}": _number("best_sin2w", ".3f"),
+        "#R<sub>n</sub> [fm]": _number("best_R_n_fm", ".2f"),
+        "90% region": lambda r: "closed" if r["closed_90"] else "open",
+        "valid": _is_valid,
+    }
+    return _table(rows, columns)
+
+
+def _bosons(rows: Sequence[Row]) -> str:
+    return _table(rows, {"data": "dataset", "theory": _code("theory"), "#masses not valid": "masses_not_valid"})
+
+
 def _image(path: Path, caption: str) -> str:
     data = base64.b64encode(path.read_bytes()).decode()
     text = escape(caption)
@@ -308,6 +339,9 @@ _SECTIONS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "sampled-posteriors": ("Posteriors by NUTS", _sampled),
     "official": ("XENONnT's own likelihood", _official),
     "official-toys": ("Significance, coverage and intervals by toys", _toys),
+    "electromagnetic": ("Beyond the paper: magnetic moments and charge radii", _electromagnetic),
+    "radii": ("Beyond the paper: neutron radius and weak mixing angle", _radii),
+    "gauge-bosons": ("Beyond the paper: gauge bosons", _bosons),
     "systematics": ("What each choice is worth", _systematics),
     "systematics-grid": ("All combinations of choices", _systematics),
 }

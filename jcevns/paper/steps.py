@@ -14,7 +14,7 @@ from jcevns.experiments.pandax4t import TABLES
 from jcevns.files import write_csv
 from jcevns.fit.interval import profile_curve
 from jcevns.likelihood.likelihood import component_counts
-from jcevns.paper import bayesian, exclusion, mediators, official, running
+from jcevns.paper import bayesian, beyond, exclusion, mediators, official, running
 from jcevns.paper.estimates import MIRROR, PULL, UNITS, estimate, estimate_json
 from jcevns.paper.run import DATASETS, LABELS, LINES, Run, Step, file_rows
 from jcevns.physics.flux import B8_FLUX, B8_RELATIVE_ERROR, B8_SHAPES, b8
@@ -168,10 +168,13 @@ STEPS = {
     "systematics": Step("effect of each choice of input", _systematics),
     "posteriors": Step("posteriors beside eqs. 18-23", bayesian.looks),
     "official": Step("XENONnT's own likelihood", official.fits),
+    "electromagnetic": Step("beyond the paper: magnetic moments and charge radii", beyond.electromagnetic),
     "sampled-posteriors": Step("posteriors by NUTS", bayesian.samples, long=True),
     "official-limits": Step("exclusion with XENONnT's own likelihood", exclusion.official_limits, long=True),
     "official-toys": Step("coverage and intervals by toys", official.toys, long=True),
     "projections": Step("expected sensitivity, 10 to 200 tonne-year", official.projections, long=True),
+    "radii": Step("beyond the paper: neutron radius and weak mixing angle", beyond.radii, long=True),
+    "gauge-bosons": Step("beyond the paper: gauge bosons by name", beyond.gauge_bosons, long=True),
     "systematics-grid": Step("all combinations of the choices of input", _systematics_grid, long=True),
 }
 """Steps in the order they run."""
