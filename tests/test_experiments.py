@@ -317,7 +317,7 @@ def test_every_built_in_experiment_has_its_flux() -> None:
             else:
                 assert record.sigma == pytest.approx(expected[record.name] * record.default)
     csi = built("coherent-csi-2021")
-    assert [c.flux.flavours for c in csi.channels] == [("mu",), ("anti-mu", "e")]
+    assert [c.flux.flavours for c in csi.channels] == [("mu",), ("anti-mu", "e")] * 2
     assert list(csi.fluxes) == ["sns"]
 
 
