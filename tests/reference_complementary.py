@@ -52,7 +52,7 @@ def with_mediator(name, E, T, flavour, m, g, tree=False):
         return standard + g**4 * ME**2 * T / (4 * np.pi * E**2 * D**2) * (1 + T / (2 * ME))
     if name == "tensor":
         y = 1 - T / E
-        return standard + g**4 * ME / (2 * np.pi * D**2) * ((1 + y) ** 2 - ME * T / E**2)
+        return standard + g**4 * ME / (np.pi * D**2) * ((1 + y) ** 2 - ME * T / E**2)
     return standard + np.pi * ALPHA**2 / ME**2 * (1 / T - 1 / E) * (1e-12 * g) ** 2
 
 
