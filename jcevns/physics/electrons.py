@@ -115,7 +115,7 @@ def cesium_iodide_electrons() -> ElectronTarget:
         >>> import jax.numpy as jnp
         >>> import jcevns as jc
         >>> jc.physics.cesium_iodide_electrons().per_atom(jnp.array([0.9, 3.0, 40.0])).tolist()  # per CsI
-        [82.0, 88.0, 108.0]
+        [76.0, 88.0, 108.0]
     """
     shells, isotopes = datasets.read_table("cesium_iodide_shells"), datasets.read_table("cesium_iodide_isotopes")
     molecules = 1e6 * AVOGADRO / isotopes["atomic_mass_u"].sum()

@@ -268,9 +268,9 @@ class TensorMediator(NewPhysics):
         standard_model: what it is added to.
         tensor_charge: delta_u + delta_d.
         normalisation: of nuclei and electrons alike. `trace` (default) follows from the explicit traces of
-            g_T^2 (nu sigma P_L nu)(f sigma f)/(q^2 - m^2): on nuclei, where the paper does not fix it, S~_T = 8 delta^2
-            S00_T and S~_L = 32 delta^2 S00_L. `naive` has delta^2 in both, and on electrons half of the trace, as
-            commonly written; limits on g_T differ by 2.1 on nuclei, by 2^(1/4) on electrons.
+            g_T^2 (nu sigma P_L nu)(f sigma f)/(q^2 - m^2): on nuclei, where the paper does not fix it, S~_T =
+            8 delta^2 S00_T and S~_L = 32 delta^2 S00_L. `naive` has delta^2 in both, and on electrons half of the
+            trace, as commonly written; limits on g_T differ by 2.1 on nuclei, by 2^(1/4) on electrons.
         flavours: charges of (nu_e, nu_mu, nu_tau) that multiply g^2; universal (1, 1, 1) if absent.
 
     Example:
