@@ -52,7 +52,7 @@ def with_mediator(name, E, T, flavour, m, g, tree=False):
         return standard + g**4 * ME**2 * T / (4 * np.pi * E**2 * D**2) * (1 + T / (2 * ME))
     if name == "tensor":
         y = 1 - T / E
-        return standard + g**4 * ME / (2 * np.pi * D**2) * ((1 + y) ** 2 - ME * T / E**2)
+        return standard + g**4 * ME / (np.pi * D**2) * ((1 + y) ** 2 - ME * T / E**2)
     return standard + np.pi * ALPHA**2 / ME**2 * (1 / T - 1 / E) * (1e-12 * g) ** 2
 
 
@@ -135,6 +135,42 @@ def csi_counts(pe_edges, time_edges):
     total = np.zeros((len(pe_edges) - 1, len(time_edges) - 1))
     for which, rate in enumerate(stopped_pion_rate(T, "cesium_iodide_isotopes", flux)):
         seen = np.bincount(owner, weights=kept * (density @ (rate * 0.1)) * 14.6e-3)
+        when = [arrival(u, v, bool(which), efficiency=csi_kept) for u, v in itertools.pairwise(time_edges)]
+        total += np.outer(seen, when)
+    return total
+
+
+def csi_electron_counts(pe_edges, time_edges, cross_section, efficiency="nominal"):
+    """Recoils of electrons of CsI in (photoelectrons, time): `cross_section(E, T, flavour)` in MeV^-3.
+
+    A sum over shells, recoil energy, neutrino energy and photoelectrons; all of the energy is light.
+    """
+    rows, shells = read_table("coherent_csi_2021_response"), read_table("cesium_iodide_shells")
+    (place,) = np.flatnonzero((rows["curve"] == "efficiency") & (rows["variation"] == efficiency))
+    a, b, c, d = (rows[k][place] for k in "abcd")
+    cuts = np.unique(np.concatenate([np.geomspace(0.01, 20.0, 150), shells["binding_eV"] / 1e3]))
+    cuts = cuts[(cuts >= 0.01) & (cuts <= 20.0)]
+    x, w = np.polynomial.legendre.leggauss(3)
+    T = (cuts[:-1, None] + np.diff(cuts)[:, None] * (1 + x) / 2).ravel()  # keV
+    weight = (np.diff(cuts)[:, None] * w / 2).ravel()
+    bound = np.sum(np.where(T[:, None] * 1e3 > shells["binding_eV"], shells["electrons"], 0), axis=1)
+    # Per neutrino of each flavour: a line, and Michel spectra.
+    prompt = cross_section(PROMPT, T / 1e3, "mu")
+    x, w = np.polynomial.legendre.leggauss(60)
+    low = lowest_energy(T / 1e3, ME)[:, None]
+    E = low + (MUON / 2 - low) * (1 + x) / 2
+    anti_mu, e = michel(E)
+    at = [cross_section(E, T[:, None] / 1e3, flavour) for flavour in ("anti-mu", "e")]
+    delayed = np.sum((MUON / 2 - low) / 2 * w * (anti_mu * at[0] + e * at[1]), axis=1)
+    pe = np.arange(pe_edges[0] + 0.01, pe_edges[-1], 0.02)
+    density = gamma.pdf(pe[:, None], 1 + 9.56 * T, scale=13.35 * T / (1 + 9.56 * T)) * 0.02
+    kept = np.clip(a / (1 + np.exp(-b * (pe - c))) + d, 0, 1)
+    owner = np.digitize(pe, pe_edges) - 1
+    units = 14.6e-3 * 1e6 * MOLE / (132.905451959 + 126.904473)
+    units = units * per_tonne_year(3.198e23 * 0.0848 / (4 * np.pi * 1930.0**2 * YEAR))
+    total = np.zeros((len(pe_edges) - 1, len(time_edges) - 1))
+    for which, rate in enumerate((prompt, delayed)):
+        seen = np.bincount(owner, weights=kept * (density @ (rate * bound * weight))) * units
         when = [arrival(u, v, bool(which), efficiency=csi_kept) for u, v in itertools.pairwise(time_edges)]
         total += np.outer(seen, when)
     return total

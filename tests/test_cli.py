@@ -175,7 +175,7 @@ BAD = [
     (("fit", "flux", "--experiments", "xenonnt"), "did you mean xenonnt-202"),
     (("fit", "flux", "--experiments", ","), "--experiments is empty"),
     (("fit", "flux", "--experiments", "pandax4t-us2,pandax4t-us2"), "given twice"),
-    (("fit", "flux", "--experiments", "pandax4t-us2:tabel=T3"), "choose from table, shape, field"),
+    (("fit", "flux", "--experiments", "pandax4t-us2:tabel=T3"), "choose from table, shape, field, response"),
     (("fit", "flux", "--experiments", "pandax4t-us2:table"), "NAME:option=value"),
     (("fit", "flux", "--experiments", "pandax4t-us2:table=T9"), "one of T0"),
     (("fit", "flux", "--experiments", "pandax4t-us2:table=none.csv"), "none.csv"),

@@ -23,6 +23,7 @@ NAMES = (
     "b8_spectrum_bahcall1996",
     "b8_spectrum_winter2006",
     "cesium_iodide_isotopes",
+    "cesium_iodide_shells",
     "coherent_csi_2021_counts",
     "coherent_csi_2021_response",
     "coherent_lar_2020_bins",

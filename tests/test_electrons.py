@@ -110,10 +110,51 @@ def test_forms_of_scalar_and_tensor() -> None:
     )
     np.testing.assert_allclose(exact[2] / literature[2], 1 + np.asarray(recoil) / (2 * ref.ME), rtol=1e-13)
     trace, usual = (
-        in_powers(made("tensor", 1.0, 1e-4, electron_form=form), recoil, "anti-e")[1]
-        for form in ("trace", "literature")
+        in_powers(made("tensor", 1.0, 1e-4, normalisation=form), recoil, "anti-e")[1] for form in ("trace", "naive")
     )
     np.testing.assert_allclose(trace, 2 * usual, rtol=1e-14)
+
+
+def squared_tensor_amplitude(E: float, T: float) -> float:
+    """Of (nu sigma P_L nu)(e sigma e) summed over final and averaged over initial spins, by Dirac matrices."""
+    pauli = np.array([[[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]]])
+    gamma = [np.kron(pauli[2], np.eye(2)), *(np.kron(1j * pauli[1], s) for s in pauli)]
+    metric = np.diag([1.0, -1, -1, -1])
+    five = 1j * gamma[0] @ gamma[1] @ gamma[2] @ gamma[3]
+    left, right = (np.eye(4) - five) / 2, (np.eye(4) + five) / 2
+    sigma = np.array([[0.5j * (a @ b - b @ a) for b in gamma] for a in gamma])
+    lowered = np.einsum("ac,bd,cdij->abij", metric, metric, sigma)
+    # Neutrino along z, electron at rest, electron recoiling with cos = (E + m) sqrt(T/(T + 2 m))/E.
+    size, cos = np.sqrt(T * (T + 2 * ref.ME)), (E + ref.ME) / E * np.sqrt(T / (T + 2 * ref.ME))
+    k, p = np.array([E, 0, 0, E]), np.array([ref.ME, 0, 0, 0])
+    out = np.array([ref.ME + T, size * np.sqrt(1 - cos**2), 0, size * cos])
+    slash = lambda q: np.einsum("a,aij->ij", metric @ q, np.array(gamma))  # noqa: E731
+    mass = ref.ME * np.eye(4)
+    neutrino = np.einsum("ij,abjk,kl,cdli->abcd", slash(k + p - out), sigma, left @ slash(k) @ right, sigma)
+    electron = np.einsum("ij,abjk,kl,cdli->abcd", slash(out) + mass, lowered, slash(p) + mass, lowered) / 2
+    total = np.sum(neutrino * electron)
+    assert abs(total.imag) < 1e-9 * abs(total)
+    return float(total.real)
+
+
+@pytest.mark.parametrize(("energy", "recoil"), [(0.4, 0.05), (5.0, 0.3), (30.0, 2.0)])
+def test_tensor_by_explicit_traces(energy, recoil) -> None:
+    """dsigma/dT = |M|^2/(32 pi m_e E^2), the mediator's propagator and couplings in front."""
+    m, g = 2.0, 1e-3
+    new = squared_tensor_amplitude(energy, recoil) / (32 * np.pi * ref.ME * energy**2)
+    new = new * g**4 / (m**2 + 2 * ref.ME * recoil) ** 2
+    at = (jnp.asarray(energy), jnp.asarray(recoil), ELECTRON, "mu")
+    found = float(jc.TensorMediator(m, g).dsigma_dT(*at) - jc.StandardModel().dsigma_dT(*at))
+    assert found == pytest.approx(new, rel=1e-9)
+
+
+def test_limits_of_tensors_on_electrons() -> None:
+    """g_T^4 of the trace is half of that as commonly written."""
+    one, other = (
+        jc.limits(jc.Likelihood("texono-2010", made("tensor", 1.0, 0.0, normalisation=form)), "coupling")
+        for form in ("trace", "naive")
+    )
+    assert other[0].excluded[0][0] / one[0].excluded[0][0] == pytest.approx(2**0.25, rel=1e-6)
 
 
 def test_b_minus_l_is_the_universal_vector_on_electrons() -> None:
@@ -247,7 +288,7 @@ def test_flux_without_flavours() -> None:
     [
         (lambda: jc.StandardModel(electron_couplings="loop"), "'radiative' or 'tree'"),
         (lambda: jc.ScalarMediator(electron_form="full"), "'exact' or 'literature'"),
-        (lambda: jc.TensorMediator(electron_form="full"), "'literature' or 'trace'"),
+        (lambda: jc.TensorMediator(normalisation="full"), "'trace' or 'naive'"),
     ],
 )
 def test_unknown_forms(make, message) -> None:

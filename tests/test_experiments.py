@@ -265,7 +265,7 @@ def test_unknown_names_suggest(name, options, parts) -> None:
 
 
 def test_command_line_form() -> None:
-    parsed = parse_experiment("pandax4t-us2:table=T3:field=90", shape="winter2006", response="unsmeared")
+    parsed = parse_experiment("pandax4t-us2:table=T3:field=90", shape="winter2006", correction="none")
     built_by_hand = experiment("pandax4t-us2", table="T3", field=90.0, shape="winter2006")
     np.testing.assert_array_equal(parsed.observed, built_by_hand.observed)
     np.testing.assert_array_equal(parsed.channels[0].response.matrix, built_by_hand.channels[0].response.matrix)
@@ -301,7 +301,8 @@ def test_bad_values_of_options(name, options, message) -> None:
 def test_description_of_the_built_in_experiments() -> None:
     found = {entry["name"]: entry for entry in describe()}
     assert list(found) == list(EXPERIMENTS)
-    assert found["pandax4t-us2"]["options"] == [("table", "T1"), ("shape", "bahcall1996"), ("field", 88.0)]
+    us2 = [("table", "T1"), ("shape", "bahcall1996"), ("field", 88.0), ("response", "paper")]
+    assert found["pandax4t-us2"]["options"] == us2
     for name, entry in found.items():
         assert entry["status"] == built(name).status
         assert len(entry["about"]) < 100
@@ -317,7 +318,7 @@ def test_every_built_in_experiment_has_its_flux() -> None:
             else:
                 assert record.sigma == pytest.approx(expected[record.name] * record.default)
     csi = built("coherent-csi-2021")
-    assert [c.flux.flavours for c in csi.channels] == [("mu",), ("anti-mu", "e")]
+    assert [c.flux.flavours for c in csi.channels] == [("mu",), ("anti-mu", "e")] * 2
     assert list(csi.fluxes) == ["sns"]
 
 

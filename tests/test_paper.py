@@ -110,6 +110,8 @@ def test_limits_compare_the_two_responses(run):
     rows = {(r["dataset"], r["interaction"], r["mass_MeV"]): r["excluded"] for r in summary["results"]["limits"]}
     for name in ("scalar", "b-l", "axial", "tensor"):
         released = rows["xenonnt", name, 10.0][0][0]
+        fluctuating, sharp = (rows[d, name, 1.0][0][0] for d in ("pandax4t, binomial response", "pandax4t"))
+        assert 0.85 < fluctuating / sharp < 0.99  # recoils below the energies that the mean sees
         unsmeared = rows["xenonnt, unsmeared response", name, 10.0][0][0]
         assert 0.5 < unsmeared / released < 2.0
         assert unsmeared != pytest.approx(released, rel=1e-4)

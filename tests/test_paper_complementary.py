@@ -1,6 +1,7 @@
 """Figs. 3 and 5 of `jcevns reproduce`: points, limits, and the paper's sentences about them."""
 
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
@@ -108,9 +109,10 @@ def test_report_and_csv_have_a_verdict_for_each_sentence(run):
     assert len(rows_of(out / "fig5_statements.csv")) == len(STATEMENTS)
     for row in found:
         assert row["valid"]
-        assert row["verdict"].startswith(("agrees", "differs"))
+        assert row["verdict"].startswith(statements.VERDICTS)
         assert 0 < row["smallest_advantage"] <= row["largest_advantage"]
-        assert f"{row['verdict'].replace('<', '&lt;')}</span>" in page
+        kind = next(v for v in statements.VERDICTS if row["verdict"].startswith(v)).replace(" ", "-")
+        assert f'<span class="{kind}">{row["verdict"].replace("<", "&lt;")}</span>' in page
 
 
 MASS = np.geomspace(1e-2, 1e5, 15)
@@ -148,6 +150,32 @@ def test_verdict_falls_as_the_curves_do(low, high, start):
     text, ranges = statements.verdict(SAID, curves(low, high))
     assert text.startswith(start)
     assert len(ranges) == (low < high)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "start"),
+    [
+        (10.0, 1000.0, "not comparable in lower end (another limit): 8B leads for 10 < m < 1000 MeV"),
+        (1.0, 1000.0, "not comparable in lower end (another limit): 8B leads for 1 < m < 1000 MeV"),
+        (1.0, 300.0, "differs in upper end: 8B leads for 1 < m < 300 MeV"),
+        (1000.0, 10.0, "differs: 8B leads for no mass"),
+    ],
+)
+def test_an_end_from_a_limit_that_is_not_ours_is_not_judged(low, high, start):
+    said = dataclasses.replace(SAID, low_from="another limit")
+    assert statements.verdict(said, curves(low, high))[0] == start
+
+
+def test_verdicts_on_the_paper(run):
+    """6 MeV follows from none of these curves; the vectors' lower ends from electrons in CsI."""
+    _, summary, _ = run
+    rows = {row["panel"]: row for row in summary["results"]["fig5_statements"]}
+    for panel in ("scalar", "axial"):
+        assert rows[panel]["verdict"].startswith("not comparable in lower end (6 MeV is no crossing")
+    # The paper has 0.1 and 0.3 MeV.
+    for panel, expected in (("b-l", 0.31), ("vector", 0.168)):
+        ((low, _),) = rows[panel]["ranges_MeV"]
+        assert low == pytest.approx(expected, rel=0.05), panel
 
 
 def test_verdict_names_open_ends_and_several_ranges():

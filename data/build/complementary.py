@@ -161,6 +161,32 @@ def xenon_shells(inputs: Path) -> Table:
     return {key: [shell[k] for shell in shells] for k, key in enumerate(("shell", "binding_eV", "electrons"))}
 
 
+SUBSHELLS = ("1s", "2s", "2p1/2", "2p3/2", "3s", "3p1/2", "3p3/2", "3d3/2", "3d5/2",
+             "4s", "4p1/2", "4p3/2", "4d3/2", "4d5/2", "5s", "5p1/2", "5p3/2", "6s")  # fmt: skip
+BINDING_EV: dict[str, tuple[float, ...]] = {
+    "Cs": (35985, 5714, 5359, 5012, 1211, 1071, 1003, 740.5, 726.6, 232.3, 172.4, 161.3, 79.8, 77.5, 22.7, 14.2, 12.1,
+           3.9),
+    "I": (33169, 5188, 4852, 4557, 1072, 931, 875, 630.8, 619.3, 186, 123, 123, 50.6, 48.9, 14.0, 3.0, 3.0),
+}  # fmt: skip
+
+
+def cesium_iodide_shells(inputs: Path) -> Table:
+    """Shells of the caesium and the iodine atom; 5p of iodine has one electron too few."""
+    del inputs
+    table: dict[str, list[Any]] = {"atom": [], "shell": [], "binding_eV": [], "electrons": []}
+    for atom, energies in BINDING_EV.items():
+        for shell, energy in zip(SUBSHELLS, energies, strict=False):
+            places = {"s": 2, "1/2": 2, "d3/2": 4, "p3/2": 4, "d5/2": 6}
+            count = next(n for end, n in places.items() if shell.endswith(end))
+            count -= (atom, shell) in (("Cs", "6s"), ("I", "5p3/2"))
+            for key, value in zip(table, (atom, shell, float(energy), count), strict=True):
+                table[key].append(value)
+    for atom, total in (("Cs", 55), ("I", 53)):
+        held = [n for a, n in zip(table["atom"], table["electrons"], strict=True) if a == atom]
+        require_close(f"electrons of {atom}", sum(held), total, rtol=0.0)
+    return table
+
+
 def plain(file: str, names: dict[str, str], tolerance: float | None = None) -> Callable[[Path], Table]:
     """Makes a builder that renames columns and, with a tolerance, drops points that interpolation gives back."""
 
@@ -249,6 +275,7 @@ COMPLEMENTARY: dict[str, Callable[[Path], Table]] = {
     "solar_lines": solar_lines,
     "solar_survival": solar_survival,
     "xenon_shells": xenon_shells,
+    "cesium_iodide_shells": cesium_iodide_shells,
     "xenon_rrpa_ratio": plain("rrpa_over_stepping.csv", {"T_keV": "recoil_keV", "ratio": "ratio"}),
     "xenonnt_er_2022_bins": xenonnt_bins,
     "xenonnt_er_2022_efficiency": plain(

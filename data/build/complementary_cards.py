@@ -197,6 +197,20 @@ SOLAR: dict[str, CardText] = {
             "electrons": ("1", "electrons"),
         },
     ),
+    "cesium_iodide_shells": CardText(
+        "Shells of the caesium and the iodine atom", "published",
+        "Binding energies and electrons per shell, as for xenon. Values of the X-Ray Data Booklet (table 1-1) as "
+        "tabulated by Elam et al.; the outermost shell of caesium is the ionisation energy. Shells bound by less "
+        "than 50 eV are of no consequence to a detector with a threshold of 0.5 keV.",
+        "W. T. Elam et al., Radiat. Phys. Chem. 63, 121 (2002); G. P. Williams, X-Ray Data Booklet",
+        "", "10.1016/S0969-806X(01)00227-4", FACTS,
+        {
+            "atom": ("text", "chemical symbol"),
+            "shell": ("text", "shell"),
+            "binding_eV": ("eV", "binding energy"),
+            "electrons": ("1", "electrons"),
+        },
+    ),
     "xenon_rrpa_ratio": CardText(
         "Many-body over step-function rate of electron recoils in xenon", "computed",
         "Ratio of the solar neutrino-electron rate of the relativistic random-phase approximation (RRPA) to that of "

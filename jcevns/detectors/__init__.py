@@ -6,6 +6,7 @@ from jcevns.detectors.charge_yield import (
     PowerLawChargeYield,
     TabulatedChargeYield,
 )
+from jcevns.detectors.fluctuations import binomial_response
 from jcevns.detectors.response import Response, charge_response, interpolated_response
 from jcevns.detectors.smearing import smeared_response
 
@@ -15,6 +16,7 @@ __all__ = [
     "PowerLawChargeYield",
     "Response",
     "TabulatedChargeYield",
+    "binomial_response",
     "charge_response",
     "interpolated_response",
     "smeared_response",

@@ -84,7 +84,7 @@ def describe() -> list[dict[str, Any]]:
     Example:
         >>> from jcevns.experiments.catalogue import describe
         >>> describe()[3]["options"]
-        [('table', 'T1'), ('shape', 'bahcall1996'), ('field', 88.0)]
+        [('table', 'T1'), ('shape', 'bahcall1996'), ('field', 88.0), ('response', 'paper')]
     """
     return [
         {

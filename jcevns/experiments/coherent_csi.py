@@ -10,12 +10,13 @@ from jcevns import datasets
 from jcevns.detectors.response import Response, legendre_panels, sum_cells
 from jcevns.experiments.experiment import SIGNAL, Channel, Experiment
 from jcevns.experiments.nuisances import Nuisance, ShapeNuisance
+from jcevns.physics.electrons import cesium_iodide_electrons
 from jcevns.physics.flux import NeutrinoFlux
 from jcevns.physics.nuclei import Target, cesium_iodide
 from jcevns.physics.sources import delayed_neutrinos, prompt_neutrinos
 from jcevns.spelling import unknown
 
-__all__ = ["arrival_probability", "coherent_csi_2021", "end_points", "recoil_panels"]
+__all__ = ["arrival_probability", "coherent_csi_2021", "electron_panels", "end_points", "recoil_panels"]
 
 PROTONS = 3.198e23
 NEUTRINOS_PER_PROTON = 0.0848  # of each flavour
@@ -24,10 +25,12 @@ MASS = 14.6e-3  # tonne
 LIGHT_YIELD = 13.35  # photoelectrons per keV electron equivalent
 STEADY_STATE = 1286.0  # events expected in these bins
 LIFETIMES = {"pi": 0.026033, "mu": 2.1969811}  # us
-SHAPES = ("all", "none")
-STEADY_STATES = ("product", "counts")
+OPTIONS = {"shapes": ("all", "none"), "steady_state": ("product", "counts"), "electrons": ("yes", "no")}
 ANCHORS = (-3.0, -1.0, 0.0, 1.0, 3.0)
 _PANELS = 32  # of 4 nodes, between no recoil and the end point
+
+_ELECTRON_EDGES = (0.05, 0.1, 0.45, 1.6, 2.4, 3.4, 7.5, 12.0)
+"""keV, besides the binding energies: outside is less than 1e-6 of the counts, even for a massless mediator."""
 
 Coefficients = Float[np.ndarray, "4"]
 Curve = Callable[[np.ndarray], np.ndarray]
@@ -83,15 +86,24 @@ def recoil_panels(edges: list[float], panels: int) -> Float[np.ndarray, " edge"]
     return np.append(fine, edges[-1])
 
 
+def electron_panels(binding_keV: np.ndarray) -> Float[np.ndarray, " edge"]:
+    """Edges in keV of panels of electron recoil energy, between which no shell opens."""
+    inside = (binding_keV > _ELECTRON_EDGES[1]) & (binding_keV < _ELECTRON_EDGES[-1])
+    return np.unique(np.append(_ELECTRON_EDGES, binding_keV[inside]))
+
+
+def _nuclear_light(recoil_keV: np.ndarray, scintillation: Coefficients) -> Float[np.ndarray, " recoil"]:
+    """Light of nuclear recoils in keV electron equivalent."""
+    light = 1e3 * np.polynomial.polynomial.polyval(recoil_keV * 1e-3, np.append(0.0, scintillation))
+    return np.maximum(light, 1e-6)
+
+
 def _energy_response(
-    recoil_keV: np.ndarray, edges: np.ndarray, scintillation: Coefficients, efficiency: Coefficients
+    light: np.ndarray, edges: np.ndarray, efficiency: Coefficients
 ) -> Float[np.ndarray, "bin recoil"]:
-    """Probability of a recoil to be counted in each bin of photoelectrons."""
+    """Probability to be counted in each bin of photoelectrons; light in keV electron equivalent."""
     from scipy.special import gammainc
 
-    T = recoil_keV * 1e-3
-    light = 1e3 * np.polynomial.polynomial.polyval(T, np.append(0.0, scintillation))  # keV electron equivalent
-    light = np.maximum(light, 1e-6)
     cells = np.linspace(edges[0], edges[-1], 4 * int(edges[-1] - edges[0]) + 1)
     # A gamma distribution of mean LIGHT_YIELD E and shape 1 + 9.56 E.
     rate, shape = 1 / (LIGHT_YIELD * light), 1 + 9.56 * light
@@ -114,9 +126,16 @@ def _steady_state(table: dict[str, np.ndarray], edges: np.ndarray, how: str) -> 
 
 
 def coherent_csi_2021(
-    shapes: str = "all", steady_state: str = "product", beam_centre: float = 0.56, beam_width: float = 0.15
+    shapes: str = "all",
+    steady_state: str = "product",
+    beam_centre: float = 0.56,
+    beam_width: float = 0.15,
+    electrons: str = "yes",
 ) -> Experiment:
     """COHERENT CsI[Na], 14.6 kg at 19.3 m: 1578 events, about 300 of them CEvNS.
+
+    CsI[Na] does not tell recoils of electrons from those of nuclei. In the Standard Model they are 1e-4 events; light
+    mediators that couple to leptons make most of theirs there (arXiv:2211.11905).
 
     Args:
         shapes: `all` has the two modes of the scintillation response and the efficiency as shape nuisances, each
@@ -127,14 +146,16 @@ def coherent_csi_2021(
         beam_centre: of the protons on target, in us after the trigger [inferred: the released two-dimensional
             flux was not at hand].
         beam_width: its standard deviation in us [inferred].
+        electrons: `yes` has scattering on the electrons of CsI, bound in steps, beside that on nuclei: all their
+            energy is light, not quenched, with smearing, efficiency and times of nuclear recoils. `no` leaves it
+            out. A normalisation of the quenching (`shapes=none`) acts on both, its shapes on nuclei alone.
 
     Raises:
         ValueError: unknown option, or a beam that is none.
     """
-    if shapes not in SHAPES:
-        raise ValueError(unknown("coherent-csi-2021: shapes", shapes, SHAPES))
-    if steady_state not in STEADY_STATES:
-        raise ValueError(unknown("coherent-csi-2021: steady_state", steady_state, STEADY_STATES))
+    for option, value in (("shapes", shapes), ("steady_state", steady_state), ("electrons", electrons)):
+        if value not in OPTIONS[option]:
+            raise ValueError(unknown(f"coherent-csi-2021: {option}", value, OPTIONS[option]))
     if not (np.isfinite(beam_centre) and 0 < beam_width < np.inf):
         raise ValueError(
             f"coherent-csi-2021: beam_centre {beam_centre!r} must be finite and beam_width {beam_width!r} positive, "
@@ -149,13 +170,25 @@ def coherent_csi_2021(
     nominal, moved = _varied_curves()
     every = [c for row in moved.values() for c in row] if shapes == "all" else [nominal]
 
-    def channel(flux: NeutrinoFlux, when: np.ndarray) -> Channel:
-        """Prompt or delayed neutrinos: their recoils in bins of light, times their arrival in bins of time."""
-        panels = legendre_panels(recoil_panels([0.0, *end_points(flux, target)], _PANELS), 4)
-        recoil, weight = (x.ravel() for x in panels)
-        counted = np.stack([_energy_response(recoil, light, *c) for c in every]) * (weight * MASS)
-        matrix = (counted[:, :, None, :] * when[:, None]).reshape(len(every), -1, recoil.size)
-        return Channel(flux, target, Response(recoil, matrix if shapes == "all" else matrix[0]))
+    def response(edges_keV: np.ndarray, when: np.ndarray, seen: Callable[..., np.ndarray]) -> Response:
+        """Recoils in bins of light, times their arrival in bins of time."""
+        recoil, weight = (x.ravel() for x in legendre_panels(edges_keV, 4))
+        counted = np.stack([_energy_response(seen(recoil, bent), light, kept) for bent, kept in every])
+        matrix = ((counted * (weight * MASS))[:, :, None, :] * when[:, None]).reshape(len(every), -1, recoil.size)
+        return Response(recoil, matrix if shapes == "all" else matrix[0])
+
+    # Prompt and delayed neutrinos, first on nuclei.
+    channels = [
+        Channel(f, target, response(recoil_panels([0.0, *end_points(f, target)], _PANELS), when, _nuclear_light))
+        for f, when in zip(fluxes, arrival, strict=True)
+    ]
+    if electrons == "yes":
+        bound = cesium_iodide_electrons()
+        edges = electron_panels(np.asarray(bound.binding_keV))
+        channels += [
+            Channel(f, bound, response(edges, when, lambda recoil, _: recoil), faint=True)
+            for f, when in zip(fluxes, arrival, strict=True)
+        ]
 
     own: tuple[Nuisance, ...] = ()
     if shapes == "none":
@@ -165,7 +198,7 @@ def coherent_csi_2021(
         notes.append("quenching and efficiency are normalisations of 3.8% and 4.1% [recalled]")
     return Experiment(
         name="coherent-csi-2021",
-        channels=tuple(channel(flux, when) for flux, when in zip(fluxes, arrival, strict=True)),
+        channels=channels,
         observed=table["observed"],
         backgrounds={
             "steady_state": _steady_state(table, time, steady_state),
@@ -184,7 +217,10 @@ def coherent_csi_2021(
         exposure=MASS,
         status="published",
         notes=tuple(notes),
-        tables=("coherent_csi_2021_counts", "coherent_csi_2021_response", "cesium_iodide_isotopes"),
+        tables=(
+            *("coherent_csi_2021_counts", "coherent_csi_2021_response", "cesium_iodide_isotopes"),
+            *(("cesium_iodide_shells",) if electrons == "yes" else ()),
+        ),
         runs=("COHERENT CsI[Na]",),
     )
 

@@ -1,5 +1,6 @@
 """The record that is an experiment: channels, backgrounds, counts, nuisances. Data, not a subclass."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,6 +50,8 @@ class Channel(eqx.Module):
         flux: the neutrino flux.
         target: the nuclei, or the electrons.
         response: dR/dT to counts.
+        faint: the Standard Model makes next to nothing here, as on electrons beside nuclei: bounds of parameters
+            that belong to a target are those of the other channels.
 
     Example:
         >>> import jcevns as jc
@@ -60,6 +63,7 @@ class Channel(eqx.Module):
     flux: NeutrinoFlux
     target: AnyTarget
     response: Response
+    faint: bool = eqx.field(static=True, default=False)
 
     def moments(self) -> Float[Array, "_ particle 3 recoil"]:
         """`flux_moments` at the energies of the response: all that folding a theory needs of the flux."""
@@ -192,7 +196,7 @@ class Experiment(eqx.Module):
         """Targets of all channels."""
         return tuple(channel.target for channel in self.channels)
 
-    def moments(self) -> tuple[Float[Array, "_ particle 3 recoil"], ...]:
+    def moments(self) -> tuple[Float[Array, "_ _ 3 _"], ...]:
         """`flux_moments` of each channel."""
         return tuple(channel.moments() for channel in self.channels)
 
@@ -239,7 +243,7 @@ def require_one_channel(experiment: Experiment) -> None:
 def signal_by_source(
     experiment: Experiment,
     theory: Interaction,
-    moments: tuple[Float[Array, "_ particle 3 recoil"], ...] | None = None,
+    moments: tuple[Float[Array, "_ _ 3 _"], ...] | None = None,
 ) -> Float[Array, "source *anchor bin"]:
     """Expected signal of each of `sources_of`, at nominal fluxes, before nuisances.
 
@@ -267,7 +271,7 @@ def signal_by_source(
 def signal_counts(
     experiment: Experiment,
     theory: Interaction,
-    moments: tuple[Float[Array, "_ particle 3 recoil"], ...] | None = None,
+    moments: tuple[Float[Array, "_ _ 3 _"], ...] | None = None,
 ) -> Float[Array, "*anchor bin"]:
     """Expected signal per bin (eq. 12 of arXiv:2411.11749), before nuisances; at every anchor of shape nuisances.
 
@@ -308,7 +312,7 @@ def normalised(expected: np.ndarray, channel: Channel) -> Channel:
         factors = jax.lax.stop_gradient(as_float_array(expected) / counts)
     else:
         factors = as_float_array(expected / np.asarray(counts))
-    return Channel(channel.flux, channel.target, channel.response.times(factors))
+    return dataclasses.replace(channel, response=channel.response.times(factors))
 
 
 def unfitted_counts(theory: Interaction, channel: Channel) -> Float[Any, "*anchor bin"]:

@@ -6,6 +6,7 @@ import numpy as np
 
 from jcevns import datasets
 from jcevns.detectors.charge_yield import NestChargeYield
+from jcevns.detectors.fluctuations import binomial_response
 from jcevns.detectors.response import charge_response
 from jcevns.experiments.experiment import SIGNAL, Channel, Experiment, normalised
 from jcevns.experiments.nuisances import Nuisance
@@ -18,7 +19,12 @@ __all__ = ["TABLES", "pandax4t_us2"]
 TABLES = ("T0", "T1", "T2", "T3", "T4")
 """Reconstructions of the US2 bins that the package ships."""
 
+RESPONSES = ("paper", "binomial")
 EXPOSURE = 1.04  # tonne-year, arXiv:2407.10892
+ELECTRON_RESOLUTION = 0.27
+"""Relative width of the signal of one electron [inferred: the efficiency that the table's signal then implies is the
+same in all bins, within 1%]."""
+
 COLUMNS = ("ne_lo", "ne_hi", "signal_at_5p46e6", "cathode", "microdischarge", "observed")
 
 RECONSTRUCTED = (
@@ -43,7 +49,9 @@ def _bins(table: str | Path) -> tuple[dict[str, np.ndarray], bool]:
     return rows, False
 
 
-def pandax4t_us2(table: str | Path = "T1", shape: str = "bahcall1996", field: float = 88.0) -> Experiment:
+def pandax4t_us2(
+    table: str | Path = "T1", shape: str = "bahcall1996", field: float = 88.0, response: str = "paper"
+) -> Experiment:
     """PandaX-4T US2 in electrons, 1.04 tonne-year, 332 events.
 
     Args:
@@ -52,17 +60,26 @@ def pandax4t_us2(table: str | Path = "T1", shape: str = "bahcall1996", field: fl
             cathode, microdischarge, observed.
         shape: 8B spectral shape, see `jcevns.physics.b8`.
         field: drift field in V/cm in the NEST charge yield.
+        response: `paper` has N_e = T Q_y(T) without fluctuations (eqs. 12-15 of arXiv:2411.11749), so that no recoil
+            below 0.66 keV is seen; `binomial` lets N_e fluctuate (`binomial_response`). Either is scaled, bin by
+            bin, to the table's signal.
 
     Raises:
-        ValueError: unknown table or shape, a field that is not positive, or a CSV that does not hold a table (file,
-            line and column are named).
+        ValueError: unknown table, shape or response, a field that is not positive, or a CSV that does not hold a
+            table (file, line and column are named).
     """
     if not 0 < field < np.inf:
         raise ValueError(f"pandax4t-us2: field {field!r} must be positive, in V/cm")
+    if response not in RESPONSES:
+        raise ValueError(unknown("pandax4t-us2: response", response, RESPONSES))
     rows, shipped = _bins(table)
     edges = np.append(rows["ne_lo"], rows["ne_hi"][-1])
-    response = charge_response(NestChargeYield(field=field), edges, EXPOSURE)
-    channel = normalised(rows["signal_at_5p46e6"], Channel(b8(shape), xenon(), response))
+    charge = NestChargeYield(field=field)
+    if response == "paper":
+        seen = charge_response(charge, edges, EXPOSURE)
+    else:
+        seen = binomial_response(charge, edges, EXPOSURE, ELECTRON_RESOLUTION)
+    channel = normalised(rows["signal_at_5p46e6"], Channel(b8(shape), xenon(), seen))
     source = f"table {table}: {RECONSTRUCTED}" if shipped else f"table {table}: supplied by the user"
     return Experiment(
         name="pandax4t-us2",

@@ -78,7 +78,7 @@ class Likelihood(eqx.Module):
 
     experiments: tuple[Experiment, ...]
     theory: Interaction
-    moments: tuple[tuple[Float[Array, "_ particle 3 _"], ...], ...]
+    moments: tuple[tuple[Float[Array, "_ _ 3 _"], ...], ...]
     model: Model
     nuisances: tuple[str, ...] = eqx.field(static=True)
     layout: Layout = eqx.field(static=True)
@@ -102,7 +102,7 @@ class Likelihood(eqx.Module):
     @cached_property
     def parameters(self) -> Parameters:
         """All parameters: of the theory, of the fluxes, nuisances."""
-        targets = tuple(target for e in self.experiments for target in e.targets)
+        targets = tuple(c.target for e in self.experiments for c in e.channels if not c.faint)
         records = []
         for _, record in theory_parameters(self.theory).values():
             changes = record.adapt(targets) if record.adapt is not None else {}

@@ -90,9 +90,10 @@ def figure_4(run: Run) -> None:
 
 
 def few_masses(run: Run) -> None:
-    """Limits at a few masses, for the data sets of the paper and for XENONnT's two responses."""
+    """Limits at a few masses, for the data sets of the paper and for the two responses of each experiment."""
     likelihoods = {dataset: run.likelihood(dataset) for dataset in DATASETS}
     likelihoods["xenonnt, unsmeared response"] = Likelihood(experiment("xenonnt-2024-s2", response="unsmeared"))
+    likelihoods["pandax4t, binomial response"] = Likelihood(experiment("pandax4t-us2", response="binomial"))
     rows = [
         {
             "dataset": dataset,

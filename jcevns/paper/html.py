@@ -6,6 +6,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from jcevns.paper.statements import VERDICTS
+
 __all__ = ["render"]
 
 _CSS = """
@@ -16,7 +18,7 @@ th,td{padding:.3rem .6rem;border-bottom:1px solid #e4e4e4;text-align:left;vertic
 th{border-bottom:2px solid #999}td:last-child{min-width:9rem}
 .n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 figure{margin:1.2rem 0}figure img{max-width:100%}figcaption{font-size:.9rem;color:#444}
-.agrees{color:#00694b;font-weight:600}.differs{color:#b34700;font-weight:600}
+.agrees,.differs,.not-comparable{color:#00694b;font-weight:600}.differs{color:#b34700}.not-comparable{color:#555}
 .status{font:600 12px system-ui;padding:.1rem .45rem;border-radius:.6rem;background:#e6eef5}
 .reconstructed,.inferred{background:#ffe3c2}
 .note{background:#fff8ec;border-left:4px solid #e69f00;padding:.5rem .9rem}
@@ -271,9 +273,9 @@ def _statements(rows: Sequence[Row]) -> str:
     """Sentences of the paper on its Fig. 5 beside our curves."""
 
     def verdict(row: Row) -> str:
-        kind = "agrees" if row["verdict"].startswith("agrees") and row["valid"] else "differs"
+        kind = next(v for v in VERDICTS if row["verdict"].startswith(v)) if row["valid"] else "differs"
         text = row["verdict"] if row["valid"] else f"fit not valid; {row['verdict']}"
-        return f'<span class="{kind}">{escape(text)}</span>'
+        return f'<span class="{kind.replace(" ", "-")}">{escape(text)}</span>'
 
     columns: Columns = {
         "interaction": "panel",
@@ -286,8 +288,9 @@ def _statements(rows: Sequence[Row]) -> str:
     }
     return _table(rows, columns) + _small(
         "Our curves only, by the lower end of what each excludes, interpolated in the logarithm of the mass from "
-        "0.01 to 10<sup>5</sup> MeV. An end of a range agrees within a factor 1.5. COHERENT: nuclear recoils only; "
-        "what it sees of electrons, which matters for light mediators, is not in our curve."
+        "0.01 to 10<sup>5</sup> MeV. An end of a range agrees within a factor 1.5; it is not comparable where the paper "
+        "has it from a limit that is none of our curves. COHERENT: recoils of nuclei, and in CsI of electrons too, "
+        "which light vectors and axial vectors show in."
     )
 
 

@@ -59,7 +59,7 @@ class Source:
 _DETECTORS = ("coherent-csi-2021", "coherent-lar-2020"), ("xenonnt-er-2022", "lz-er-ws2022")
 CURVES = {
     "8B": Source((), (0.5, 500.0), "#D55E00", r"$^8$B", r"$^8$B: XENONnT + PandaX-4T US2 (reconstructed)"),
-    "COHERENT": Source(_DETECTORS[0], (3.0, 1.5e3), "#0072B2", "COHERENT", "COHERENT CsI + LAr (axial: CsI)", 7),
+    "COHERENT": Source(_DETECTORS[0], (1e-2, 1.5e3), "#0072B2", "COHERENT", "COHERENT CsI + LAr (axial: CsI)", 7),
     "electron recoils": Source(
         _DETECTORS[1], (1e-2, 5.0), "#009E73", "electron recoils", "electron recoils: XENONnT + LZ"
     ),
@@ -213,8 +213,8 @@ def _caption() -> str:
         "mass and coupling, as in Fig. 4); excluded is what lies above a line, but for the hatched bands, which are "
         "allowed. 8B: XENONnT (arXiv:2408.02877) and PandaX-4T US2 (arXiv:2407.10892) combined; the PandaX-4T US2 "
         "counts are a reconstruction. COHERENT: CEvNS in CsI (arXiv:2110.07730) and LAr (arXiv:2003.10630), in the "
-        'axial panel CsI alone since 40Ar has no spin; shapes="none", that is without their shape systematics, and '
-        "without scattering on electrons. Electron recoils: XENONnT (arXiv:2207.11330) and LZ (arXiv:2207.03764; "
+        'axial panel CsI alone since 40Ar has no spin; shapes="none", that is without their shape systematics; in '
+        "CsI with scattering on electrons. Electron recoils: XENONnT (arXiv:2207.11330) and LZ (arXiv:2207.03764; "
         "background digitised). TEXONO: rate of reactor neutrinos on electrons (arXiv:0911.1597). Grey: limits of "
         "other experiments on vectors and axial vectors, recast by DarkCast (arXiv:1801.04847), at the masses for "
         f"which it gives them: {'; '.join(f'{label}: {paper}' for label, paper in papers.items())}. Not obtained and "

@@ -138,6 +138,7 @@ def _systematics(run: Run) -> None:
     rows += _variant("pandax4t", "Winter 2006 shape", {p: {"shape": "winter2006"}})
     for field in (84.0, 93.0):
         rows += _variant("pandax4t", f"drift field {field:.0f} V/cm", {p: {"field": field}})
+    rows += _variant("pandax4t", "fluctuating number of electrons (binomial)", {p: {"response": "binomial"}})
     file_rows(run, "systematics", rows)
 
 

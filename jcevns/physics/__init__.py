@@ -1,7 +1,7 @@
 """Flux, nuclei, electrons, form factors, cross sections, recoil spectra."""
 
 from jcevns.physics.earth import Earth, Exposure, earth_shells, earth_states, night_exposure, year_average
-from jcevns.physics.electrons import Electron, ElectronTarget, electrons_of, xenon_electrons
+from jcevns.physics.electrons import Electron, ElectronTarget, cesium_iodide_electrons, electrons_of, xenon_electrons
 from jcevns.physics.flux import FLAVOURS, NeutrinoFlux, b8, combine, hep
 from jcevns.physics.form_factors import AbstractFormFactor, Helm, KleinNystrand, SymmetrisedFermi
 from jcevns.physics.nuclei import Nucleus, Target, argon, cesium_iodide, xenon
@@ -36,6 +36,7 @@ __all__ = [
     "argon",
     "b8",
     "cesium_iodide",
+    "cesium_iodide_electrons",
     "combine",
     "counts_above",
     "earth_shells",

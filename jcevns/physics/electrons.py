@@ -21,6 +21,7 @@ __all__ = [
     "Electron",
     "ElectronTarget",
     "bilinear",
+    "cesium_iodide_electrons",
     "electron_propagator",
     "electrons_of",
     "standard_charges",
@@ -105,6 +106,20 @@ def xenon_electrons(binding: str = "steps") -> ElectronTarget:
     return ElectronTarget(
         energy, shells["electrons"].astype(float), float(atoms), table["recoil_keV"], table["ratio"]
     )
+
+
+def cesium_iodide_electrons() -> ElectronTarget:
+    """Electrons of CsI, in steps at the binding energies of both atoms (card `cesium_iodide_shells`).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import jcevns as jc
+        >>> jc.physics.cesium_iodide_electrons().per_atom(jnp.array([0.9, 3.0, 40.0])).tolist()  # per CsI
+        [76.0, 88.0, 108.0]
+    """
+    shells, isotopes = datasets.read_table("cesium_iodide_shells"), datasets.read_table("cesium_iodide_isotopes")
+    molecules = 1e6 * AVOGADRO / isotopes["atomic_mass_u"].sum()
+    return ElectronTarget(shells["binding_eV"] * 1e-3, shells["electrons"].astype(float), float(molecules))
 
 
 def electrons_of(Z: float, grams_per_mole: float) -> ElectronTarget:

@@ -267,11 +267,10 @@ class TensorMediator(NewPhysics):
         coupling: g_T.
         standard_model: what it is added to.
         tensor_charge: delta_u + delta_d.
-        normalisation: of S~, which the paper does not fix: `trace` has S~_T = 8 delta^2 S00_T and S~_L =
-            32 delta^2 S00_L from the explicit traces (default), `naive` has delta^2 in both; limits on g_T
-            differ by 2.1.
-        electron_form: of the cross section on electrons, `literature` (as commonly written) or `trace` (the full
-            trace, twice as much).
+        normalisation: of nuclei and electrons alike. `trace` (default) follows from the explicit traces of
+            g_T^2 (nu sigma P_L nu)(f sigma f)/(q^2 - m^2): on nuclei, where the paper does not fix it, S~_T =
+            8 delta^2 S00_T and S~_L = 32 delta^2 S00_L. `naive` has delta^2 in both, and on electrons half of the
+            trace, as commonly written; limits on g_T differ by 2.1 on nuclei, by 2^(1/4) on electrons.
         flavours: charges of (nu_e, nu_mu, nu_tau) that multiply g^2; universal (1, 1, 1) if absent.
 
     Example:
@@ -287,7 +286,6 @@ class TensorMediator(NewPhysics):
     standard_model: StandardModel = eqx.field(default_factory=StandardModel)
     tensor_charge: Float[Array, ""] = eqx.field(converter=as_float_array, default=TENSOR_CHARGE)
     normalisation: str = eqx.field(static=True, default="trace")
-    electron_form: str = eqx.field(static=True, default="literature")
     flavours: Float[Array, "3"] | None = _flavours()
 
     label = "tensor"
@@ -295,18 +293,16 @@ class TensorMediator(NewPhysics):
     def __check_init__(self):
         if self.normalisation not in ("trace", "naive"):
             raise ValueError(f"tensor normalisation {self.normalisation!r} must be 'trace' or 'naive'")
-        if self.electron_form not in ("literature", "trace"):
-            raise ValueError(f"electron_form {self.electron_form!r} must be 'literature' or 'trace'")
 
     def strengths(self):
         """g^4."""
         return self.coupling[None] ** 4
 
     def additions(self, recoil, particle, flavour):
-        """Eq. 8 per g_T^4; on electrons m_e/(2 pi D^2) [1 + 2 (1 - T/E) + (1 - T/E)^2 - m_e T/E^2]."""
+        """Eq. 8 per g_T^4; on electrons m_e/(pi D^2) [1 + 2 (1 - T/E) + (1 - T/E)^2 - m_e T/E^2]."""
         square = flavour_charge(self.flavours, flavour) ** 2 / propagator(self.mass, recoil, particle) ** 2
         if isinstance(particle, Electron):
-            factor = 2.0 if self.electron_form == "trace" else 1.0
+            factor = 2.0 if self.normalisation == "trace" else 1.0
             common = factor * ELECTRON_MASS / (2 * np.pi) * square
             parts = [4 * common, -4 * recoil * common, recoil * common * (recoil - ELECTRON_MASS)]
             return jnp.stack(parts)[None]

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from scipy.special import ndtr
 
 from jcevns.constants import ONE_SIGMA, chi2_threshold
-from jcevns.experiments.experiment import Channel, Experiment
+from jcevns.experiments.experiment import Experiment
 from jcevns.fit.interval import interval
 from jcevns.fit.rounding import percent
 from jcevns.likelihood.likelihood import Experiments, Likelihood
@@ -89,7 +89,7 @@ def scaled(experiment: Experiment, exposure: float, background: float = 1.0, sig
     return dataclasses.replace(
         experiment,
         name=f"{experiment.name}@{exposure:g}ty".replace(".", "p"),
-        channels=tuple(Channel(c.flux, c.target, c.response.times(factor)) for c in experiment.channels),
+        channels=tuple(dataclasses.replace(c, response=c.response.times(factor)) for c in experiment.channels),
         backgrounds={k: factor * background * v for k, v in experiment.backgrounds.items()},
         observed=factor * experiment.observed,
         nuisances=tuple(map(wider, experiment.nuisances)),
