@@ -1,11 +1,13 @@
 """The report: one self-contained HTML page."""
 
 import base64
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from jcevns.paper import markup
+from jcevns.paper.markup import Columns, Row
 from jcevns.paper.statements import VERDICTS
 
 __all__ = ["render"]
@@ -28,77 +30,16 @@ figure{margin:1.2rem 0}figure img{max-width:100%}figcaption{font-size:.9rem;colo
 _FLUX_UNIT = "10<sup>6</sup> cm<sup>-2</sup> s<sup>-1</sup>"
 _SIN2W = "sin<sup>2</sup>θ<sub>W</sub>"
 
-Row = Mapping[str, Any]
-Columns = Mapping[str, str | Callable[[Row], str]]
-
-
-def _table(rows: Iterable[Row], columns: Columns) -> str:
-    """A table: header to the key of a text, or a function that gives HTML; a header that starts with # is numeric."""
-
-    def cell(tag: str, header: str, text: str) -> str:
-        return f'<{tag} class="n">{text}</{tag}>' if header.startswith("#") else f"<{tag}>{text}</{tag}>"
-
-    top = "".join(cell("th", header, header.lstrip("#")) for header in columns)
-    body = ""
-    for row in rows:
-        cells = ((h, escape(str(row[c])) if isinstance(c, str) else c(row)) for h, c in columns.items())
-        body += f"<tr>{''.join(cell('td', h, text) for h, text in cells)}</tr>\n"
-    return f"<table><thead><tr>{top}</tr></thead><tbody>\n{body}</tbody></table>"
-
-
-def _small(text: str) -> str:
-    return f'<p class="small">{text}</p>'
-
-
-def _number(key: str, form: str, absent: str = "") -> Callable[[Row], str]:
-    return lambda row: absent if row[key] is None else format(row[key], form)
-
-
-def _code(key: str) -> Callable[[Row], str]:
-    return lambda row: f"<code>{escape(row[key])}</code>"
-
-
-def _is_valid(row: Row) -> str:
-    return "yes" if row["valid"] else "<b>no</b>"
-
-
-def _pull(row: Row) -> str:
-    return "on" if row["flux_pull"] else "off"
-
-
-def _value(quantity: str, value: float, up: float | None, down: float | None) -> str:
-    """Value with asymmetric errors, flux in 1e6."""
-    scale, digits = (1e6, 2) if quantity == "flux" else (1.0, 3)
-    high = "open" if up is None else f"+{up / scale:.{digits}f}"
-    low = "open" if down is None else f"&minus;{down / scale:.{digits}f}"
-    return f"{value / scale:.{digits}f} <sup>{high}</sup> <sub>{low}</sub>"
-
-
-def _between(quantity: str, value: float, low: float | None, high: float | None) -> str:
-    return _value(quantity, value, None if high is None else high - value, None if low is None else value - low)
-
-
-def _fitted(key: str = "parameter") -> Callable[[Row], str]:
-    return lambda row: _value(row[key], row["best_fit"], row["error_up"], row["error_down"])
-
-
-def _ends(pair: Sequence[float | None], form: str = ".3f", scale: float = 1.0) -> str:
-    return "[" + ", ".join("open" if e is None else format(e / scale, form) for e in pair) + "]"
-
-
-def _scale(quantity: str) -> float:
-    return 1e6 if quantity == "flux" else 1.0
-
 
 def _comparison(summary: Row) -> str:
     other = {(r["quantity"], r["dataset"]): r for r in summary["comparison_other_flux_pull"]}
 
     def shown(row: Row, key: str) -> str:
-        return _value(row["quantity"], *(row[key][k] for k in ("value", "error_up", "error_down")))
+        return markup.value(row["quantity"], *(row[key][k] for k in ("value", "error_up", "error_down")))
 
     def otherwise(row: Row) -> str:
         second = other.get((row["quantity"], row["dataset"]))
-        return f"{shown(second, 'ours')} <span class=small>(pull {_pull(second)})</span>" if second else ""
+        return f"{shown(second, 'ours')} <span class=small>(pull {markup.pull(second)})</span>" if second else ""
 
     def verdict(row: Row) -> str:
         kind = "agrees" if row["verdict"] == "agrees" else "differs"
@@ -114,7 +55,7 @@ def _comparison(summary: Row) -> str:
         "verdict": verdict,
         "how far by construction": lambda r: f'<span class="small">{escape(r["by_construction"])}</span>',
     }
-    return _table(summary["comparison"], columns) + _small(
+    return markup.table(summary["comparison"], columns) + markup.small(
         "Errors: Delta chi2 = 1 around the minimum, ends found as roots of the profile. Verdict: flux centre within "
         "0.05 and errors within 0.15 (10<sup>6</sup> cm<sup>-2</sup> s<sup>-1</sup>), "
         f"{_SIN2W} within 0.012. The flux is fitted without the 12% flux pull, which would be the same "
@@ -127,15 +68,15 @@ def _intervals(results: Row) -> str:
     columns: Columns = {
         "parameter": "parameter",
         "data": "dataset",
-        "flux pull": _pull,
-        "#best fit": lambda r: f"{r['best_fit'] / _scale(r['parameter']):.3f}",
-        "90% interval": lambda r: _ends(r["interval_90"], scale=_scale(r["parameter"])),
-        "#min. chi2": _number("chi2_min", ".3f"),
-        "#significance": _number("significance", ".2f", "not defined"),
-        "valid": _is_valid,
-        "#EDM": _number("edm", ".1e"),
+        "flux pull": markup.pull,
+        "#best fit": lambda r: f"{r['best_fit'] / markup.scale(r['parameter']):.3f}",
+        "90% interval": lambda r: markup.ends(r["interval_90"], scale=markup.scale(r["parameter"])),
+        "#min. chi2": markup.number("chi2_min", ".3f"),
+        "#significance": markup.number("significance", ".2f", "not defined"),
+        "valid": markup.is_valid,
+        "#EDM": markup.number("edm", ".1e"),
     }
-    return _table([*results.get("flux", []), *results.get("sin2w", [])], columns) + _small(
+    return markup.table([*results.get("flux", []), *results.get("sin2w", [])], columns) + markup.small(
         f'Flux in {_FLUX_UNIT}. Delta chi2 = 2.71, one parameter. "open": the physical bound (flux 0, mirror point) '
         "is reached before the threshold. Significance: square root of Delta chi2 at zero flux, asymptotic."
     )
@@ -146,17 +87,17 @@ def _systematics(rows: Sequence[Row]) -> str:
         "data": "dataset",
         "input": "changed",
         "parameter": "parameter",
-        "flux pull": _pull,
-        "value, 68%": _fitted(),
-        "#significance": _number("significance", ".2f"),
+        "flux pull": markup.pull,
+        "value, 68%": markup.fitted(),
+        "#significance": markup.number("significance", ".2f"),
     }
-    return _table(rows, columns)
+    return markup.table(rows, columns)
 
 
 def _rates(rows: Sequence[Row]) -> str:
-    columns: dict[str, Any] = {"#threshold [keV]": _number("threshold_keV", "g")}
-    columns |= {f"#{escape(k)}": _number(k, ".4g") for k in rows[0] if k != "threshold_keV"}
-    return _table(rows, columns) + _small(
+    columns: dict[str, Any] = {"#threshold [keV]": markup.number("threshold_keV", "g")}
+    columns |= {f"#{escape(k)}": markup.number(k, ".4g") for k in rows[0] if k != "threshold_keV"}
+    return markup.table(rows, columns) + markup.small(
         "Natural xenon, full efficiency, Klein-Nystrand form factor, 5.46e6 cm<sup>-2</sup> s<sup>-1</sup>."
     )
 
@@ -166,10 +107,10 @@ def _official(rows: Sequence[Row]) -> str:
     columns: Columns = {
         "analysis": "analysis",
         "parameter": "parameter",
-        "value, 68%": _fitted(),
-        "#significance, asymptotic": _number("significance", ".2f"),
+        "value, 68%": markup.fitted(),
+        "#significance, asymptotic": markup.number("significance", ".2f"),
     }
-    return _table(rows, columns) + _small(
+    return markup.table(rows, columns) + markup.small(
         f"Flux in {_FLUX_UNIT}. 2026: the release has no statistical model; SR2's accidental width (5%) and the "
         "efficiency (25%) are our assumption. The alea numbers are those of benchmarks/alea_peer.py, not of this "
         "run. The significance by toys needs <code>jcevns reproduce --full</code>."
@@ -180,26 +121,26 @@ def _toys(found: Row) -> str:
     """Significance, coverage, goodness of fit, Feldman-Cousins intervals."""
     columns: Columns = {
         "#true flux": lambda r: f"{r['truth'] / 1e6:.1f}",
-        "#nominal": _number("cl", ".2%"),
-        "#Delta chi2": _number("threshold", ".3f"),
+        "#nominal": markup.number("cl", ".2%"),
+        "#Delta chi2": markup.number("threshold", ".3f"),
         "#coverage": lambda r: f"{r['coverage']:.2%} &plusmn; {r['error']:.2%}",
         "#toys": "toys",
     }
     d, quality, coupling = found["discovery"], found["fit_quality"], found["coupling"]
     p = "none beyond" if d["p_value"] is None else f"p = {d['p_value']:.5f} &plusmn; {d['p_error']:.5f}"
-    intervals = [(i["cl"], _ends((i["lower"], i["upper"]), ".2f", 1e6)) for i in found["flux_intervals"]]
+    intervals = [(i["cl"], markup.ends((i["lower"], i["upper"]), ".2f", 1e6)) for i in found["flux_intervals"]]
     return (
-        _small(
+        markup.small(
             f"Toys without signal, auxiliary measurements fluctuated: {d['beyond']} of {d['toys']} have at least the "
             f"observed Delta chi2 = {d['q0']:.2f}; {p}."
         )
-        + _table(found["coverage"], columns)
-        + _small(
+        + markup.table(found["coverage"], columns)
+        + markup.small(
             f"Flux in {_FLUX_UNIT}, bounded at 0; errors binomial. Goodness of fit: saturated deviance "
             f"{quality['deviance']:.1f}, p = {quality['p_value']:.3f} &plusmn; {quality['error']:.3f} from "
             f"{quality['toys']} toys at the best fit. Feldman-Cousins intervals of the flux: "
             f"{'; '.join(f'{cl:.0%}: {text}' for cl, text in intervals)}. {escape(coupling['interaction'])} coupling "
-            f"at {coupling['mass_MeV']:g} MeV, 90%: {_ends((coupling['lower'], coupling['upper']), '.3g')}, "
+            f"at {coupling['mass_MeV']:g} MeV, 90%: {markup.ends((coupling['lower'], coupling['upper']), '.3g')}, "
             f"asymptotic upper end {coupling['asymptotic_upper']:.3g} ({coupling['toys']} toys per value, "
             f"seed {found['seed']})."
         )
@@ -210,20 +151,20 @@ def _posteriors(results: Row) -> str:
     """Posteriors beside the paper's equations and our profiles; what the prior of a coupling does."""
 
     def between(row: Row, *keys: str) -> str:
-        return _between(row["quantity"], *(row[k] for k in keys))
+        return markup.between(row["quantity"], *(row[k] for k in keys))
 
     columns: Columns = {
         "eq.": "equation",
         "quantity": "quantity",
         "data": "dataset",
-        "#paper": lambda r: _value(r["quantity"], r["paper"], r["paper_up"], r["paper_down"]),
+        "#paper": lambda r: markup.value(r["quantity"], r["paper"], r["paper_up"], r["paper_down"]),
         "#profile": lambda r: between(r, "profile", "profile_lower_68", "profile_upper_68"),
         "#posterior median, central 68%": lambda r: between(r, "median", "lower_68", "upper_68"),
-        "prior": _code("prior"),
+        "prior": markup.code("prior"),
     }
     rows = results["coupling-priors"]
     limits = "; ".join(f"<code>{escape(r['prior'])}</code>: g &lt; {r['upper_90']:.3g}" for r in rows)
-    return _table(results["posteriors"], columns) + _small(
+    return markup.table(results["posteriors"], columns) + markup.small(
         "Nuisances integrated by Laplace's method, truncated normals; <code>jcevns posterior</code> samples the same "
         f"model with NUTS (<code>reproduce --full</code> does it for this table). Flux in {_FLUX_UNIT}, without the "
         f"12% pull; {_SIN2W} with it. Medians follow the longer tail of the likelihood, up for the flux, down for "
@@ -237,36 +178,38 @@ def _sampled(rows: Sequence[Row]) -> str:
         "data": "dataset",
         "sampled": "sampled",
         "quantity": "quantity",
-        "#median, central 68%": lambda r: _between(r["quantity"], r["median"], r["lower_68"], r["upper_68"]),
-        "prior": _code("prior"),
-        "#R-hat": _number("r_hat", ".4f"),
-        "#ESS bulk": _number("ess_bulk", ".0f"),
-        "#ESS tail": _number("ess_tail", ".0f"),
+        "#median, central 68%": lambda r: markup.between(r["quantity"], r["median"], r["lower_68"], r["upper_68"]),
+        "prior": markup.code("prior"),
+        "#R-hat": markup.number("r_hat", ".4f"),
+        "#ESS bulk": markup.number("ess_bulk", ".0f"),
+        "#ESS tail": markup.number("ess_tail", ".0f"),
         "#divergences": "divergences",
-        "#seconds": _number("seconds", ".1f"),
+        "#seconds": markup.number("seconds", ".1f"),
         "objections": lambda r: escape(r["problems"]) or "none",
     }
-    return _table(rows, columns)
+    return markup.table(rows, columns)
 
 
 def _combined(found: Row) -> str:
     """The weak mixing angle of each point of Fig. 3, and the pulls of the combination."""
     columns: Columns = {
         "data": "dataset",
-        "#best fit": _number("best_fit", ".3f"),
-        "68% interval": lambda r: _ends(r["interval_68"]),
-        "90% interval": lambda r: _ends(r["interval_90"]),
-        "#min. chi2": _number("chi2_min", ".2f"),
-        "valid": _is_valid,
+        "#best fit": markup.number("best_fit", ".3f"),
+        "68% interval": lambda r: markup.ends(r["interval_68"]),
+        "90% interval": lambda r: markup.ends(r["interval_90"]),
+        "#min. chi2": markup.number("chi2_min", ".2f"),
+        "valid": markup.is_valid,
     }
     pulls = [{"name": name, "pull": pull} for name, pull in found["pulls"].items()]
-    small = _small(
+    small = markup.small(
         f'{_SIN2W}, one parameter. COHERENT with <code>shapes="none"</code>; PandaX-4T: reconstructed bins. The flux '
         "of the SNS is one nuisance for both COHERENT detectors, that of 8B for both xenon experiments."
     )
     title = f"<h2>Combined weak mixing angle: pulls</h2><p>{escape(found['dataset'])}</p>"
-    table = _table(pulls, {"nuisance": _code("name"), "#pull in units of its width": _number("pull", "+.3f")})
-    return _table(found["rows"], columns) + small + title + table
+    table = markup.table(
+        pulls, {"nuisance": markup.code("name"), "#pull in units of its width": markup.number("pull", "+.3f")}
+    )
+    return markup.table(found["rows"], columns) + small + title + table
 
 
 def _statements(rows: Sequence[Row]) -> str:
@@ -286,7 +229,7 @@ def _statements(rows: Sequence[Row]) -> str:
         ),
         "verdict": verdict,
     }
-    return _table(rows, columns) + _small(
+    return markup.table(rows, columns) + markup.small(
         "Our curves only, by the lower end of what each excludes, interpolated in the logarithm of the mass from "
         "0.01 to 10<sup>5</sup> MeV. An end of a range agrees within a factor 1.5; it is not comparable where the paper "
         "has it from a limit that is none of our curves. COHERENT: recoils of nuclei, and in CsI of electrons too, "
@@ -298,13 +241,13 @@ def _electromagnetic(rows: Sequence[Row]) -> str:
     """Beyond the paper: magnetic moments and charge radii."""
     columns: Columns = {
         "data": "dataset",
-        "parameter": _code("parameter"),
+        "parameter": markup.code("parameter"),
         "unit": "unit",
-        "#best fit": _number("best_fit", ".3g"),
-        "90% interval": lambda r: " and ".join(_ends(segment, ".3g") for segment in r["segments_90"]),
-        "valid": _is_valid,
+        "#best fit": markup.number("best_fit", ".3g"),
+        "90% interval": lambda r: " and ".join(markup.ends(segment, ".3g") for segment in r["segments_90"]),
+        "valid": markup.is_valid,
     }
-    return _table(rows, columns) + _small(
+    return markup.table(rows, columns) + markup.small(
         "One parameter at a time, the others zero, Delta chi2 = 2.71, tree-level couplings; a radius is what is added to "
         "these. 8B: one moment for all flavours. The second range of a radius cancels the Standard Model."
     )
@@ -313,16 +256,18 @@ def _electromagnetic(rows: Sequence[Row]) -> str:
 def _radii(rows: Sequence[Row]) -> str:
     columns: Columns = {
         "data": lambda r: r["dataset"] + (" (projection)" if r["projected"] else ""),
-        f"#{_SIN2W}": _number("best_sin2w", ".3f"),
-        "#R<sub>n</sub> [fm]": _number("best_R_n_fm", ".2f"),
+        f"#{_SIN2W}": markup.number("best_sin2w", ".3f"),
+        "#R<sub>n</sub> [fm]": markup.number("best_R_n_fm", ".2f"),
         "90% region": lambda r: "closed" if r["closed_90"] else "open",
-        "valid": _is_valid,
+        "valid": markup.is_valid,
     }
-    return _table(rows, columns)
+    return markup.table(rows, columns)
 
 
 def _bosons(rows: Sequence[Row]) -> str:
-    return _table(rows, {"data": "dataset", "theory": _code("theory"), "#masses not valid": "masses_not_valid"})
+    return markup.table(
+        rows, {"data": "dataset", "theory": markup.code("theory"), "#masses not valid": "masses_not_valid"}
+    )
 
 
 def _image(path: Path, caption: str) -> str:
@@ -385,17 +330,19 @@ def render(summary: Row, figures: Sequence[tuple[Path, str]]) -> str:
         "tables": lambda r: "<br>".join(map(escape, r["tables"])),
     }
     held = [{"name": name} | e for name, e in summary["experiments"].items()]
-    parts.append("<h2>Experiments</h2>" + _table(held, columns))
+    parts.append("<h2>Experiments</h2>" + markup.table(held, columns))
     columns = {
         "table": "name",
         "status": _badge,
         "source": "source",
         "sha256": lambda r: f"<code>{r['sha256'][:12]}</code>",
     }
-    parts.append("<h2>Data</h2>" + _table([{"name": k} | c for k, c in summary["data"].items()], columns))
+    parts.append("<h2>Data</h2>" + markup.table([{"name": k} | c for k, c in summary["data"].items()], columns))
     facts = [*summary["versions"].items(), ("devices", ", ".join(summary["devices"]))]
     facts += [(f"seconds: {k}", f"{v:.2f}") for k, v in summary["seconds"].items()]
-    parts.append("<h2>Versions and run time</h2>" + _table([{"k": k, "v": v} for k, v in facts], {"": "k", " ": "v"}))
+    parts.append(
+        "<h2>Versions and run time</h2>" + markup.table([{"k": k, "v": v} for k, v in facts], {"": "k", " ": "v"})
+    )
     body = "\n".join(parts)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
