@@ -120,3 +120,10 @@ def test_shells_of_both_atoms() -> None:
 def test_unknown_treatment_of_electrons() -> None:
     with pytest.raises(ValueError, match=r"coherent-csi-2021: unknown electrons 'maybe'.*choose from yes, no"):
         jc.experiment(CSI, electrons="maybe")
+
+
+def test_a_theory_of_nuclei_alone_is_told_what_to_do() -> None:
+    with pytest.raises(AttributeError, match="an electron has no Z: .*electrons=no"):
+        _ = jc.physics.Electron().Z
+    with pytest.raises(AttributeError, match="'Electron' object has no attribute 'charge'"):
+        _ = jc.physics.Electron().charge

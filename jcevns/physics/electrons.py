@@ -48,6 +48,17 @@ class Electron(eqx.Module):
 
     mass: Float[Array, ""] = eqx.field(converter=as_float_array, default=ELECTRON_MASS)
 
+    def __getattr__(self, name: str) -> Any:
+        if name in _NUCLEAR:
+            raise AttributeError(
+                f"an electron has no {name}: a theory of nuclei alone fits experiments that see nuclei alone, as "
+                "coherent-csi-2021:electrons=no; else ask isinstance(particle, jcevns.physics.Electron)"
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+
+_NUCLEAR = ("Z", "A", "N", "spin", "multipoles")
+
 
 class ElectronTarget(eqx.Module):
     """Electrons of a material: a shell takes part where the recoil energy exceeds its binding energy.
