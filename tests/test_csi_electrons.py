@@ -123,7 +123,7 @@ def test_unknown_treatment_of_electrons() -> None:
 
 
 def test_a_theory_of_nuclei_alone_is_told_what_to_do() -> None:
-    with pytest.raises(AttributeError, match="an electron has no Z: .*electrons=no"):
+    with pytest.raises(AttributeError, match=r"an electron has no Z: .*electrons=no"):
         _ = jc.physics.Electron().Z
     with pytest.raises(AttributeError, match="'Electron' object has no attribute 'charge'"):
         _ = jc.physics.Electron().charge
