@@ -30,6 +30,10 @@ def test_figure_3_has_our_points_and_those_of_others(run):
     rows = {row["point"]: row for row in rows_of(out / "fig3_running.csv")}
     assert set(running.POINTS) | {"APV (Cs)", "Qweak", "NuTeV", "LEP1", "LHC (CMS)"} <= set(rows)
     assert all("arXiv:" in row["reference"] for row in rows.values())
+    # E158 is an effective angle, 0.2403 in MS-bar; the others are drawn as they are.
+    assert float(rows["E158"]["sin2w"]) + float(rows["E158"]["to_msbar"]) == pytest.approx(0.2403)
+    assert {label for label, row in rows.items() if float(row["to_msbar"])} == {"E158"}
+    assert "E158 (open circle) is an effective angle" in page
     drawn = [float(row["drawn_at_MeV"]) for row in rows.values() if row["origin"] == "this package"]
     assert len(set(drawn)) == len(drawn)
     found = summary["results"]["sin2w_combined"]

@@ -137,8 +137,8 @@ def coherent_terms(
 
     Args:
         model: the Standard Model.
-        shifts: of the vector and the axial charge, per amplitude; on nuclei the axial one is left out, it does not
-            interfere with the vector current after the spin sum.
+        shifts: of the vector and the axial charge, per amplitude; on nuclei the axial one is left out: axial currents
+            interfere with each other alone after the spin sum, and that of the Standard Model is not built.
         recoil: MeV.
         particle: nucleus or electron.
         flavour: of the neutrino.
