@@ -21,6 +21,8 @@ from jcevns.physics.electromagnetic import ChargeRadius, DipolePortal, MagneticM
 from jcevns.physics.interaction import Interaction
 from jcevns.physics.mediators import AxialVectorMediator, ScalarMediator, TensorMediator, VectorMediator
 from jcevns.physics.new_physics import NewPhysics
+from jcevns.physics.nsi import NSI
+from jcevns.physics.propagation import Oscillations
 from jcevns.physics.recoil import TabulatedSpectrum
 from jcevns.physics.standard_model import StandardModel
 from jcevns.physics.theories import THEORIES, theory
@@ -38,6 +40,7 @@ __version__ = _version("jcevns")
 
 __all__ = [
     "EXPERIMENTS",
+    "NSI",
     "THEORIES",
     "AxialVectorMediator",
     "Channel",
@@ -51,6 +54,7 @@ __all__ = [
     "Millicharge",
     "NewPhysics",
     "Nuisance",
+    "Oscillations",
     "Parameter",
     "Prior",
     "ScalarMediator",

@@ -37,6 +37,7 @@ class Parameter:
         note: what the user must know, printed with a result.
         scale: typical size of a change, for searches; found by them if absent.
         null: value without signal, for a significance; None if there is none.
+        still: fixed unless a call names it, although it has a constraint; one that is profiled keeps it.
         kind: `theory`, `flux`, `normalisation` (a factor on components of an experiment) or `shape` (a position in
             standard deviations).
         adapt: targets of a likelihood to changed attributes, for bounds that belong to a target.
@@ -60,6 +61,7 @@ class Parameter:
     note: str = ""
     scale: float | None = None
     null: float | None = None
+    still: bool = False
     kind: str = "theory"
     adapt: Callable[[Sequence[Any]], Mapping[str, Any]] | None = dataclasses.field(default=None, repr=False)
 

@@ -250,6 +250,7 @@ def signal_by_source(
     Raises:
         ValueError: a tabulated spectrum where an experiment has several channels.
     """
+    theory = theory.seeing(channel.flux for channel in experiment.channels)
     sources = sources_of(experiment, theory)
     if "" in sources:
         require_one_channel(experiment)

@@ -86,7 +86,9 @@ class Surface:
         names: parameters that vary, full or short.
         at: values of others that are fixed.
         constrained: those of the varying ones that keep their Gaussian constraint; the others are free of it.
-        profiled: parameters without constraint that are profiled too; those with one are anyway.
+        profiled: parameters without constraint that are profiled too; those with one are anyway, unless they stand
+            still (`Parameter.still`): these are if named, and keep it.
+        released: those of the profiled ones that do not keep it.
 
     Raises:
         ValueError: an unknown name, a parameter in two roles, a fixed value beyond its bounds.
@@ -107,6 +109,7 @@ class Surface:
         at: Mapping[str, Any] | None = None,
         constrained: str | Sequence[str] = (),
         profiled: str | Sequence[str] = (),
+        released: Sequence[str] = (),
     ):
         self.likelihood = likelihood = as_likelihood(likelihood)
         parameters = likelihood.parameters
@@ -131,8 +134,11 @@ class Surface:
         self.inner = tuple(
             n
             for n, p in parameters.items()
-            if n in own and n not in self.names and n not in self.at and (n in asked or p.constrained)
+            if n in own and n not in self.names and n not in self.at
+            if n in asked or (p.constrained and not p.still)
         )
+        loose = [n for n in asked if not parameters[n].still or n in released]
+        self.kept = tuple(n for n in self.inner if parameters[n].constrained and n not in loose)
         freed = tuple(n for n in asked if n in norms and n not in self.names and n not in self.at)
         for name in asked:
             if name in self.names or name in self.at:
@@ -150,12 +156,13 @@ class Surface:
         self._minima = InnerMinima(self.inner, [parameters[n] for n in self.inner])
         self._freed = freed
         self._asked = tuple(n for n in self.inner if n in asked)
+        self._released = tuple(released)
         if self.inner:
             self._profiling = Surface(
                 likelihood,
                 (*self.names, *self.inner),
                 self.at,
-                (*keep, *(n for n in self.inner if parameters[n].constrained and n not in asked)),
+                (*keep, *self.kept),
                 freed,
             )
 
@@ -172,7 +179,7 @@ class Surface:
         """chi2 along one of the parameters, the others fixed."""
         keep = [name] if name in self.constrained else []
         freed = [n for n in self._freed if n != name]
-        return Surface(self.likelihood, name, {**self.at, **others}, keep, [*freed, *self._asked])
+        return Surface(self.likelihood, name, {**self.at, **others}, keep, [*freed, *self._asked], self._released)
 
     def along(self, place: int, start: Sequence[float] | np.ndarray) -> "Surface":
         """chi2 along one of the parameters, the others profiled, with the constraints that they have here."""
@@ -180,7 +187,9 @@ class Surface:
         others = [n for n in self.names if n != name]
         keep = [name] if name in self.constrained else []
         free = [n for n in others if n not in self.constrained]
-        found = Surface(self.likelihood, name, self.at, keep, [*free, *self._freed, *self._asked])
+        moved = [n for n in others if n in free or self.likelihood.parameters[n].still]
+        asked = [*moved, *self._freed, *self._asked]
+        found = Surface(self.likelihood, name, self.at, keep, asked, [*free, *self._released])
         found.start_at(dict(zip(self.names, map(float, start), strict=True)))
         return found
 

@@ -90,7 +90,8 @@ class Likelihood(eqx.Module):
             raise ValueError("a likelihood needs at least one experiment")
         _check_distinct(built)
         self.experiments = built
-        self.theory = theory_by_name(theory) if isinstance(theory, str) else theory or StandardModel()
+        given_theory = theory_by_name(theory) if isinstance(theory, str) else theory or StandardModel()
+        self.theory = given_theory.seeing(channel.flux for e in built for channel in e.channels)
         self.moments = tuple(e.moments() for e in built)
         self.model, self.layout, self.nuisances = arrange(built, self.sources, self.normalisations)
         self.parameters  # noqa: B018 - names that collide are refused here

@@ -17,6 +17,7 @@ from jcevns.constants import HBAR_C
 from jcevns.physics.oscillations import (
     MatterNSI,
     OscillationParameters,
+    determinant,
     mass_matrix,
     matter_term,
     traceless_eigenvalues,
@@ -36,10 +37,10 @@ __all__ = [
     "year_average",
 ]
 
-_LATITUDES = {"lngs": 42.45, "jinping": 28.15, "surf": 44.35}  # degrees north
+LATITUDES = {"lngs": 42.45, "jinping": 28.15, "surf": 44.35}  # degrees north
 _PROFILES = ("smooth", "prem")
 _TILT = np.radians(23.44)  # of the Earth's axis (IAU 2006: 23.4393 degrees)
-_PHASE = 1e-12 * 1e18 / HBAR_C / 2  # of 1 eV^2 at 1 MeV after 1 km: eV^2 in MeV^2, km in fm
+PHASE = 1e-12 * 1e18 / HBAR_C / 2  # of 1 eV^2 at 1 MeV after 1 km: eV^2 in MeV^2, km in fm
 
 
 class Earth(eqx.Module):
@@ -130,9 +131,9 @@ def night_exposure(latitude: float | str, angles: int = 300, samples: int = 1000
         >>> round(float((exposure.weight * exposure.cos_nadir).sum()), 3)
         0.467
     """
-    if isinstance(latitude, str) and latitude.lower() not in _LATITUDES:
-        raise ValueError(unknown("site", latitude, _LATITUDES, "give a latitude in degrees, or choose from"))
-    degrees = _LATITUDES[latitude.lower()] if isinstance(latitude, str) else latitude
+    if isinstance(latitude, str) and latitude.lower() not in LATITUDES:
+        raise ValueError(unknown("site", latitude, LATITUDES, "give a latitude in degrees, or choose from"))
+    degrees = LATITUDES[latitude.lower()] if isinstance(latitude, str) else latitude
     if not -90 <= degrees <= 90:
         raise ValueError(f"latitude {degrees!r} must be from -90 to 90 degrees")
     if angles < 2 or samples < 2:
@@ -174,7 +175,7 @@ def evolution(matrix: Complex[Array, "*n 3 3"], phase: Float[Array, "..."]) -> C
     unit = jnp.eye(3, dtype=complex)
     m = matrix - jnp.trace(matrix, axis1=-2, axis2=-1)[..., None, None] / 3 * unit
     squares = jnp.sum(m.real**2 + m.imag**2, axis=(-2, -1))
-    values, (low, high, both) = traceless_eigenvalues(squares, _determinant(m))
+    values, (low, high, both) = traceless_eigenvalues(squares, determinant(m))
     x1, x2, x3 = (x * phase for x in values)
 
     def divided(sum_: Float[Array, "..."], difference: Float[Array, "..."]) -> Complex[Array, "..."]:
@@ -199,13 +200,6 @@ def _cis(x: Float[Array, "*n"]) -> Complex[Array, "*n"]:
 
 def _scaled(x: Float[Array, "*n"], matrix: Complex[Array, "3 3"]) -> Complex[Array, "*n 3 3"]:
     return x.astype(complex)[..., None, None] * matrix
-
-
-def _determinant(m: Complex[Array, "*n 3 3"]) -> Float[Array, "*n"]:
-    a, b, c = (m[..., i, i].real for i in range(3))
-    d, e, f = m[..., 0, 1], m[..., 0, 2], m[..., 1, 2]
-    square = [x.real**2 + x.imag**2 for x in (d, e, f)]
-    return a * b * c + 2 * (d * f * e.conj()).real - a * square[2] - b * square[1] - c * square[0]
 
 
 def earth_states(
@@ -241,7 +235,7 @@ def earth_states(
     def cross(inner, shell):
         """One shell more, crossed before and after all that lies within."""
         matrix, length = shell
-        step = evolution(matrix, _PHASE * length[:, None] / energy)
+        step = evolution(matrix, PHASE * length[:, None] / energy)
         return step @ inner @ step, None
 
     start = jnp.broadcast_to(jnp.eye(3, dtype=complex), (cos_nadir.shape[0], energy.shape[0], 3, 3))

@@ -68,6 +68,9 @@ class NeutrinoFlux(eqx.Module):
         fractions: share of each flavour at the nodes, for more than one flavour; they add up to one.
         error: relative error of the total, the constraint of its parameter; None for a flux that is fixed by default.
         relative: the parameter is a factor on the total, for sources at different distances; else the total itself.
+        sources: solar sources (`jcevns.physics.propagation.SOURCES`) of what arrives; for theories that calculate
+            its flavours and do not use `fractions`.
+        source_shapes: density of each source at the nodes in MeV^-1, for more than one.
 
     Example:
         >>> import jax.numpy as jnp
@@ -86,6 +89,8 @@ class NeutrinoFlux(eqx.Module):
     fractions: Float[Array, "flavour energy"] | None = eqx.field(converter=optional_array, default=None)
     error: float | None = eqx.field(static=True, default=None)
     relative: bool = eqx.field(static=True, default=False)
+    sources: tuple[str, ...] = eqx.field(static=True, converter=tuple, default=())
+    source_shapes: Float[Array, "source energy"] | None = eqx.field(converter=optional_array, default=None)
 
     def __check_init__(self):
         if isinstance(self.energy, Tracer) or not eqx.is_array(self.energy):
@@ -195,7 +200,24 @@ def combine(
             rows[flavours.index(flavour)] += float(flux.total) / total * values
     shape = rows.sum(axis=0)
     share = np.where(shape > 0, rows / np.where(shape > 0, shape, 1.0), 1 / len(flavours))
-    return NeutrinoFlux(energy, shape, total, name, flavours, share, error, relative)
+    sources, parts = _sources(fluxes, energy, total)
+    return NeutrinoFlux(energy, shape, total, name, flavours, share, error, relative, sources, parts)
+
+
+def _sources(
+    fluxes: Sequence[NeutrinoFlux], energy: np.ndarray, total: float
+) -> tuple[tuple[str, ...], np.ndarray | None]:
+    """Solar sources of several fluxes and the shape of each; none unless all are solar."""
+    if not all(flux.sources for flux in fluxes):
+        return (), None
+    names = tuple(dict.fromkeys(name for flux in fluxes for name in flux.sources))
+    rows = np.zeros((len(names), energy.size))
+    for flux in fluxes:
+        own = flux.shape[None] if flux.source_shapes is None else flux.source_shapes
+        for name, row in zip(flux.sources, np.asarray(own), strict=True):
+            values = np.interp(energy, np.asarray(flux.energy), row, left=0.0, right=0.0)
+            rows[names.index(name)] += float(flux.total) / total * values
+    return names, rows
 
 
 def b8(shape: str = "bahcall1996", shift: float = 0.0, total: float = B8_FLUX) -> NeutrinoFlux:
@@ -227,7 +249,8 @@ def b8(shape: str = "bahcall1996", shift: float = 0.0, total: float = B8_FLUX) -
     elif shift != 0.0:
         raise ValueError(f"the {shape} shape has no tabulated error: shift needs shape='winter2006'")
     energy = table["energy_MeV"]
-    return NeutrinoFlux(energy, values, total, "b8", SOLAR_FLAVOURS, solar_fractions("b8", energy), B8_RELATIVE_ERROR)
+    shares = solar_fractions("b8", energy)
+    return NeutrinoFlux(energy, values, total, "b8", SOLAR_FLAVOURS, shares, B8_RELATIVE_ERROR, sources=("b8",))
 
 
 def hep(total: float = 7.98e3) -> NeutrinoFlux:
@@ -242,9 +265,8 @@ def hep(total: float = 7.98e3) -> NeutrinoFlux:
     """
     table = datasets.read_table("hep_spectrum")
     energy = table["energy_MeV"]
-    return NeutrinoFlux(
-        energy, table["density_per_MeV"], total, "hep", SOLAR_FLAVOURS, solar_fractions("hep", energy)
-    )
+    shares = solar_fractions("hep", energy)
+    return NeutrinoFlux(energy, table["density_per_MeV"], total, "hep", SOLAR_FLAVOURS, shares, sources=("hep",))
 
 
 def density(flux: NeutrinoFlux, energy: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

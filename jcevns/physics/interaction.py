@@ -3,7 +3,7 @@
 Inside this folder energies are in MeV and cross sections in MeV^-3 (dsigma/dT in units of hbar c = 1).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -116,6 +116,15 @@ class Interaction(eqx.Module):
         """Interactions, each with a factor, whose terms follow each other: itself, unless it has several."""
         return [(self, 1.0)]
 
+    @property
+    def scattering(self) -> "Interaction":
+        """What scatters, where this adds the flavours of a flux to it: itself otherwise."""
+        return self
+
+    def seeing(self, fluxes: Iterable[Any]) -> "Interaction":
+        """The theory for these fluxes: itself, unless it calculates their flavours."""
+        return self
+
     def minimum_energy(self, recoil: Float[Array, "*t"], particle: Particle) -> Float[Array, "*t"]:
         """Smallest neutrino energy in MeV that gives `recoil` (MeV); override it where a heavy particle is made."""
         return minimum_energy(recoil, particle.mass)
@@ -224,7 +233,7 @@ def depends(theory: Interaction, path: Sequence[Any], particles: Sequence[Partic
     from jcevns.physics.new_physics import Addition
 
     probed = eqx.tree_at(lambda t: at_path(t, path), theory, _Probe())
-    pieces = [piece for piece, _ in probed.pieces]
+    pieces = [piece.scattering for piece, _ in probed.pieces]
     energy = jnp.asarray(np.full(2, 10.0))
 
     def calls(piece: Interaction) -> list[Callable[[Array], Any]]:

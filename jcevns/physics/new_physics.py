@@ -75,6 +75,23 @@ class NewPhysics(Interaction):
         """Shifts of (Q_V, 0) on a nucleus, of (g_V, g_A) on an electron, one pair for each amplitude."""
         return ()
 
+    def charge_matrices(self) -> Any:
+        """`jcevns.physics.flavour.ChargeMatrices`, shifts of charges that mix flavours.
+
+        They take the place of amplitudes and shifts in sums where flavours are calculated.
+        """
+        raise NotImplementedError
+
+    @property
+    def mixes_flavours(self) -> bool:
+        """Whether it has charge matrices."""
+        return type(self).charge_matrices is not NewPhysics.charge_matrices
+
+    @property
+    def oscillating(self) -> Any:
+        """The part itself, a `Propagation`, if it calculates the flavours that reach a detector."""
+        return None
+
     def strengths(self) -> Float[Array, " addition"]:
         """What the additions are multiplied by."""
         return jnp.zeros(0)
@@ -158,19 +175,29 @@ class Sum(Interaction):
     def pieces(self) -> list[tuple[Interaction, float]]:
         """Interactions, each with a factor, whose terms follow each other."""
         new, whole, tables = _sorted(self.parts)
-        model = self.standard_model
+        model, propagation = self.standard_model, next((p for p in new if p.oscillating), None)
         if model is None:
             return [(part, 1.0) for part in tables]
         found: list[tuple[Interaction, float]] = []
         made: list[tuple[Interaction, float]] = []
         if new or not whole:
             parts: Any = tuple(_with_model(part, model) for part in new)
-            found.append((_Coherent(parts, model), 1.0))
+            together = _Coherent if propagation is None else propagation.together
+            found.append((together(parts, model), 1.0))
             made = [(_Produced(part), 1.0) for part in parts if moves_minimum_energy(part)]
         found += [(_with_model(part, model), 1.0) for part in whole]
         surplus = len(found) - 1
         found += [(model, -float(surplus))] if surplus else []
-        return [*found, *made, *((part, 1.0) for part in tables)]
+        scattering = [*found, *made] if propagation is None else propagation.applied([*found, *made])
+        return [*scattering, *((part, 1.0) for part in tables)]
+
+    def seeing(self, fluxes):
+        """The sum for these fluxes."""
+        fluxes = tuple(fluxes)
+        parts = tuple(part.seeing(fluxes) for part in self.parts)
+        return (
+            self if all(a is b for a, b in zip(parts, self.parts, strict=True)) else Sum(parts, self.standard_model)
+        )
 
     def weights(self):
         """Those of all pieces."""
@@ -276,5 +303,10 @@ def add(a: Interaction, b: Interaction) -> Interaction:
         return model
     if len(parts) == 1 and not isinstance(parts[0], Addition):
         return parts[0] if model is None else _with_model(parts[0], model)
+    twice = [label_of(p) for p in parts if isinstance(p, NewPhysics) and p.oscillating]
+    if len(twice) > 1:
+        raise ValueError(
+            f"{' and '.join(twice)} calculate the flavours of neutrinos, each by itself: take one of them"
+        )
     parts.sort(key=label_of)  # a + b is b + a, term by term
     return Sum(tuple(parts), model)

@@ -22,6 +22,7 @@ from jcevns.spelling import unknown
 __all__ = [
     "MatterNSI",
     "OscillationParameters",
+    "determinant",
     "hermitian",
     "mass_matrix",
     "matter_term",
@@ -233,6 +234,14 @@ def matter_term(energy: Float[Array, "*#shape"], density: Float[Array, "*#shape"
         density: of electrons, in moles per cm^3.
     """
     return MATTER * energy * density
+
+
+def determinant(m: Complex[Array, "*n 3 3"]) -> Float[Array, "*n"]:
+    """Of hermitian 3 x 3 matrices; real."""
+    a, b, c = (m[..., i, i].real for i in range(3))
+    d, e, f = m[..., 0, 1], m[..., 0, 2], m[..., 1, 2]
+    square = [x.real**2 + x.imag**2 for x in (d, e, f)]
+    return a * b * c + 2 * (d * f * e.conj()).real - a * square[2] - b * square[1] - c * square[0]
 
 
 def traceless_eigenvalues(

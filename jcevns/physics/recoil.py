@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -27,6 +28,7 @@ from jcevns.physics.interaction import (
 )
 from jcevns.physics.new_physics import Addition
 from jcevns.physics.nuclei import Target
+from jcevns.physics.propagation import Propagated
 from jcevns.precision import as_float_array
 
 __all__ = [
@@ -196,6 +198,8 @@ def term_spectra(
     """
     if isinstance(interaction, Addition):
         return interaction.rates(recoil_keV)
+    if isinstance(interaction, Propagated):
+        return _propagated(interaction, flux, target, recoil_keV)
     recoil = recoil_keV * KEV
     if has_terms(interaction) and moments is None and not moves_minimum_energy(interaction):
         moments = flux_moments(flux, target, recoil_keV)
@@ -231,6 +235,25 @@ def term_spectra(
     spectra = jax.vmap(energy_integral, (0, None if given is None else 0))(target.nuclei, given)
     # 4.6e27 atoms per tonne times 1.2e-17: the product of the two weights first, then the tiny cross section.
     return flux.total * jnp.sum((target.atoms_per_tonne * _RATE_UNIT)[:, None, None] * spectra, axis=0)
+
+
+def _propagated(interaction: Propagated, flux: NeutrinoFlux, target: AnyTarget, recoil_keV: Array) -> Array:
+    """Terms at every node of every source, in the order of the weights."""
+    found = []
+    for size, parts in zip(interaction.sizes(), interaction.components(flux), strict=True):
+        total: Any = 0.0
+        for rows, flavours in parts:
+
+            def spectra(row: Array, flavours: tuple[str, ...] = flavours) -> Array:
+                # Not made anew: polynomials may be negative.
+                one = [NeutrinoFlux(flux.energy, flux.shape, flux.total, flux.name, (f,)) for f in flavours]
+                one = [eqx.tree_at(lambda f: f.shape, f, row) for f in one]
+                return jnp.concatenate([term_spectra(interaction.inner, f, target, recoil_keV) for f in one])
+
+            own = jax.vmap(spectra)(rows)
+            total = total + own.reshape(-1, recoil_keV.size)
+        found.append(total if parts else jnp.zeros((size, recoil_keV.size), recoil_keV.dtype))
+    return jnp.concatenate(found)
 
 
 def _contract(interaction: Interaction, recoil: Array, particle: Particle, flavour: str, moments: Array) -> Array:
@@ -314,7 +337,7 @@ def recoil_spectrum(
         [707, 239]
     """
     total = jnp.zeros_like(recoil_keV)
-    for piece, factor in pieces_of(theory):
+    for piece, factor in pieces_of(theory.seeing((flux,))):
         weights = piece.weights() if has_terms(piece) or isinstance(piece, Addition) else jnp.ones(1)
         total = total + factor * (weights @ term_spectra(piece, flux, target, recoil_keV, moments))
     return total

@@ -27,10 +27,10 @@ SNS_ERROR = 0.10
 
 
 def _line(
-    energy: float, name: str, flavours: tuple[str, ...], total: float, fractions=None, error=None
+    energy: float, name: str, flavours: tuple[str, ...], total: float, fractions=None, error=None, sources=()
 ) -> NeutrinoFlux:
     nodes = [energy - LINE_WIDTH, energy, energy + LINE_WIDTH]
-    return NeutrinoFlux(nodes, [0.0, 1 / LINE_WIDTH, 0.0], total, name, flavours, fractions, error, True)
+    return NeutrinoFlux(nodes, [0.0, 1 / LINE_WIDTH, 0.0], total, name, flavours, fractions, error, True, sources)
 
 
 def _solar_source(source: str, total: float) -> list[NeutrinoFlux]:
@@ -46,13 +46,15 @@ def _solar_source(source: str, total: float) -> list[NeutrinoFlux]:
                 SOLAR_FLAVOURS,
                 total * float(share),
                 np.repeat(solar_fractions(survival, np.array([float(energy)])), 3, axis=1),
+                sources=(source,),
             )
             for energy, share in pairs
         ]
     spectra = datasets.read_table("solar_spectra")
     mine = spectra["source"] == source
     energy, density = spectra["energy_MeV"][mine], spectra["density_per_MeV"][mine]
-    return [NeutrinoFlux(energy, density, total, source, SOLAR_FLAVOURS, solar_fractions(survival, energy))]
+    shares = solar_fractions(survival, energy)
+    return [NeutrinoFlux(energy, density, total, source, SOLAR_FLAVOURS, shares, sources=(source,))]
 
 
 def solar(model: str = "gs98", sources: tuple[str, ...] = SOLAR_SOURCES) -> NeutrinoFlux:

@@ -15,7 +15,15 @@ from jcevns.physics.form_factors import AbstractFormFactor, KleinNystrand
 from jcevns.physics.interaction import Interaction, Particle
 from jcevns.physics.nuclei import Nucleus, Target, mirror_sin2w
 
-__all__ = ["NuclearCharge", "StandardModel", "coherent_terms", "coherent_weights", "nuclear_amplitude", "weak_charge"]
+__all__ = [
+    "NuclearCharge",
+    "StandardModel",
+    "bilinear_on_nuclei",
+    "coherent_terms",
+    "coherent_weights",
+    "nuclear_amplitude",
+    "weak_charge",
+]
 
 
 RADIATIVE_PROTON = {"e": 0.0382, "mu": 0.0300, "tau": 0.0256}
@@ -112,12 +120,15 @@ class StandardModel(Interaction):
         """Vector and axial charge at sin2w = 0, and their slope in sin2w."""
         if isinstance(particle, Electron):
             return list(electrons.standard_charges(flavour, self.electron_couplings == "radiative"))
-        proton, neutron = 0.5, -0.5
-        if self.nuclear_couplings == "radiative":
-            proton = RADIATIVE_PROTON[flavour.removeprefix("anti-")] + 2 * SIN2_THETA_W
-            neutron = RADIATIVE_NEUTRON
+        proton, slope, neutron = self.nucleon_charges(flavour)
         at_zero = NuclearCharge(proton * particle.Z, neutron * particle.N)
-        return [(at_zero, 0.0), (NuclearCharge(-2 * particle.Z, 0.0), 0.0)]
+        return [(at_zero, 0.0), (NuclearCharge(slope * particle.Z, 0.0), 0.0)]
+
+    def nucleon_charges(self, flavour: str) -> tuple[float, float, float]:
+        """g_V^p at sin2w = 0, its slope in sin2w, and g_V^n."""
+        if self.nuclear_couplings == "radiative":
+            return RADIATIVE_PROTON[flavour.removeprefix("anti-")] + 2 * SIN2_THETA_W, -2.0, RADIATIVE_NEUTRON
+        return 0.5, -2.0, -0.5
 
 
 def coherent_weights(model: StandardModel, amplitudes: Sequence[Float[Array, ""]]) -> Float[Array, " term"]:
@@ -148,14 +159,33 @@ def coherent_terms(
     if isinstance(particle, Electron):
         found = [(1 if i == j else 2) * electrons.bilinear(recoil, charges[i], charges[j]) for i, j in pairs]
         return jnp.stack(found)
-    q2, form = 2 * particle.mass * recoil, model.form_factor
+    return bilinear_on_nuclei(model.form_factor, [charge for charge, _ in charges], pairs, recoil, particle)
+
+
+def bilinear_on_nuclei(
+    form: AbstractFormFactor,
+    charges: Sequence[Any],
+    pairs: Sequence[tuple[int, int]],
+    recoil: Float[Array, "*t"],
+    nucleus: Nucleus,
+) -> Float[Array, "pair 3 *t"]:
+    """Eq. 1 of arXiv:2411.11749 with Q_V^2 replaced by products of charges, twice those of two different ones.
+
+    Args:
+        form: form factor.
+        charges: numbers, or `NuclearCharge`.
+        pairs: of charges.
+        recoil: MeV.
+        nucleus: its numbers.
+    """
+    q2 = 2 * nucleus.mass * recoil
     if form.separate:
-        own = [nuclear_amplitude(form, charge, q2, particle) for charge, _ in charges]
+        own = [nuclear_amplitude(form, charge, q2, nucleus) for charge in charges]
     else:
-        own = [sum(charge) if isinstance(charge, NuclearCharge) else charge for charge, _ in charges]
+        own = [sum(charge) if isinstance(charge, NuclearCharge) else charge for charge in charges]
     # The Python float comes first: G_F^2 alone is fine in float32, but only just.
-    common = (FERMI_CONSTANT**2 / jnp.pi) * particle.mass
-    common = common * (jnp.ones_like(recoil) if form.separate else form(q2, particle) ** 2)
-    unit = jnp.stack([common, -common * recoil, -common * recoil * (particle.mass / 2)])
+    common = (FERMI_CONSTANT**2 / jnp.pi) * nucleus.mass
+    common = common * (jnp.ones_like(recoil) if form.separate else form(q2, nucleus) ** 2)
+    unit = jnp.stack([common, -common * recoil, -common * recoil * (nucleus.mass / 2)])
     products = [(1 if i == j else 2) * own[i] * own[j] for i, j in pairs]
     return jnp.stack([unit * product for product in products])

@@ -11,6 +11,8 @@ from jcevns.physics.electromagnetic import ChargeRadius, DipolePortal, MagneticM
 from jcevns.physics.form_factors import Helm, KleinNystrand, SymmetrisedFermi
 from jcevns.physics.interaction import Interaction
 from jcevns.physics.mediators import AxialVectorMediator, ScalarMediator, TensorMediator, VectorMediator
+from jcevns.physics.nsi import NSI
+from jcevns.physics.propagation import Oscillations
 from jcevns.physics.recoil import load_spectrum
 from jcevns.physics.standard_model import StandardModel
 from jcevns.spelling import number, unknown
@@ -52,6 +54,8 @@ THEORIES: Mapping[str, tuple[type[Any], dict[str, Any]]] = {
     "charge-radius": (ChargeRadius, {}),
     "millicharge": (Millicharge, {}),
     "dipole-portal": (DipolePortal, {}),
+    "nsi": (NSI, {}),
+    "oscillations": (Oscillations, {}),
     **GAUGE_MODELS,
 }
 """Theories by name: class and settings."""
@@ -187,7 +191,7 @@ MODEL_OPTIONS = {
 
 def _built(kind: type[Any], options: dict[str, Any], name: str) -> Interaction:
     """An instance; options of the Standard Model go to the one it is added to."""
-    known = [n for n in inspect.signature(kind).parameters if n != "standard_model"]
+    known = [n for n in inspect.signature(kind).parameters if n not in ("standard_model", "populations")]
     adds = "standard_model" in inspect.signature(kind).parameters
     own: dict[str, Any] = {}
     model: dict[str, Any] = {}

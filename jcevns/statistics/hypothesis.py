@@ -255,9 +255,8 @@ def hypothesis(
     inner = surface.inner
     if inner:
         asked = parameters.full(profiled)
-        kept = [n for n in inner if parameters[n].constrained and n not in asked]
         freed = [n for n in asked if n not in inner]
-        surface = Surface(likelihood, (name, *inner), at, (*parameters.full(constrained), *kept), freed)
+        surface = Surface(likelihood, (name, *inner), at, (*parameters.full(constrained), *surface.kept), freed)
     model, layout, nuisances = surface.arrangement
     fixed = {n: v for n, v in surface.at.items() if n in nuisances}
     if fixed:

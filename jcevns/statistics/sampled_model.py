@@ -67,7 +67,7 @@ class SampledModel:
         own, norms = theory_parameters(likelihood.theory), likelihood.normalisations
         self.priors = choose_priors([parameters[n] for n in self.names], priors)
         for name, record in parameters.items():
-            if name in own and record.constrained and name not in (*self.names, *self.at):
+            if name in own and record.constrained and not record.still and name not in (*self.names, *self.at):
                 self.priors[name] = default_prior(record, joint=True)
         chosen = (*self.priors, *self.at)
         signals = tuple(n for n in chosen if n in norms and norms[n].signal_only)

@@ -1,0 +1,295 @@
+"""Theories that calculate the flavour of solar neutrinos, in place of the tabulated survival probability.
+
+The rate is Tr[rho(E) Q Q^dagger] with the density matrix rho at the detector. In E it is smooth: its values at a few
+energies (`SOURCES`), interpolated, are weights like any other, so that a scan of couplings and oscillation parameters
+folds nothing anew. Neutrinos of accelerators and reactors are incoherent in the flavours they were produced in.
+"""
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Complex, Float
+
+from jcevns.parameters import Parameter
+from jcevns.physics.earth import LATITUDES
+from jcevns.physics.flavour import FlavourCharges
+from jcevns.physics.flux import SOLAR_FLAVOURS, NeutrinoFlux
+from jcevns.physics.interaction import Interaction, has_terms
+from jcevns.physics.new_physics import NewPhysics
+from jcevns.physics.night import night_density_matrix
+from jcevns.physics.oscillations import MatterNSI, OscillationParameters, nufit60_errors
+from jcevns.physics.standard_model import StandardModel
+from jcevns.physics.sun import production_region, solar_density_matrix
+from jcevns.precision import as_float_array, require_x64
+from jcevns.spelling import unknown
+
+__all__ = ["SOURCES", "Oscillations", "Propagated", "Propagation", "basis", "energies"]
+
+_CURVED = 4.0  # MeV: energies are even in E/(E + this), rho is polynomial in it to 1e-4
+
+SOURCES: Mapping[str, tuple[float, float, int]] = {
+    "b8": (0.02, 16.6, 12),
+    "hep": (0.02, 18.8, 12),
+    "pp": (0.002, 0.423, 4),
+    "pep": (1.442, 1.442, 1),
+    "be7": (0.384, 0.862, 2),
+    "n13": (0.002, 1.2, 5),
+    "o15": (0.002, 1.74, 5),
+    "f17": (0.002, 1.75, 5),
+}
+"""Solar sources: lowest and highest energy in MeV, and at how many the density matrix is calculated."""
+
+
+def energies(source: str) -> Float[np.ndarray, " node"]:
+    """Energies in MeV at which the density matrix of a source is calculated: lines, or nodes of Chebyshev's kind."""
+    low, high, count = SOURCES[source]
+    if count <= 2:
+        return np.array([low, high])[:count]
+    a, b = low / (low + _CURVED), high / (high + _CURVED)
+    place = (a + b) / 2 + (b - a) / 2 * np.cos(np.pi * (np.arange(count) + 0.5) / count)
+    return _CURVED * place / (1 - place)
+
+
+def basis(source: str, energy: Float[Array, " energy"]) -> Float[Array, "node energy"]:
+    """Polynomials that are one at one of `energies` and zero at the others."""
+    nodes = energies(source)
+    u, x = nodes / (nodes + _CURVED), energy / (energy + _CURVED)
+    rows = []
+    for j in range(nodes.size):
+        factors = [(x - u[k]) / (u[j] - u[k]) for k in range(nodes.size) if k != j]
+        rows.append(jnp.prod(jnp.stack([jnp.ones_like(x), *factors]), axis=0))
+    return jnp.stack(rows)
+
+
+_FIELDS = {
+    "theta_12": ("theta12", "rad", r"$\theta_{12}$", 0.0, np.pi / 2),
+    "theta_13": ("theta13", "rad", r"$\theta_{13}$", 0.0, np.pi / 2),
+    "theta_23": ("theta23", "rad", r"$\theta_{23}$", 0.0, np.pi / 2),
+    "dm2_21": ("dm2_21", "eV^2", r"$\Delta m^2_{21}$ [eV$^2$]", 0.0, 1e-2),
+    "dm2_31": ("dm2_31", "eV^2", r"$\Delta m^2_{31}$ [eV$^2$]", -1e-1, 1e-1),
+    "delta": ("delta_CP", "rad", r"$\delta_{CP}$", -2 * np.pi, 4 * np.pi),
+}
+
+
+def _constraint(name: str, targets: Any) -> dict[str, float]:
+    """NuFIT's error, the mean of the two sides."""
+    _, up, down = nufit60_errors()[name]
+    return {"sigma": (up + down) / 2, "scale": (up + down) / 2}
+
+
+def _best_fit(name: str) -> float:
+    return nufit60_errors()[name][0]
+
+
+def _angle(name: str) -> Any:
+    """A field whose default and constraint are read when they are used: import reads no table."""
+    field, unit, label, lower, upper = _FIELDS[name]
+    middle = (lower + upper) / 2
+    record = Parameter(
+        "", middle, unit=unit, lower=lower, upper=upper, label=label, still=True, adapt=partial(_constraint, field)
+    )
+    return eqx.field(
+        converter=as_float_array, default_factory=partial(_best_fit, field), metadata={"parameter": record}
+    )
+
+
+class Propagation(NewPhysics):
+    """A part of a theory that calculates the flavours of solar neutrinos, for all parts of a sum.
+
+    Masses and mixing are parameters, with the constraints of NuFIT 6.0 for the normal ordering (arXiv:2410.05380),
+    errors of angles as those of their sin^2, both sides averaged.
+
+    Attributes:
+        theta_12: rad.
+        theta_13: rad.
+        theta_23: rad.
+        dm2_21: eV^2.
+        dm2_31: eV^2; negative for the inverted ordering.
+        delta: CP phase in rad.
+        earth: where the detector is, for the nights of a year: `lngs`, `jinping`, `surf`; `day` without the Earth.
+        populations: solar sources and flavours that the fluxes hold; all that there are if absent.
+    """
+
+    theta_12: Float[Array, ""] = _angle("theta_12")
+    theta_13: Float[Array, ""] = _angle("theta_13")
+    theta_23: Float[Array, ""] = _angle("theta_23")
+    dm2_21: Float[Array, ""] = _angle("dm2_21")
+    dm2_31: Float[Array, ""] = _angle("dm2_31")
+    delta: Float[Array, ""] = _angle("delta")
+    earth: str = eqx.field(static=True, default="lngs")
+    populations: tuple[str, ...] | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self):
+        if self.earth not in ("day", *LATITUDES):
+            raise ValueError(unknown("earth", self.earth, ("day", *LATITUDES)))
+
+    def matter(self) -> MatterNSI:
+        """Interactions with the matter that neutrinos cross; none unless a theory says so."""
+        return MatterNSI()
+
+    def density_matrix(self, source: str) -> Complex[Array, "node 3 3"]:
+        """Of neutrinos of a solar source at the detector, at its `energies`; of a flavour by itself, one.
+
+        Args:
+            source: solar, or e, mu or tau.
+        """
+        if source in SOLAR_FLAVOURS:
+            return jnp.diag(jnp.eye(3)[SOLAR_FLAVOURS.index(source)])[None].astype(complex)
+        require_x64("neutrino oscillations")
+        angles = OscillationParameters(*(getattr(self, n) for n in ("theta_12", "theta_13", "theta_23", "delta")))
+        mixing = eqx.tree_at(lambda p: (p.dm2_21, p.dm2_31), angles, (self.dm2_21, self.dm2_31))
+        energy, matter = jnp.asarray(energies(source)), self.matter()
+        day = solar_density_matrix(energy, production_region(source), mixing, matter)
+        if self.earth == "day":
+            return day
+        return (day + night_density_matrix(day, energy, mixing, matter, self.earth)) / 2
+
+    def seeing(self, fluxes: Iterable[NeutrinoFlux]) -> Interaction:
+        """The theory for these fluxes alone: nothing is calculated for others."""
+        copy = jax.tree.map(lambda x: x, self)
+        object.__setattr__(copy, "populations", populations_of(fluxes))  # static: no part of the tree
+        return copy
+
+    @property
+    def oscillating(self) -> "Propagation":
+        """Itself."""
+        return self
+
+    def together(self, parts: tuple[NewPhysics, ...], model: StandardModel) -> Interaction:
+        """All elastic scattering of several parts, this one among them."""
+        return FlavourCharges(parts, model)
+
+    def applied(self, pieces: list[tuple[Interaction, float]]) -> list[tuple[Interaction, float]]:
+        """Pieces of a theory, with the flavours at the detector."""
+        return [(Propagated(piece, self), factor) for piece, factor in pieces]
+
+    @property
+    def pieces(self) -> list[tuple[Interaction, float]]:
+        """What scatters, with the flavours at the detector."""
+        return self.applied([(FlavourCharges((self,), self.standard_model), 1.0)])
+
+    def weights(self):
+        """Those of the pieces: what multiplies their spectra."""
+        return jnp.concatenate([piece.weights() for piece, _ in self.pieces])
+
+    def terms(self, recoil, particle, flavour):
+        """Refused: they depend on the flux."""
+        raise TypeError(f"{self.label} is no function of one flavour alone: use dsigma_dT, or recoil_spectrum")
+
+    def dsigma_dT(self, energy, recoil, particle, flavour="e"):
+        """Of a neutrino of one flavour."""
+        return self.pieces[0][0].dsigma_dT(energy, recoil, particle, flavour)
+
+
+class Oscillations(Propagation):
+    """Solar neutrinos by calculation: adiabatic in the Sun, the Earth by night. It adds nothing to scattering.
+
+    `StandardModel() + Oscillations()`, or any other sum with it, has masses and mixing as parameters.
+
+    Attributes:
+        standard_model: what it is added to.
+
+    Example:
+        >>> import jcevns as jc
+        >>> likelihood = jc.Likelihood("xenonnt-er-2022", jc.theory("magnetic-moment+oscillations"))
+        >>> theta = likelihood.parameters["theta_12"]
+        >>> f"{theta.default:.3f} +- {theta.sigma:.3f} {theta.unit}"
+        '0.588 +- 0.012 rad'
+    """
+
+    standard_model: StandardModel = eqx.field(default_factory=StandardModel)
+
+    label = "oscillations"
+
+
+def populations_of(fluxes: Iterable[NeutrinoFlux]) -> tuple[str, ...]:
+    """Solar sources and flavours in some fluxes, in a fixed order."""
+    fluxes = tuple(fluxes)
+    for flux in fluxes:
+        if not flux.sources and not flux.flavours:
+            raise ValueError(
+                f"flux {flux.name!r} does not tell its flavours, and a theory with oscillations needs them: "
+                "give them, as in NeutrinoFlux(energy, shape, total, name, ('e', 'mu'), fractions)"
+            )
+    found = {name for flux in fluxes for name in flux.sources or {f.removeprefix("anti-") for f in flux.flavours}}
+    return tuple(name for name in (*SOURCES, *SOLAR_FLAVOURS) if name in found)
+
+
+class Propagated(Interaction):
+    """A piece of a theory with calculated flavours: its terms are those of the piece at every node of every source.
+
+    Attributes:
+        inner: what scatters.
+        by: gives the density matrices.
+    """
+
+    inner: Interaction
+    by: Propagation
+
+    @property
+    def populations(self) -> tuple[str, ...]:
+        """Solar sources and flavours, in the order of the weights."""
+        return (*SOURCES, *SOLAR_FLAVOURS) if self.by.populations is None else self.by.populations
+
+    @property
+    def scattering(self) -> Interaction:
+        """What scatters."""
+        return self.inner
+
+    def weights(self):
+        """Re Tr[rho_j W_k] for every node j of every population and every weight W_k, a matrix in flavour."""
+        if isinstance(self.inner, FlavourCharges):
+            matrices = self.inner.matrices()
+        else:
+            own = self.inner.weights() if has_terms(self.inner) else jnp.ones(1)
+            matrices = jnp.concatenate([w * own[:, None, None] for w in _projectors()]).astype(complex)
+        found = []
+        for name in self.populations:
+            rho = self.by.density_matrix(name)
+            found.append(jnp.einsum("jab,kba->jk", rho, matrices).real.ravel())
+        return jnp.concatenate(found)
+
+    def terms(self, recoil, particle, flavour):
+        """Refused: they depend on the flux."""
+        raise TypeError("terms of a theory with oscillations depend on the flux")
+
+    def dsigma_dT(self, energy, recoil, particle, flavour="e"):
+        """Of a neutrino of one flavour."""
+        return self.inner.dsigma_dT(energy, recoil, particle, flavour)
+
+    def sizes(self) -> list[int]:
+        """Number of weights of each population."""
+        blind = isinstance(self.inner, FlavourCharges)
+        shape = jax.eval_shape(self.inner.matrices if blind else self.inner.weights).shape
+        own = shape[0] * (1 if blind else len(SOLAR_FLAVOURS))
+        return [own * (SOURCES[name][2] if name in SOURCES else 1) for name in self.populations]
+
+    def components(self, flux: NeutrinoFlux) -> list[list[tuple[Float[Array, "node energy"], tuple[str, ...]]]]:
+        """Parts of a flux, for each of the populations: densities in MeV^-1 at the flux's nodes, and their flavours.
+
+        The piece's terms for all flavours of a part belong to the same weights, one after the other.
+        """
+        blind = isinstance(self.inner, FlavourCharges)
+        found: list[list[tuple[Array, tuple[str, ...]]]] = []
+        for name in self.populations:
+            parts: list[tuple[Array, tuple[str, ...]]] = []
+            if name in flux.sources:
+                shape = flux.shape if flux.source_shapes is None else flux.source_shapes[flux.sources.index(name)]
+                parts.append((basis(name, flux.energy) * shape, ("e",) if blind else SOLAR_FLAVOURS))
+            elif not flux.sources:
+                for flavour, row in zip(flux.flavours, flux.flavour_shapes, strict=False):
+                    if flavour.removeprefix("anti-") == name:
+                        sign = flavour.removesuffix(name)
+                        every = ("e",) if blind else SOLAR_FLAVOURS
+                        parts.append((row[None], tuple(sign + f for f in every)))
+            found.append(parts)
+        return found
+
+
+def _projectors() -> list[Float[Array, "3 3"]]:
+    return [jnp.diag(row) for row in jnp.eye(3)]
