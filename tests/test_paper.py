@@ -6,6 +6,7 @@ import functools
 import json
 import re
 
+import numpy as np
 import pytest
 
 from jcevns.files import write_json, write_text
@@ -141,7 +142,12 @@ def test_beyond_the_paper(run):
 def test_long_steps_beyond_the_paper(tmp_path, monkeypatch):
     monkeypatch.setattr(beyond, "_MASSES", (1.0, 100.0, 3))
     monkeypatch.setattr(beyond, "contour", functools.partial(beyond.contour, points=16))
-    summary = reproduce(tmp_path, ["radii", "gauge-bosons"])
+    monkeypatch.setattr(beyond, "_PLANE", np.linspace(-0.4, 0.8, 7))
+    summary = reproduce(tmp_path, ["radii", "gauge-bosons", "nsi"])
+    planes = {row["data"]: row for row in summary["results"]["nsi"]}
+    assert not any(row["points_not_valid"] for row in planes.values())
+    assert planes["8B"]["chi2_min"] != pytest.approx(planes["8B, no matter effect of NSI"]["chi2_min"], abs=1e-3)
+    assert planes["both"]["chi2_min"] > planes["8B"]["chi2_min"] + planes["COHERENT CsI"]["chi2_min"] - 1e-6
     csi, xenon = summary["results"]["radii"]
     assert csi["best_sin2w"] == pytest.approx(0.336, rel=0.1)
     assert (xenon["projected"], xenon["best_R_n_fm"]) == (True, pytest.approx(5.4, abs=0.1))
@@ -152,7 +158,7 @@ def test_long_steps_beyond_the_paper(tmp_path, monkeypatch):
     assert float(rows[0]["mass_MeV"]) == 1.0
     assert float(rows[0]["excluded_from"]) == pytest.approx(1.055e-3, rel=0.01)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert page.count("data:image/png;base64,") == 2
+    assert page.count("data:image/png;base64,") == 3
     assert "a projection, no measurement" in page
 
 

@@ -23,7 +23,7 @@ def reproduce(out: Path, only: list[str], full: bool) -> None:
     \b
     Steps: flux, sin2w, rates, fig1, fig2, fig3, fig4, fig5, limits, systematics, posteriors, official,
     electromagnetic; with --full also sampled-posteriors, official-limits, official-toys, projections, radii,
-    gauge-bosons, systematics-grid.
+    gauge-bosons, nsi, systematics-grid.
     """  # noqa: D301
     start_jax()
     from jcevns.paper.reproduce import reproduce as run

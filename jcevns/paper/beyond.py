@@ -1,4 +1,4 @@
-"""Beyond the paper: electromagnetic properties, nuclear radii and gauge bosons from the same data."""
+"""Beyond the paper: electromagnetic properties, nuclear radii, gauge bosons, non-standard interactions."""
 
 from typing import Any
 
@@ -16,8 +16,9 @@ from jcevns.plot import style
 from jcevns.plot.exclusion import plot_contour, plot_limits
 from jcevns.statistics.limits import limits
 from jcevns.statistics.projections import asimov, scaled
+from jcevns.statistics.scan import contours, scan
 
-__all__ = ["GAUGE_BOSONS", "PROPERTIES", "electromagnetic", "gauge_bosons", "radii"]
+__all__ = ["GAUGE_BOSONS", "PROPERTIES", "electromagnetic", "gauge_bosons", "non_standard", "radii"]
 
 PROPERTIES = {"magnetic-moment": ("moment",), "charge-radius": ("r2_ee", "r2_mumu", "r2_tautau")}
 """Electromagnetic properties of neutrinos: parameters by theory."""
@@ -147,5 +148,53 @@ def gauge_bosons(run: Run) -> None:
     caption = (
         "Gauge bosons by name, 90% CL for one parameter at each mass. A boson of L_mu - L_tau couples to quarks and "
         "electrons by a loop alone."
+    )
+    run.figures.append((paths[0], caption))
+
+
+_NSI = ("eps_u_ee", "eps_u_mumu")
+_PLANE = np.linspace(-0.6, 1.0, 65)
+_PLANES: dict[str, tuple[tuple[str, ...], str, dict[str, Any]]] = {
+    "8B": (("xenonnt-2024-s2",), "matter", {"color": "#0072B2", "ls": "-"}),
+    "8B, no matter effect of NSI": (("xenonnt-2024-s2",), "standard", {"color": "#56B4E9", "ls": "--"}),
+    "COHERENT CsI": (("coherent-csi-2021",), "matter", {"color": "#D55E00", "ls": "-", "lw": 3}),
+    "both": (("xenonnt-2024-s2", "coherent-csi-2021"), "matter", {"color": "#000000", "ls": "--", "lw": 1.2}),
+}
+
+
+def non_standard(run: Run) -> None:
+    """Non-standard interactions of up quarks with nu_e and nu_mu: 8B, COHERENT, both."""
+    rows: list[dict[str, Any]] = []
+    lines = []
+    with style.style():
+        fig, (ax,) = style.figure(width=4.4, height=4.0)
+        for label, (names, propagation, look) in _PLANES.items():
+            data = [one for name in names for one in _data(run, name)]
+            result = scan(
+                Likelihood(data, f"nsi:propagation={propagation}"), dict.fromkeys(_NSI, _PLANE), progress=False
+            )
+            region = contours(result, cl=0.90, dof=2)
+            for number, line in enumerate(region.lines):
+                # Columns are the second axis, then the first.
+                ax.plot(line[:, 1], line[:, 0], **look, label=label if number == 0 else None)
+                lines += [[label, number, float(x), float(y)] for y, x in line]
+            rows.append(
+                {
+                    "data": label,
+                    "propagation": propagation,
+                    "chi2_min": region.chi2_min,
+                    "regions": len(region.lines),
+                    "points_not_valid": int((~result.valid).sum()),
+                }
+            )
+        ax.plot(0, 0, "k+")
+        ax.set(xlabel=r"$\epsilon^u_{ee}$", ylabel=r"$\epsilon^u_{\mu\mu}$")
+        fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=2)
+        paths = style.save(fig, run.out / "nsi")
+    write_csv(run.out / "nsi.csv", ["data", "line", *_NSI], lines)
+    run.results["nsi"] = rows
+    caption = (
+        "Non-standard interactions of up quarks, 90% regions for two parameters, the others zero. The Sun and the "
+        "Earth see the same couplings as the detector, but for the light dashed line. Cross: Standard Model."
     )
     run.figures.append((paths[0], caption))

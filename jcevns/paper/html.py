@@ -270,6 +270,17 @@ def _bosons(rows: Sequence[Row]) -> str:
     )
 
 
+def _non_standard(rows: Sequence[Row]) -> str:
+    columns: Columns = {
+        "data": "data",
+        "propagation": markup.code("propagation"),
+        "#min. chi2": markup.number("chi2_min", ".2f"),
+        "#regions": "regions",
+        "#points not valid": "points_not_valid",
+    }
+    return markup.table(rows, columns)
+
+
 def _image(path: Path, caption: str) -> str:
     data = base64.b64encode(path.read_bytes()).decode()
     text = escape(caption)
@@ -290,6 +301,7 @@ _SECTIONS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "electromagnetic": ("Beyond the paper: magnetic moments and charge radii", _electromagnetic),
     "radii": ("Beyond the paper: neutron radius and weak mixing angle", _radii),
     "gauge-bosons": ("Beyond the paper: gauge bosons", _bosons),
+    "nsi": ("Beyond the paper: non-standard interactions", _non_standard),
     "systematics": ("What each choice is worth", _systematics),
     "systematics-grid": ("All combinations of choices", _systematics),
 }

@@ -176,6 +176,7 @@ STEPS = {
     "projections": Step("expected sensitivity, 10 to 200 tonne-year", official.projections, long=True),
     "radii": Step("beyond the paper: neutron radius and weak mixing angle", beyond.radii, long=True),
     "gauge-bosons": Step("beyond the paper: gauge bosons by name", beyond.gauge_bosons, long=True),
+    "nsi": Step("beyond the paper: non-standard interactions", beyond.non_standard, long=True),
     "systematics-grid": Step("all combinations of the choices of input", _systematics_grid, long=True),
 }
 """Steps in the order they run."""
