@@ -45,7 +45,8 @@ class InnerMinima:
             starts = self._starts(len(own))
             if len(self._known):
                 x, q = self._known
-                size = np.maximum(np.abs(own)[:, None], 1e-12 * np.max(np.abs(own), axis=0) + 1e-300)
+                most = np.maximum(np.max(np.abs(own), axis=0), np.max(np.abs(x), axis=0))
+                size = np.maximum(np.abs(own)[:, None], 1e-12 * most + 1e-150)
                 near = np.argsort(np.sum(((own[:, None] - x[None]) / size) ** 2, axis=2), axis=1)
                 close = np.sum(((own - x[near[:, 0]]) / size[:, 0]) ** 2, axis=1) < 1e-2
                 starts = (
