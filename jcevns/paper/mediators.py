@@ -107,10 +107,12 @@ _SHADED = {
 }
 """Labels of the shaded regions: mass, coupling and rotation, at the border that each is alone to give."""
 
-_BELOW = {"electron recoils": set(PANELS), "TEXONO": {"scalar", "b-l", "vector"}, "8B": set(PANELS)}
+_BELOW = {"electron recoils": set(PANELS), "TEXONO": set(PANELS), "8B": {"scalar", "axial"}}
 """Curves and the panels in which their label is below the line, at its left end."""
-_PLACE = {("scalar", "8B"): 12.0}
+_PLACE = {("scalar", "8B"): 12.0, ("b-l", "COHERENT"): 0.5, ("vector", "COHERENT"): 0.3, ("axial", "COHERENT"): 0.2}
 """Labels that stand elsewhere, by mass in MeV."""
+_ENDING = {("axial", "COHERENT")}
+"""Labels that end at their place, where the line is steep."""
 
 
 def _existing(ax: Axes, panel: str) -> None:
@@ -153,8 +155,11 @@ def _draw(ax: Axes, panel: str, found: dict[str, list[Limit]]) -> None:
         ax.fill_between(mass, island, above, facecolor="none", edgecolor=colour, hatch="/////", lw=0.9)
         below, at = panel in _BELOW.get(name, ()), _PLACE.get((panel, name), ENDS[0])
         place, va = (at, lower[np.searchsorted(mass, at)]), "top" if below else "bottom"
-        offset = (4, -4 if below else 3)
-        ax.annotate(CURVES[name].label, place, offset, textcoords="offset points", va=va, color=colour, fontsize=8)
+        ha, aside = ("right", -4) if (panel, name) in _ENDING else ("left", 4)
+        ax.annotate(
+            *(CURVES[name].label, place, (aside, -4 if below else 3)),
+            **{"textcoords": "offset points", "ha": ha, "va": va, "color": colour, "fontsize": 8},
+        )
     ax.set(xscale="log", yscale="log", xlabel=AXES[0], ylabel=AXES[1], title=PANELS[panel])
     ax.set(xlim=ENDS, ylim=(2e-8, 1.0))
 
