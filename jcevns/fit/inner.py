@@ -46,8 +46,9 @@ class InnerMinima:
             if len(self._known):
                 x, q = self._known
                 size = np.maximum(np.abs(own)[:, None], 1e-12 * np.max(np.abs(own), axis=0) + 1e-300)
-                near = np.argsort(np.sum(((own[:, None] - x[None]) / size) ** 2, axis=2), axis=1)
-                close = np.sum(((own - x[near[:, 0]]) / size[:, 0]) ** 2, axis=1) < 1e-2
+                with np.errstate(over="ignore"):  # nothing is near zero alone
+                    near = np.argsort(np.sum(((own[:, None] - x[None]) / size) ** 2, axis=2), axis=1)
+                    close = np.sum(((own - x[near[:, 0]]) / size[:, 0]) ** 2, axis=1) < 1e-2
                 starts = (
                     q[near[:, 0]][None] if np.all(close) else np.concatenate([*_nearby(own, x, q, near), starts[:2]])
                 )

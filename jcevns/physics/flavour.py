@@ -81,7 +81,7 @@ class FlavourCharges(Interaction):
         """Weights as matrices in flavour: of nuclei, of electrons, then of what does not interfere."""
         charges = [standard_matrices(self.standard_model)]
         charges += [part.charge_matrices() for part in self.parts if part.mixes_flavours]
-        proton, neutron, vector, axial = (sum(column) for column in zip(*charges, strict=True))
+        proton, neutron, vector, axial = (jnp.sum(jnp.stack(c), axis=0) for c in zip(*charges, strict=True))
         units = [jnp.diag(row).astype(complex) for row in jnp.eye(3)]
         shifting = [a.astype(complex) * unit for part in self._plain() for a in part.amplitudes() for unit in units]
         found = _squares([proton, neutron, *shifting]) + _squares([vector, axial, *shifting])

@@ -175,7 +175,8 @@ class Sum(Interaction):
     def pieces(self) -> list[tuple[Interaction, float]]:
         """Interactions, each with a factor, whose terms follow each other."""
         new, whole, tables = _sorted(self.parts)
-        model, propagation = self.standard_model, next((p for p in new if p.oscillating), None)
+        model = self.standard_model
+        propagation: Any = next((p for p in new if p.oscillating), None)
         if model is None:
             return [(part, 1.0) for part in tables]
         found: list[tuple[Interaction, float]] = []
