@@ -445,7 +445,7 @@ def test_every_verb_takes_it() -> None:
     region = jc.contour(likelihood, names, cl=[0.683])
     assert region.valid
     posterior = jc.sample(likelihood, "eps_u_ee", chains=2, samples=200, warmup=200, seed=1)
-    drawn = np.asarray(posterior.samples["eps_u_ee"])
+    drawn = np.asarray(posterior.samples("eps_u_ee"))
     assert low - 0.4 < np.quantile(drawn, 0.16) < np.quantile(drawn, 0.84) < high + 0.4
     toys = jc.throw(likelihood, "eps_u_ee", 0.1, 50, seed=2)
     assert toys.valid.mean() > 0.9

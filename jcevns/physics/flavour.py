@@ -71,7 +71,7 @@ class FlavourCharges(Interaction):
     standard_model: StandardModel
 
     def _elastic(self) -> list[Any]:
-        return [part for part in self.parts if not moves_minimum_energy(part)]
+        return [part for part in self._plain() if not moves_minimum_energy(part)]
 
     def _plain(self) -> list[Any]:
         """Parts that shift the charges of each flavour by functions of the recoil energy."""

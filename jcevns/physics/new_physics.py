@@ -78,7 +78,7 @@ class NewPhysics(Interaction):
     def charge_matrices(self) -> Any:
         """`jcevns.physics.flavour.ChargeMatrices`, shifts of charges that mix flavours.
 
-        They take the place of amplitudes and shifts in sums where flavours are calculated.
+        In sums where flavours are calculated they take the place of amplitudes, shifts, strengths and additions.
         """
         raise NotImplementedError
 
