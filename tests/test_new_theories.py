@@ -332,3 +332,60 @@ def test_theories_are_listed(capsys) -> None:
             assert records[key]["unit"]
     moment = next(p for p in listed["dipole-portal"]["parameters"] if p["name"] == "moment")
     assert (moment["unit"], moment["lower"]) == ("1e-12 mu_B", 0.0)
+
+
+TRANSITIONS = {"r2_emu": 8.0, "r2_etau": -5.0, "r2_mutau": 3.0}
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_transition_radii_add_their_squares(flavour) -> None:
+    """Q Q^dagger of the matrix of radii, for one flavour."""
+    radii = {"r2_ee": 4.0, "r2_mumu": -6.0, **TRANSITIONS}
+    family = flavour.removeprefix("anti-")
+    row = [
+        next((v for k, v in radii.items() if k in (f"r2_{family}{other}", f"r2_{other}{family}")), 0.0)
+        for other in ("e", "mu", "tau")
+    ]
+    own = ("e", "mu", "tau").index(family)
+    theory = jc.ChargeRadius(**radii, standard_model=jc.StandardModel(electron_couplings="tree"))
+    shifts = [
+        photon(form_charge("charge-radius", r, T_NUCLEUS, XE.mass.item()), T_NUCLEUS, XE.mass.item()) for r in row
+    ]
+    charge = [54 * s + (weak(54, 132) if i == own else 0) for i, s in enumerate(shifts)]
+    expected = sum(coherent(E_NUCLEUS, T_NUCLEUS, 54, 132, XE.mass.item(), q) for q in charge)
+    inside = 2 * E_NUCLEUS**2 / (XE.mass.item() + 2 * E_NUCLEUS) >= T_NUCLEUS
+    found = theory.dsigma_dT(jnp.asarray(E_NUCLEUS), jnp.asarray(T_NUCLEUS), XE, flavour)
+    np.testing.assert_allclose(np.asarray(found)[inside], expected[inside], rtol=1e-8)
+    vector = [-photon(form_charge("charge-radius", r, T_ELECTRON, ref.ME), T_ELECTRON, ref.ME) for r in row]
+    whole = ref.electron(E_ELECTRON, T_ELECTRON, flavour, tree=True, vector=vector[own])
+    zero = ref.electron(E_ELECTRON, T_ELECTRON, flavour, tree=True)
+    for i, shift in enumerate(vector):
+        if i != own:  # a vector current by itself: what is even in it
+            both = [ref.electron(E_ELECTRON, T_ELECTRON, flavour, tree=True, vector=s * shift) for s in (1, -1)]
+            whole = whole + (both[0] + both[1]) / 2 - zero
+    inside = T_ELECTRON <= 2 * E_ELECTRON**2 / (ref.ME + 2 * E_ELECTRON)
+    found = theory.dsigma_dT(jnp.asarray(E_ELECTRON), jnp.asarray(T_ELECTRON), ELECTRON, flavour)
+    np.testing.assert_allclose(np.asarray(found)[inside], whole[inside], rtol=1e-8)
+
+
+def test_transition_radii_are_incoherent_for_beams_and_coherent_for_the_sun() -> None:
+    radii = {"r2_ee": 4.0, "r2_mumu": -6.0, **TRANSITIONS}
+    plain = jc.ChargeRadius(**radii)
+    beam = jc.experiment("coherent-lar-2020")
+    counts = [np.asarray(jc.signal_counts(beam, t)) for t in (plain, plain + jc.Oscillations())]
+    np.testing.assert_allclose(counts[1], counts[0], rtol=1e-10)
+    # On nuclei a radius R is -Qt R Z, and so are couplings of quarks with eps^d = -2 eps^u.
+    per = 2 * np.sqrt(2) * np.pi * ALPHA / reference.FERMI * 1e-32 / CM2 / 6
+    nsi = {
+        f"eps_{q}_{k.removeprefix('r2_')}": v * f * per
+        for q, f in (("u", -2 / 3), ("d", 1 / 3))
+        for k, v in radii.items()
+    }
+    sun = jc.experiment("xenonnt-2024-s2")
+    a, b = (
+        np.asarray(jc.signal_counts(sun, t))
+        for t in (plain + jc.Oscillations(), jc.NSI(propagation="standard", **nsi))
+    )
+    np.testing.assert_allclose(a, b, rtol=1e-7)
+    flipped = jc.ChargeRadius(**{**radii, "r2_emu": -8.0}) + jc.Oscillations()
+    assert np.abs(np.asarray(jc.signal_counts(sun, flipped)) / a - 1).min() > 1e-3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import jax
 import jax.numpy as jnp
@@ -241,7 +242,8 @@ def test_neutrons_alone_as_in_a_public_scan(sign: int, published: float) -> None
     flux, target = jc.physics.b8(), jc.physics.xenon()
 
     def rate(**eps: float) -> np.ndarray:
-        return np.asarray(recoil_spectrum(jc.NSI(propagation="standard", **eps), flux, target, recoil))
+        theory = jc.NSI(propagation="standard", standard_model=jc.StandardModel(sin2w=0.2312), **eps)
+        return np.asarray(recoil_spectrum(theory, flux, target, recoil))
 
     standard, neutrons = rate(), {"eps_u": -1 / 3, "eps_d": 2 / 3}
     one = rate(**{f"{q}_ee": 1e-3 * v for q, v in neutrons.items()}) / standard - 1
@@ -402,7 +404,7 @@ def test_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     listed = str(call(capsys, "theories"))
     assert "eps_u_emu_im" in listed
     assert "oscillations" in listed
-    text = ["fit", "eps_u_ee", "--experiments", NAME, "--theory", "nsi:propagation=standard", "--json"]
+    text = ["fit", "eps_u_ee", "--experiments", NAME, "--theory", "nsi:propagation=standard:earth=day", "--json"]
     plain, wide = (json.loads(call(capsys, *text, *more)[1]) for more in ((), ("--profile", "theta_12")))
     assert plain["valid"]
     assert wide["valid"]
@@ -419,3 +421,45 @@ def test_messages() -> None:
     unknown = NeutrinoFlux([1.0, 10.0], [0.1, 0.1], 1e6, "mine")
     with pytest.raises(ValueError, match="does not tell its flavours"):
         recoil_spectrum(jc.NSI(), unknown, argon(), jnp.array([1.0]))
+
+
+# Every verb.
+
+
+@pytest.mark.slow
+def test_every_verb_takes_it() -> None:
+    """None of them has a word about it."""
+    likelihood = jc.Likelihood(NAME, jc.NSI(propagation="standard", earth="day"))
+    names = ("eps_u_ee", "eps_d_mumu")
+    best = jc.fit(likelihood, "eps_u_ee")
+    ((low, high),) = jc.interval(likelihood, "eps_u_ee", cl=0.683).segments
+    assert best.valid
+    down, up = best.errors["eps_u_ee"]
+    assert best.values["eps_u_ee"] - down == pytest.approx(low, abs=1e-3)
+    assert best.values["eps_u_ee"] + up == pytest.approx(high, abs=1e-3)
+    axes = {names[0]: np.linspace(-0.3, 0.7, 21), names[1]: np.linspace(-0.3, 0.5, 5)}
+    found = jc.scan(likelihood, axes, progress=False)
+    assert bool(found.valid.all())
+    alone = jc.Surface(likelihood, names).evaluate(np.array([[axes[names[0]][3], axes[names[1]][1]]])).chi2[0]
+    assert float(found.chi2[3, 1]) == pytest.approx(alone, abs=1e-9)
+    region = jc.contour(likelihood, names, cl=[0.683])
+    assert region.valid
+    posterior = jc.sample(likelihood, "eps_u_ee", chains=2, samples=200, warmup=200, seed=1)
+    drawn = np.asarray(posterior.samples("eps_u_ee"))
+    assert low - 0.4 < np.quantile(drawn, 0.16) < np.quantile(drawn, 0.84) < high + 0.4
+    toys = jc.throw(likelihood, "eps_u_ee", 0.1, 50, seed=2)
+    assert toys.valid.mean() > 0.9
+
+
+def test_a_scan_with_propagation_is_fast() -> None:
+    """Ten thousand points, compiled before: far below the ten seconds that are asked."""
+    likelihood = jc.Likelihood(NAME, jc.NSI())
+
+    def at(shift: float) -> dict[str, np.ndarray]:
+        return {n: np.linspace(-0.4, 0.7, 100) + shift for n in ("eps_u_ee", "eps_d_ee")}
+
+    jc.scan(likelihood, at(0.0), progress=False)
+    start = time.process_time()
+    found = jc.scan(likelihood, at(1e-3), progress=False)
+    assert time.process_time() - start < 10
+    assert bool(found.valid.all())

@@ -143,8 +143,7 @@ class Surface:
         for name in asked:
             if name in self.names or name in self.at:
                 raise ValueError(f"parameter {name!r} is profiled, and varied or fixed: name it once")
-        base = {n: v for n, v in self.at.items() if n in own}
-        self.theory = with_values(likelihood.theory, base)
+        self.theory = with_values(likelihood.theory, {n: v for n, v in self.at.items() if n in own})
         fixed = {n: v for n, v in self.at.items() if n in norms and norms[n].signal_only}
         self.terms = Terms(likelihood, self.theory, self.names, fixed)
         self.arrangement = self._arranged((*self.terms.absorbed, *fixed), freed)

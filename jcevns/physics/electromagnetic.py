@@ -20,10 +20,12 @@ from jaxtyping import Array, Float
 
 from jcevns.constants import CM2_PER_INVERSE_MEV2, ELECTRON_MASS, FERMI_CONSTANT, FINE_STRUCTURE
 from jcevns.parameters import parameter
-from jcevns.physics.electrons import Electron
+from jcevns.physics.electrons import Electron, bilinear
+from jcevns.physics.flavour import ChargeMatrices
 from jcevns.physics.interaction import Particle, minimum_energy
 from jcevns.physics.new_physics import NewPhysics, flavour_charge
-from jcevns.physics.standard_model import NuclearCharge, StandardModel
+from jcevns.physics.oscillations import hermitian
+from jcevns.physics.standard_model import NuclearCharge, StandardModel, bilinear_on_nuclei
 from jcevns.precision import optional_array
 
 __all__ = ["ChargeRadius", "DipolePortal", "MagneticMoment", "Millicharge", "photon_shift"]
@@ -120,6 +122,9 @@ class ChargeRadius(NewPhysics):
     electrons (arXiv:1810.05606). On both it is a shift of sin2w by Qt/2 for one flavour. At tree level these are
     the total radii, those of the Standard Model included; its radiative couplings hold the latter already.
 
+    A transition radius turns one flavour into another. With neutrinos that are incoherent in flavour it adds the
+    square of its shift; where flavours are calculated (`jcevns.physics.propagation`) all radii are one matrix.
+
     Publications that shift sin2w by Qt on electrons (Vogel and Engel, PRD 39, 3378, and reactor experiments after it)
     quote half of these radii.
 
@@ -127,6 +132,9 @@ class ChargeRadius(NewPhysics):
         r2_ee: squared charge radius of nu_e in 1e-32 cm^2.
         r2_mumu: of nu_mu.
         r2_tautau: of nu_tau.
+        r2_emu: transition radius of nu_e and nu_mu, real.
+        r2_etau: of nu_e and nu_tau.
+        r2_mutau: of nu_mu and nu_tau.
         standard_model: what it is added to.
 
     Example:
@@ -139,6 +147,9 @@ class ChargeRadius(NewPhysics):
     r2_ee: Float[Array, ""] = _radius("{ee}")
     r2_mumu: Float[Array, ""] = _radius(r"{\mu\mu}")
     r2_tautau: Float[Array, ""] = _radius(r"{\tau\tau}")
+    r2_emu: Float[Array, ""] = _radius(r"{e\mu}")
+    r2_etau: Float[Array, ""] = _radius(r"{e\tau}")
+    r2_mutau: Float[Array, ""] = _radius(r"{\mu\tau}")
     standard_model: StandardModel = eqx.field(default_factory=StandardModel)
 
     label = "charge-radius"
@@ -150,6 +161,28 @@ class ChargeRadius(NewPhysics):
     def shifts(self, recoil, particle, flavour):
         """Constant in the recoil energy: F(q^2)/q^2 is <r^2>/6."""
         return _shifts(photon_shift(particle) * (_RADIUS / 6), particle, flavour)
+
+    def strengths(self):
+        """The squared transition radii."""
+        return jnp.stack([self.r2_emu, self.r2_etau, self.r2_mutau]) ** 2
+
+    def additions(self, recoil, particle, flavour):
+        """The square of the shift by a transition radius, for the two flavours that it belongs to."""
+        size = photon_shift(particle) * (_RADIUS / 6)
+        if isinstance(particle, Electron):
+            one = bilinear(recoil, (size, 0.0), (size, 0.0))
+        else:
+            form = self.standard_model.form_factor
+            one = bilinear_on_nuclei(form, [NuclearCharge(size, 0.0)], [(0, 0)], recoil, particle)[0]
+        pairs = np.array([[1.0, 1.0, 0.0], [1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
+        return jnp.stack([one * flavour_charge(pair, flavour) for pair in pairs])
+
+    def charge_matrices(self):
+        """All radii as one matrix, Qt; the same for electrons with the opposite sign."""
+        r2 = hermitian(self.r2_ee, self.r2_mumu, self.r2_tautau, self.r2_emu, self.r2_etau, self.r2_mutau)
+        shift = float(_PHOTON * _RADIUS / 6) * r2
+        zero = jnp.zeros_like(shift)
+        return ChargeMatrices(-shift, zero, shift, zero)
 
 
 def _charge(flavour: str) -> Any:

@@ -71,7 +71,7 @@ class FlavourCharges(Interaction):
     standard_model: StandardModel
 
     def _elastic(self) -> list[Any]:
-        return [part for part in self.parts if not moves_minimum_energy(part)]
+        return [part for part in self._plain() if not moves_minimum_energy(part)]
 
     def _plain(self) -> list[Any]:
         """Parts that shift the charges of each flavour by functions of the recoil energy."""
@@ -81,7 +81,7 @@ class FlavourCharges(Interaction):
         """Weights as matrices in flavour: of nuclei, of electrons, then of what does not interfere."""
         charges = [standard_matrices(self.standard_model)]
         charges += [part.charge_matrices() for part in self.parts if part.mixes_flavours]
-        proton, neutron, vector, axial = (sum(column) for column in zip(*charges, strict=True))
+        proton, neutron, vector, axial = (jnp.sum(jnp.stack(c), axis=0) for c in zip(*charges, strict=True))
         units = [jnp.diag(row).astype(complex) for row in jnp.eye(3)]
         shifting = [a.astype(complex) * unit for part in self._plain() for a in part.amplitudes() for unit in units]
         found = _squares([proton, neutron, *shifting]) + _squares([vector, axial, *shifting])

@@ -78,7 +78,7 @@ class NewPhysics(Interaction):
     def charge_matrices(self) -> Any:
         """`jcevns.physics.flavour.ChargeMatrices`, shifts of charges that mix flavours.
 
-        They take the place of amplitudes and shifts in sums where flavours are calculated.
+        In sums where flavours are calculated they take the place of amplitudes, shifts, strengths and additions.
         """
         raise NotImplementedError
 
@@ -175,7 +175,8 @@ class Sum(Interaction):
     def pieces(self) -> list[tuple[Interaction, float]]:
         """Interactions, each with a factor, whose terms follow each other."""
         new, whole, tables = _sorted(self.parts)
-        model, propagation = self.standard_model, next((p for p in new if p.oscillating), None)
+        model = self.standard_model
+        propagation: Any = next((p for p in new if p.oscillating), None)
         if model is None:
             return [(part, 1.0) for part in tables]
         found: list[tuple[Interaction, float]] = []

@@ -19,7 +19,7 @@ from jcevns.parameters import Parameter
 from jcevns.physics.earth import LATITUDES
 from jcevns.physics.flavour import FlavourCharges
 from jcevns.physics.flux import SOLAR_FLAVOURS, NeutrinoFlux
-from jcevns.physics.interaction import Interaction, has_terms
+from jcevns.physics.interaction import Interaction, has_terms, label_of
 from jcevns.physics.new_physics import NewPhysics
 from jcevns.physics.night import night_density_matrix
 from jcevns.physics.oscillations import MatterNSI, OscillationParameters, nufit60_errors
@@ -179,7 +179,7 @@ class Propagation(NewPhysics):
 
     def terms(self, recoil, particle, flavour):
         """Refused: they depend on the flux."""
-        raise TypeError(f"{self.label} is no function of one flavour alone: use dsigma_dT, or recoil_spectrum")
+        raise TypeError(f"{label_of(self)} is no function of one flavour alone: use dsigma_dT, or recoil_spectrum")
 
     def dsigma_dT(self, energy, recoil, particle, flavour="e"):
         """Of a neutrino of one flavour."""
@@ -264,9 +264,10 @@ class Propagated(Interaction):
 
     def sizes(self) -> list[int]:
         """Number of weights of each population."""
-        blind = isinstance(self.inner, FlavourCharges)
-        shape = jax.eval_shape(self.inner.matrices if blind else self.inner.weights).shape
-        own = shape[0] * (1 if blind else len(SOLAR_FLAVOURS))
+        if isinstance(self.inner, FlavourCharges):
+            own = jax.eval_shape(self.inner.matrices).shape[0]
+        else:
+            own = len(SOLAR_FLAVOURS) * jax.eval_shape(self.inner.weights).shape[0]
         return [own * (SOURCES[name][2] if name in SOURCES else 1) for name in self.populations]
 
     def components(self, flux: NeutrinoFlux) -> list[list[tuple[Float[Array, "node energy"], tuple[str, ...]]]]:
