@@ -131,12 +131,8 @@ class Surface:
         self.constrained = keep
         own = theory_parameters(likelihood.theory)
         norms = likelihood.normalisations
-        self.inner = tuple(
-            n
-            for n, p in parameters.items()
-            if n in own and n not in self.names and n not in self.at
-            if n in asked or (p.constrained and not p.still)
-        )
+        moving = [n for n, p in parameters.items() if n in asked or (p.constrained and not p.still)]
+        self.inner = tuple(n for n in moving if n in own and n not in self.names and n not in self.at)
         loose = [n for n in asked if not parameters[n].still or n in released]
         self.kept = tuple(n for n in self.inner if parameters[n].constrained and n not in loose)
         freed = tuple(n for n in asked if n in norms and n not in self.names and n not in self.at)
