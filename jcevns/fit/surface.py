@@ -137,8 +137,8 @@ class Surface:
             if n in own and n not in self.names and n not in self.at
             if n in asked or (p.constrained and not p.still)
         )
-        loose = [n for n in asked if not parameters[n].still or n in released]
-        self.kept = tuple(n for n in self.inner if parameters[n].constrained and n not in loose)
+        bound = [n for n in self.inner if n not in asked or (parameters[n].still and n not in released)]
+        self.kept = tuple(n for n in bound if parameters[n].constrained)
         freed = tuple(n for n in asked if n in norms and n not in self.names and n not in self.at)
         for name in asked:
             if name in self.names or name in self.at:
@@ -155,16 +155,10 @@ class Surface:
         self._profiling: Surface | None = None
         self._minima = InnerMinima(self.inner, [parameters[n] for n in self.inner])
         self._freed = freed
-        self._asked = tuple(n for n in self.inner if n in asked)
-        self._released = tuple(released)
+        self._asked, self._released = tuple(n for n in self.inner if n in asked), tuple(released)
         if self.inner:
-            self._profiling = Surface(
-                likelihood,
-                (*self.names, *self.inner),
-                self.at,
-                (*keep, *self.kept),
-                freed,
-            )
+            every = (*self.names, *self.inner)
+            self._profiling = Surface(likelihood, every, self.at, (*keep, *self.kept), freed)
 
     def _arranged(self, absent: tuple[str, ...], freed: tuple[str, ...]) -> Arrangement:
         found = arranged(self.likelihood, absent, freed)
