@@ -22,7 +22,6 @@ from jcevns.physics.interaction import Interaction
 from jcevns.physics.mediators import AxialVectorMediator, ScalarMediator, TensorMediator, VectorMediator
 from jcevns.physics.new_physics import NewPhysics
 from jcevns.physics.nsi import NSI
-from jcevns.physics.propagation import Oscillations
 from jcevns.physics.recoil import TabulatedSpectrum
 from jcevns.physics.standard_model import StandardModel
 from jcevns.physics.theories import THEORIES, theory
@@ -54,7 +53,6 @@ __all__ = [
     "Millicharge",
     "NewPhysics",
     "Nuisance",
-    "Oscillations",
     "Parameter",
     "Prior",
     "ScalarMediator",

@@ -372,7 +372,7 @@ def test_transition_radii_are_incoherent_for_beams_and_coherent_for_the_sun() ->
     radii = {"r2_ee": 4.0, "r2_mumu": -6.0, **TRANSITIONS}
     plain = jc.ChargeRadius(**radii)
     beam = jc.experiment("coherent-lar-2020")
-    counts = [np.asarray(jc.signal_counts(beam, t)) for t in (plain, plain + jc.Oscillations())]
+    counts = [np.asarray(jc.signal_counts(beam, t)) for t in (plain, plain + jc.physics.Oscillations())]
     np.testing.assert_allclose(counts[1], counts[0], rtol=1e-10)
     # On nuclei a radius R is -Qt R Z, and so are couplings of quarks with eps^d = -2 eps^u.
     per = 2 * np.sqrt(2) * np.pi * ALPHA / reference.FERMI * 1e-32 / CM2 / 6
@@ -384,8 +384,8 @@ def test_transition_radii_are_incoherent_for_beams_and_coherent_for_the_sun() ->
     sun = jc.experiment("xenonnt-2024-s2")
     a, b = (
         np.asarray(jc.signal_counts(sun, t))
-        for t in (plain + jc.Oscillations(), jc.NSI(propagation="standard", **nsi))
+        for t in (plain + jc.physics.Oscillations(), jc.NSI(propagation="standard", **nsi))
     )
     np.testing.assert_allclose(a, b, rtol=1e-7)
-    flipped = jc.ChargeRadius(**{**radii, "r2_emu": -8.0}) + jc.Oscillations()
+    flipped = jc.ChargeRadius(**{**radii, "r2_emu": -8.0}) + jc.physics.Oscillations()
     assert np.abs(np.asarray(jc.signal_counts(sun, flipped)) / a - 1).min() > 1e-3

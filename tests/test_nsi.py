@@ -278,9 +278,9 @@ def test_a_heavy_vector_beside_oscillations_is_the_same(xenon: jc.Experiment) ->
     mass, eps = 1e7, 0.05
     coupling = float(np.sqrt(eps * np.sqrt(2) * reference.FERMI * mass**2))
     nsi = jc.NSI(propagation="standard", eps_u_mumu=eps, eps_d_mumu=eps)
-    vector = jc.VectorMediator(mass, coupling, flavours=(0.0, 1.0, 0.0)) + jc.Oscillations()
+    vector = jc.VectorMediator(mass, coupling, flavours=(0.0, 1.0, 0.0)) + jc.physics.Oscillations()
     for one in (xenon, jc.experiment("lz-er-ws2022")):
-        model = jc.VectorMediator(mass, coupling, electron=0.0, flavours=(0.0, 1.0, 0.0)) + jc.Oscillations()
+        model = jc.VectorMediator(mass, coupling, electron=0.0, flavours=(0.0, 1.0, 0.0)) + jc.physics.Oscillations()
         chosen = vector if one is xenon else model
         np.testing.assert_allclose(jc.signal_counts(one, nsi), jc.signal_counts(one, chosen), rtol=1e-10)
 
@@ -313,7 +313,7 @@ def test_sums_and_order(xenon: jc.Experiment) -> None:
     same = np.asarray(jc.signal_counts(xenon, nsi + jc.StandardModel()))
     np.testing.assert_allclose(same, jc.signal_counts(xenon, nsi), rtol=0)
     with pytest.raises(ValueError, match="each by itself: take one"):
-        jc.NSI() + jc.Oscillations()
+        jc.NSI() + jc.physics.Oscillations()
 
 
 def test_other_theories_pay_nothing(xenon: jc.Experiment) -> None:

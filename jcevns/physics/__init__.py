@@ -13,6 +13,7 @@ from jcevns.physics.oscillations import (
     nufit60,
     nufit60_errors,
 )
+from jcevns.physics.propagation import Oscillations
 from jcevns.physics.recoil import counts_above, load_spectrum, recoil_spectrum
 from jcevns.physics.sources import reactor, solar, spallation
 from jcevns.physics.sun import ProductionRegion, mass_fractions, production_region, solar_density_matrix
@@ -30,6 +31,7 @@ __all__ = [
     "NeutrinoFlux",
     "Nucleus",
     "OscillationParameters",
+    "Oscillations",
     "ProductionRegion",
     "SymmetrisedFermi",
     "Target",

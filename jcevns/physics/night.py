@@ -67,7 +67,7 @@ def paths_of_a_year(site: float | str) -> Paths:
         >>> from jcevns.physics.night import paths_of_a_year
         >>> paths = paths_of_a_year("lngs")
         >>> round(float(abs(paths.damping[0])), 6), round(paths.surface, 2)
-        (1.0, 1.65)
+        (1.0, 1.67)
     """
     with jax.ensure_compile_time_eval():  # kept: these must be numbers, also where a function is being traced
         exposure, model = night_exposure(site, _ANGLES, _SAMPLES), earth_shells(shells=_SHELLS)

@@ -53,7 +53,7 @@ class NSI(Propagation):
         >>> import jcevns as jc
         >>> xenonnt = jc.experiment("xenonnt-2024-s2")
         >>> [round(float(jc.signal_counts(xenonnt, jc.NSI(eps_u_ee=e)).sum()), 2) for e in (0.0, 0.1)]  # events
-        [11.13, 9.3]
+        [11.13, 8.47]
     """
 
     eps_u_ee: Float[Array, ""] = _eps("u", "ee")
