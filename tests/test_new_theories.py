@@ -389,3 +389,58 @@ def test_transition_radii_are_incoherent_for_beams_and_coherent_for_the_sun() ->
     np.testing.assert_allclose(a, b, rtol=1e-7)
     flipped = jc.ChargeRadius(**{**radii, "r2_emu": -8.0}) + jc.physics.Oscillations()
     assert np.abs(np.asarray(jc.signal_counts(sun, flipped)) / a - 1).min() > 1e-3
+
+
+# Contact terms -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_contact_terms_on_nuclei_and_electrons(flavour) -> None:
+    """Eqs. 5 and 6 of arXiv:2411.11749 with G_F C/sqrt2 in place of g^2/P; two signs of the interference."""
+    E, T, mass = E_NUCLEUS, T_NUCLEUS, float(XE.mass)
+    for size in (0.02, -0.02):
+        made = jc.theory("ngi", C_V=size)
+        by_hand = coherent(E, T, 54, 132, mass, weak(54, 132) + 3 * 132 * size / 2)
+        by_hand = np.where(inside(E, T, mass), by_hand, 0)
+        np.testing.assert_allclose(made.dsigma_dT(jnp.asarray(E), jnp.asarray(T), XE, flavour), by_hand, rtol=1e-9)
+    proton = 938.27209 * (0.0208 / 2.2 + 0.0411 / 4.7)
+    neutron = 939.56542 * (0.0189 / 2.2 + 0.0451 / 4.7)
+    charge = 54 * proton + 78 * neutron
+    scalar = (mass * reference.FERMI * 0.1 / np.sqrt(2) * charge * form(T, mass, 132)) ** 2 * T / (4 * np.pi * E**2)
+    by_hand = np.where(inside(E, T, mass), coherent(E, T, 54, 132, mass, weak(54, 132)) + scalar, 0)
+    found = jc.theory("ngi", C_S=-0.1).dsigma_dT(jnp.asarray(E), jnp.asarray(T), XE, flavour)
+    np.testing.assert_allclose(found, by_hand, rtol=1e-6)
+    m = float(ELECTRON.mass)
+    unit = (m * reference.FERMI * 0.5 / np.sqrt(2)) ** 2 * T_ELECTRON / (4 * np.pi * E_ELECTRON**2)
+    scalar = np.where(inside(E_ELECTRON, T_ELECTRON, m), unit * (1 + T_ELECTRON / (2 * m)), 0)
+    where = jnp.asarray(E_ELECTRON), jnp.asarray(T_ELECTRON), ELECTRON, flavour
+    new, old = (jc.theory("ngi", C_S=c).dsigma_dT(*where) for c in (0.5, 0.0))
+    np.testing.assert_allclose(new - old, scalar, rtol=1e-6, atol=1e-12 * np.max(old))
+
+
+@pytest.mark.parametrize("place", ["xenonnt-2024-s2", "xenonnt-er-2022"])
+@pytest.mark.parametrize(
+    ("coefficient", "mediator"), [("C_S", "scalar"), ("C_V", "vector"), ("C_A", "axial"), ("C_T", "tensor")]
+)
+def test_contact_terms_are_heavy_mediators(coefficient, mediator, place) -> None:
+    mass, size = 1e6, 0.3
+    coupling = mass * np.sqrt(reference.FERMI * size / np.sqrt(2))
+    experiment = jc.experiment(place)
+    contact = jc.signal_counts(experiment, jc.theory("ngi", **{coefficient: size}))
+    heavy = jc.signal_counts(experiment, jc.theory(mediator, mass=mass, coupling=coupling))
+    np.testing.assert_allclose(contact, heavy, rtol=1e-7)
+    if coefficient in ("C_V", "C_A") and place == "xenonnt-er-2022":
+        other = jc.signal_counts(experiment, jc.theory("ngi", **{coefficient: -size}))
+        assert np.all(np.abs(other / contact - 1) > 1e-3)
+
+
+def test_contact_terms_through_the_verbs() -> None:
+    likelihood = jc.Likelihood("xenonnt-2024-s2", "ngi")
+    vector = jc.interval(likelihood, "C_V", cl=0.90)
+    assert vector.valid
+    # Q_V -> Q_V + 3 A C/2: the interval of the charge of both signs, mirrored at its zero.
+    ratio = np.array([end for pair in vector.segments for end in pair]) * 1.5 * 131.3 / 37.46
+    assert ratio[0] + ratio[-1] == pytest.approx(2.0, rel=2e-3)
+    both = jc.fit(likelihood, ("C_S", "C_V"), errors=False)
+    assert both.valid
+    assert both.chi2_min <= vector.chi2_min + 1e-9

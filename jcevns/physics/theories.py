@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jcevns.physics.contact import ContactInteractions
 from jcevns.physics.electromagnetic import ChargeRadius, DipolePortal, MagneticMoment, Millicharge
 from jcevns.physics.form_factors import Helm, KleinNystrand, SymmetrisedFermi
 from jcevns.physics.interaction import Interaction
@@ -55,6 +56,7 @@ THEORIES: Mapping[str, tuple[type[Any], dict[str, Any]]] = {
     "millicharge": (Millicharge, {}),
     "dipole-portal": (DipolePortal, {}),
     "nsi": (NSI, {}),
+    "ngi": (ContactInteractions, {}),
     "oscillations": (Oscillations, {}),
     **GAUGE_MODELS,
 }
