@@ -64,7 +64,7 @@ class ContactInteractions(NewPhysics):
         """Constant in the recoil energy but for the form factor."""
         found = []
         for kind in (VectorMediator, AxialVectorMediator):
-            heavy = kind(_HEAVY, 1.0, standard_model=self.standard_model)
+            heavy = kind(mass=jnp.asarray(_HEAVY), coupling=jnp.ones(()), standard_model=self.standard_model)
             ((first, second),) = heavy.shifts(recoil, particle, flavour)
             first = NuclearCharge(*(_UNIT * x for x in first)) if isinstance(first, NuclearCharge) else _UNIT * first
             found.append((first, _UNIT * second))
@@ -77,7 +77,7 @@ class ContactInteractions(NewPhysics):
     def additions(self, recoil, particle, flavour):
         """Of a scalar, of axial vectors on nuclei, of a tensor."""
         heavy = (
-            kind(_HEAVY, 1.0, standard_model=self.standard_model)
+            kind(mass=jnp.asarray(_HEAVY), coupling=jnp.ones(()), standard_model=self.standard_model)
             for kind in (ScalarMediator, AxialVectorMediator, TensorMediator)
         )
         return _UNIT**2 * jnp.concatenate([one.additions(recoil, particle, flavour) for one in heavy])
