@@ -587,3 +587,24 @@ def test_texts_of_others_are_no_formula_and_steer_no_terminal(tmp_path, capsys) 
 
     assert app.guarded(fail) == 2
     assert capsys.readouterr().err == "jcevns: a\\x1b[2Jb c\n"
+
+
+def test_a_file_that_another_shard_renames_is_no_damage(tmp_path, monkeypatch):
+    """A shard that ends reads the store while the other writes: what it lists under a passing name may be gone."""
+    from jcevns.statistics import store_checks
+
+    store = tmp_path / "scan.zarr"
+    jc.scan(
+        jc.Likelihood("xenonnt-2024-s2", "scalar"),
+        {"mass": [1.0], "coupling": [0.0, 1e-6]},
+        store=store,
+        progress=False,
+    )
+    walk = os.walk
+
+    def crowded(path):
+        for folder, folders, names in walk(path):
+            yield folder, folders, [*names, "0.passing.partial"]
+
+    monkeypatch.setattr(store_checks.os, "walk", crowded)
+    assert bool(jc.open_scan(store).valid.all())

@@ -86,7 +86,10 @@ def check_files(path: Path) -> None:
     """Raise StoreError if a folder holds anything but folders and files, or metadata of an absurd size."""
     for folder, _, names in os.walk(path):
         for name in names:
-            found = os.lstat(os.path.join(folder, name))
+            try:
+                found = os.lstat(os.path.join(folder, name))
+            except FileNotFoundError:
+                continue  # another shard was just writing it
             if not stat.S_ISREG(found.st_mode):
                 raise StoreError(f"{path} is not a scan, {name} in it is a link or a device: {REMEDY}")
             if name == "zarr.json" and found.st_size > _LARGEST_METADATA:
@@ -111,12 +114,20 @@ def _check_layout(group: Any, path: Path, names: Sequence[str]) -> None:
                 raise ValueError(name)
             most = 2 * math.prod(array.chunks) * array.dtype.itemsize + 4096  # as compressed as it may not be
             for folder, _, files in os.walk(path / name):
-                if any(os.path.getsize(os.path.join(folder, f)) > most for f in files if f != "zarr.json"):
+                if any(_size(os.path.join(folder, f)) > most for f in files if f != "zarr.json"):
                     raise ValueError(name)
     except StoreError:
         raise
     except Exception:  # zarr raises many kinds
         raise StoreError(f"{path}: its metadata are damaged, they are not those of one scan: {REMEDY}") from None
+
+
+def _size(path: str) -> int:
+    """Bytes of a file; none if it is gone, as what another shard writes has a name of its own until it is whole."""
+    try:
+        return os.path.getsize(path)
+    except FileNotFoundError:
+        return 0
 
 
 def checksum(*arrays: np.ndarray) -> int:
