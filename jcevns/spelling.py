@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable, Mapping
 
-__all__ = ["number", "unknown"]
+__all__ = ["number", "unknown", "whole"]
 
 
 def number(text: str) -> float:
@@ -13,6 +13,11 @@ def number(text: str) -> float:
         ValueError: it is none.
     """
     return float(text.replace("_", "?"))
+
+
+def whole(text: str) -> int:
+    """The same for a whole number."""
+    return int(text.replace("_", "?"))
 
 
 def unknown(

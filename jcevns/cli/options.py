@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from jcevns.cli.building import Asked, Axis, declared_names
-from jcevns.spelling import number
+from jcevns.spelling import number, whole
 
 __all__ = [
     "axes_option",
@@ -92,7 +92,7 @@ def shard(context: click.Context, option: click.Parameter, text: str | None) -> 
     if text is None:
         return None
     try:
-        i, n = (int(part.replace("_", "?")) for part in text.split("/"))
+        i, n = (whole(part) for part in text.split("/"))
     except ValueError:
         raise click.BadParameter(f"{text!r}: write i/n, as in 1/8") from None
     if not 1 <= i <= n:
@@ -108,7 +108,7 @@ def spaced(name: str, text: str) -> Axis:
     spacing = parts.pop() if parts[-1] in ("lin", "log") else ""
     try:
         low, high, count = parts
-        axis = Axis(name, (), number(low), number(high), int(count.replace("_", "?")), spacing)
+        axis = Axis(name, (), number(low), number(high), whole(count), spacing)
     except ValueError:
         form = "lo:hi:n, lo:hi:n:lin or lo:hi:n:log, as in 1e-3:1e5:200, or a list 1,10,100"
         raise click.BadParameter(f"{text!r}: write {form}") from None
