@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 REMEDY = "reinstall jcevns, or restore the file with git checkout -- data"
-STATUSES = ("published", "computed", "reconstructed")
+STATUSES = ("published", "computed", "transcribed", "digitised", "reconstructed")
 LARGEST_FILE = 2**26  # bytes: above any table of an experiment, below what fills a memory
 TEXT_UNIT = "text"  # unit of the columns that hold words
 
@@ -70,7 +70,7 @@ class Card:
         name: Name that the read functions take.
         title: Short title.
         file: File name inside the data folder.
-        status: "published", "computed" or "reconstructed".
+        status: one of `STATUSES`.
         description: Units and caveats.
         reference: Publication to cite.
         arxiv: arXiv number, or "".

@@ -212,7 +212,7 @@ SOLAR: dict[str, CardText] = {
         },
     ),
     "xenon_rrpa_ratio": CardText(
-        "Many-body over step-function rate of electron recoils in xenon", "computed",
+        "Many-body over step-function rate of electron recoils in xenon", "digitised",
         "Ratio of the solar neutrino-electron rate of the relativistic random-phase approximation (RRPA) to that of "
         "free electrons above their binding energy, from curves digitised from the figure of the publication by the "
         "authors of SNuDD (arXiv:2302.12846). Take 1 outside the table.",
@@ -249,7 +249,7 @@ RECOILS: dict[str, CardText] = {
         },
     ),
     "lz_er_ws2022_bins": CardText(
-        "LZ WS2022 electron recoils in 1 keV bins", "published",
+        "LZ WS2022 electron recoils in 1 keV bins", "digitised",
         f"471 counts of the one-dimensional search. The background is the total of the fit, solar neutrinos "
         f"included, {DIGITISED}. 0.904 tonne-year; sigma = 0.323 sqrt(E keV). First published in arXiv:2207.03764. "
         "37Ar makes the peak at 2.8 keV.",
@@ -261,7 +261,7 @@ RECOILS: dict[str, CardText] = {
         LZ, "2511.17350", "", FACTS, {"energy_keV": ER_ENERGY, "efficiency": EFFICIENCY},
     ),
     "lz_er_ws2024_bins": CardText(
-        "LZ WS2024 electron recoils in 1 keV bins", "published",
+        "LZ WS2024 electron recoils in 1 keV bins", "digitised",
         f"1787 counts of the one-dimensional search. The background is the total of the fit, solar neutrinos "
         f"included, {DIGITISED}. 3.3 tonne-year; sigma = 0.323 sqrt(E keV).",
         LZ, "2511.17350", "", FACTS, _bins("total of the fit, digitised"),
@@ -272,21 +272,21 @@ RECOILS: dict[str, CardText] = {
         LZ, "2511.17350", "", FACTS, {"energy_keV": ER_ENERGY, "efficiency": EFFICIENCY},
     ),
     "pandax4t_er_run0_bins": CardText(
-        "PandaX-4T Run0 electron recoils in 1 keV bins", "published",
+        "PandaX-4T Run0 electron recoils in 1 keV bins", "digitised",
         "1058 counts, read from the vector graphics of figure 3 of the publication by a third party; their sum is "
         "the published one. 0.63 tonne-year; sigma = 0.073 + 0.173 E - 6.5e-3 E^2 + 1.1e-4 E^3 in keV. Efficiency "
         "and background per bin were not obtainable: not fit for a likelihood as it stands.",
         RUN0, "2206.02339", "10.1103/PhysRevLett.129.161804", FACTS, _bins(),
     ),
     "pandax4t_er_run1_bins": CardText(
-        "PandaX-4T Run1 electron recoils in 1 keV bins", "published",
+        "PandaX-4T Run1 electron recoils in 1 keV bins", "digitised",
         f"Counts and total background {DIGITISED}; the counts, 1431 in all, are rounded to integers (by less than "
         "0.1). The exposure of Run1 is not published with this search: a rate needs an assumption (about 1 "
         "tonne-year).",
         RUN1, "2408.07641", "", FACTS, _bins("total background, digitised"),
     ),
     "pandax4t_er_run1_efficiency": CardText(
-        "PandaX-4T Run1 efficiency of electron recoils", "published",
+        "PandaX-4T Run1 efficiency of electron recoils", "digitised",
         f"Efficiency {DIGITISED}. The exposure of Run1 is not published with this search.",
         RUN1, "2408.07641", "", FACTS, {"energy_keV": ER_ENERGY, "efficiency": EFFICIENCY},
     ),

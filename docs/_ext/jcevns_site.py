@@ -269,6 +269,8 @@ def after_napoleon(app: Sphinx, what: str, name: str, item: Any, options: Any, l
 _MEANING = {
     "published": "stands in the source, at most re-gridded or summed",
     "computed": "follows from a formula or from another table",
+    "transcribed": "copied by hand, by us or by others, from a text or a file that was not obtainable",
+    "digitised": "read from a figure, by us or by others",
     "reconstructed": "made up to match published totals; not data",
     "inferred": "deduced from published results, not stated there",
     "assumed": "chosen by us, no source",

@@ -46,10 +46,10 @@ _ENTRIES: Mapping[str, _Entry] = {
         coherent_lar_2020, "published", "COHERENT argon CEvNS at the SNS, energy, F90 and time, 960 bins"
     ),
     "xenonnt-er-2022": _Entry(xenonnt_er_2022, "published", "XENONnT electron recoils, 1 to 30 keV, 1.16 tonne-year"),
-    "lz-er-ws2022": _Entry(lz_er_ws2022, "reconstructed", "LZ electron recoils, first run, 0.904 tonne-year"),
-    "lz-er-ws2024": _Entry(lz_er_ws2024, "reconstructed", "LZ electron recoils of 2024, 3.3 tonne-year"),
+    "lz-er-ws2022": _Entry(lz_er_ws2022, "digitised", "LZ electron recoils, first run, 0.904 tonne-year"),
+    "lz-er-ws2024": _Entry(lz_er_ws2024, "digitised", "LZ electron recoils of 2024, 3.3 tonne-year"),
     "pandax4t-er-run1": _Entry(
-        pandax4t_er_run1, "reconstructed", "PandaX-4T electron recoils of Run1, exposure inferred"
+        pandax4t_er_run1, "digitised", "PandaX-4T electron recoils of Run1, exposure inferred"
     ),
     "texono-2010": _Entry(
         texono_2010, "published", "TEXONO reactor antineutrinos on electrons of CsI(Tl), rate only"

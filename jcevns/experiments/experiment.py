@@ -11,6 +11,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
+from jcevns import datasets
 from jcevns.detectors.response import Response
 from jcevns.experiments.nuisances import Nuisance, ShapeNuisance, check_name
 from jcevns.physics.flux import FLUX, NeutrinoFlux
@@ -36,8 +37,7 @@ __all__ = [
 SIGNAL = "signal"
 """Name of the component that the theory predicts."""
 
-STATUSES = ("published", "computed", "reconstructed", "user")
-
+STATUSES = (*datasets.STATUSES, "user")
 
 _MOST_COUNTS = 1e15
 """Counts that double precision tells apart."""
@@ -98,7 +98,8 @@ class Experiment(eqx.Module):
         observable: what the bins are in, with unit.
         bin_edges: for plots, in that unit.
         exposure: tonne-year, for information; the response contains it.
-        status: `published`, `computed`, `reconstructed` or `user`: the weakest of its inputs.
+        status: `published`, `computed`, `transcribed` (by hand), `digitised` (from a figure), `reconstructed` or
+            `user`: the weakest of its inputs.
         notes: caveats, printed wherever the experiment is used.
         tables: cards of the data tables it is built from.
         runs: data-taking runs; experiments that share one hold the same events and cannot be combined.

@@ -225,8 +225,7 @@ def write_posterior(
         paths += style.save(fig, out / "marginals")
         fig, axes = style.figure(columns=len(likelihood.experiments), width=4.2, height=3.2)
         for ax, experiment, (first, stop) in zip(axes, likelihood.experiments, likelihood.layout.bins, strict=True):
-            status = " (reconstructed)" if experiment.status == "reconstructed" else ""
-            plot_predictive(result, first, stop, ax, f"{experiment.name}{status}")
+            plot_predictive(result, first, stop, ax, style.with_status(experiment.name, experiment.status))
         paths += style.save(fig, out / "predictive")
         if len(names) > 1:
             paths += style.save(plot_corner(result), out / "corner")

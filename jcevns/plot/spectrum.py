@@ -12,7 +12,7 @@ from scipy.special import gammaincinv
 
 from jcevns.constants import ONE_SIGMA
 from jcevns.experiments.experiment import SIGNAL, Experiment
-from jcevns.plot.style import axes_or_new, plain
+from jcevns.plot.style import axes_or_new, plain, with_status
 
 __all__ = ["COMPONENTS", "SpectrumPlot", "plot_spectrum", "poisson_errors"]
 
@@ -90,8 +90,7 @@ def plot_spectrum(
     ax.set_xlabel(_AXES.get(experiment.observable, plain(experiment.observable)))
     ax.set_ylabel("events per bin")
     title = title or experiment.name
-    reconstructed = experiment.status == "reconstructed" and "reconstructed" not in title
-    ax.set_title(f"{title} (reconstructed)" if reconstructed else title)
+    ax.set_title(with_status(title, experiment.status))
     handles, labels = ax.get_legend_handles_labels()
     ax.legend(handles[::-1], labels[::-1], loc="upper right", fontsize=8, ncols=2, columnspacing=1.0)
     return SpectrumPlot(ax, stack, data)

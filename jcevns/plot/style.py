@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from jcevns.files import write_bytes
 from jcevns.fit.rounding import unit_scale
 
-__all__ = ["BANDS", "LINES", "axes_or_new", "axis_label", "figure", "is_log", "plain", "save", "style"]
+__all__ = ["BANDS", "LINES", "axes_or_new", "axis_label", "figure", "is_log", "plain", "save", "style", "with_status"]
 
 LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe-Ito colours in the order in which lines take them."""
@@ -119,3 +119,8 @@ def save(fig: Figure, stem: Path) -> list[Path]:
         paths.append(write_bytes(path, content.getvalue()))
         fig.set_layout_engine("none")  # laid out by the first: the second need not do it again
     return paths
+
+
+def with_status(title: str, status: str) -> str:
+    """A title that says where the data are not those of a publication, as in "lz-er-ws2024 (digitised)"."""
+    return title if status in ("published", "computed", "user") or status in title else f"{title} ({status})"
