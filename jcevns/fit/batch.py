@@ -27,6 +27,7 @@ __all__ = [
     "CHUNK",
     "CHUNK_SHAPES",
     "Profiles",
+    "batch_size",
     "expand",
     "logarithmic",
     "prepare",
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 CHUNK = 2048
-"""Points of a scan fitted at a time; limits use the same, so that nothing new is compiled."""
+"""Points of a large scan fitted at a time; `batch_size` says how many elsewhere."""
 
 CHUNK_SHAPES = 256
 """The same for likelihoods that the batched fit is not written for."""
@@ -76,6 +77,9 @@ def relative_pulls(model: Model, x: Float[np.ndarray, "nuisance point"]) -> Floa
 _LAST_DIGITS = 1e-11  # of chi2, lost in its sums
 _SAME = 1e-6  # of 1 + chi2: the same minimum again
 _CACHED = 2**18  # numbers in one table of a chunk
+_NUMBERS, _FEWEST, _FEW = 4096, 16, 256  # in a small batch that takes hardly longer than one point; its points
+_MANY = 500_000  # points from which the large batch, three times as fast and slower to compile, is worth it
+_SHAPES_MANY = 512  # the same where there are shapes
 _RESTART = 16  # failures are repeated in batches of one size, so that the slow path is compiled once
 
 
@@ -125,12 +129,26 @@ def _profiles(model: Model, found: BatchFit) -> Profiles:
 _first_calls: dict[tuple[Layout, int, Any], Future] = {}
 
 
-def prepare(arrangement: Arrangement, chunk: int = CHUNK) -> Future | None:
+def batch_size(layout: Layout, points: int = 1, held: bool = False) -> int:
+    """Points to fit at a time, of few sizes, so that one compilation serves fits, intervals, limits and small scans.
+
+    Args:
+        layout: structure of the likelihood.
+        points: to be fitted in all.
+        held: whether parameters stand still.
+    """
+    if not layout.plain or held:
+        return CHUNK_SHAPES if points > _SHAPES_MANY else _FEWEST
+    room = max(_NUMBERS // max(stop for _, stop in layout.bins), 1)
+    return CHUNK if points >= _MANY else min(max(_FEWEST, 2 ** (room.bit_length() - 1)), _FEW)
+
+
+def prepare(arrangement: Arrangement, chunk: int | None = None) -> Future | None:
     """Start compiling the batched fit in the background, while signals are computed.
 
     Args:
         arrangement: numbers and structure of the likelihood.
-        chunk: points fitted at a time.
+        chunk: points fitted at a time; `batch_size` of a few if absent.
 
     Returns:
         Done when the fit is compiled; `profile_signals` waits for it by itself. None where nothing is to be done.
@@ -138,7 +156,7 @@ def prepare(arrangement: Arrangement, chunk: int = CHUNK) -> Future | None:
     layout, model = arrangement.layout, arrangement.model
     if not layout.plain:
         return None
-    chunk = _fitting(chunk, model.observed.size)
+    chunk = _fitting(chunk or batch_size(layout), model.observed.size)
     key = (layout, chunk, model.observed.dtype)
     if key not in _first_calls:
         counts = np.ones((model.sources * model.observed.size, chunk), model.observed.dtype)

@@ -28,7 +28,7 @@ __all__ = ["BatchFit", "batch_fit", "reach"]
 _STEPS = 40
 _LARGEST_STEP = 2.0  # in log-factors
 _WRITTEN_OUT = 16  # bins of an experiment, up to which large batches are written out: more take minutes to compile
-_LARGE = 256  # points in a batch, from which it pays
+_LARGE, _LARGE_STEP = 512, 256  # points in a batch, from which it pays; from which the step alone does
 
 
 class BatchFit(NamedTuple):
@@ -322,7 +322,7 @@ def reach(
     few = all(stop - first <= _WRITTEN_OUT for first, stop in layout.bins)
 
     def step(theta: Array) -> tuple[Array, Array, Array]:
-        if signal.shape[-1] < _LARGE:
+        if signal.shape[-1] < (_LARGE if few else _LARGE_STEP):
             return _newton(*_derivatives(structure, model, counts, signal, theta))
         if few:
             gradient, hessian = written_out.derivatives(layout, model, counts, signal, list(theta))

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from jcevns.fit.batch import CHUNK, logarithmic, prepare, profile_signals
+from jcevns.fit.batch import batch_size, logarithmic, prepare, profile_signals
 from jcevns.fit.inner import InnerMinima
 from jcevns.fit.terms import Terms
 from jcevns.likelihood import model as models
@@ -26,8 +26,7 @@ from jcevns.physics.interaction import theory_parameters, with_values
 
 __all__ = ["Evaluation", "Surface"]
 
-_SMALLEST = 16  # points are evaluated in batches of few sizes, so that one compilation serves many
-_FEW = 512  # points for which the larger batches are not worth compiling
+_SMALLEST = 16  # few points are padded to few sizes, so that one compilation serves many
 _CURVATURE = 16
 
 
@@ -192,10 +191,14 @@ class Surface:
         """Add a start for the profiled parameters of the theory."""
         self._minima.start = values
 
-    def prepare(self, points: int = CHUNK) -> None:
-        """Start compiling the fit that evaluates so many points."""
+    def batch_size(self, points: int) -> int:
+        """How many to fit at a time if there are so many points in all."""
+        return batch_size(self.arrangement.layout, points, bool(self._held))
+
+    def prepare(self, chunk: int | None = None) -> None:
+        """Start compiling the fit of so many points at a time."""
         if not self._held:
-            prepare(self.arrangement, CHUNK if points > _FEW else _SMALLEST)
+            prepare(self.arrangement, chunk)
 
     @property
     def folded(self) -> tuple[str, ...]:
@@ -248,7 +251,7 @@ class Surface:
         self,
         points: Float[np.ndarray, "point parameter"],
         order: int = 0,
-        chunk: int = CHUNK,
+        chunk: int | None = None,
         progress: Callable[[int], None] = lambda points: None,
         along: Sequence[str] | None = None,
     ) -> Evaluation:
@@ -257,7 +260,7 @@ class Surface:
         Args:
             points: values of the parameters, in the order of `names`.
             order: 1 for the gradient, 2 for the Hessian too.
-            chunk: points fitted at a time.
+            chunk: points fitted at a time; `batch_size` if absent.
             progress: called with the number of points done after each chunk.
             along: full names of the parameters whose derivatives matter, those in the others may be wrong: terms that
                 depend on none of these are folded without derivatives. All if absent.
@@ -270,8 +273,7 @@ class Surface:
         padded = points[np.minimum(np.arange(size), count - 1)]
         mixture = self.mixture(padded, order if along is None or set(along) & set(self.folded) else 0)
         held = {h.place: _inside(h, self._value(h, padded)) for h in self._held}
-        small = chunk if size > _FEW else _SMALLEST
-        fit = profile_signals(self.arrangement, mixture, held, small, progress)
+        fit = profile_signals(self.arrangement, mixture, held, chunk or self.batch_size(size), progress)
         chi2, valid = fit.chi2.copy(), fit.valid.copy()
         gradient = np.zeros((size, len(self.names))) if order else np.zeros((size, 0))
         hessian = np.zeros((size, len(self.names), len(self.names))) if order > 1 else np.zeros((size, 0, 0))
@@ -363,7 +365,7 @@ class Surface:
 
     # Profiling over parameters of the theory.
 
-    def _evaluate_profiled(self, points: np.ndarray, order: int, chunk: int) -> Evaluation:
+    def _evaluate_profiled(self, points: np.ndarray, order: int, chunk: int | None) -> Evaluation:
         """Minimum over the inner parameters at every point, by damped Newton steps from several starts."""
         full: Any = self._profiling  # there is one, or this is not called
         p = len(self.names)

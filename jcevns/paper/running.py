@@ -19,7 +19,6 @@ __all__ = ["COMBINATION", "POINTS", "Point", "figure_3"]
 SOLAR, COHERENT = DATASETS["combined"], ("coherent-csi-2021", "coherent-lar-2020")
 COMBINATION = "XENONnT + PandaX-4T + COHERENT"
 COMBINED_SCALE = 22.0  # MeV: between the two scales that are combined
-_BATCH = 16  # points fitted at a time by `estimate`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +87,7 @@ def _estimates(run: Run) -> dict[str, Estimate]:
         if point.experiments not in paper
     }
     for experiments in others.values():
-        prepare(arranged(Likelihood(experiments)), _BATCH)  # all are compiled at the same time
+        prepare(arranged(Likelihood(experiments)))  # all are compiled at the same time
     found = {label: estimate("sin2w", experiments) for label, experiments in others.items()}
     return {
         label: found[label] if label in found else run.estimate("sin2w", paper[point.experiments])

@@ -23,8 +23,6 @@ from jcevns.statistics.upper_toys import toy_limit
 
 __all__ = ["Limit", "limits"]
 
-_NODES = 60  # of a profile, about
-
 
 @dataclasses.dataclass(frozen=True)
 class Limit:
@@ -232,7 +230,7 @@ def _two_sided(
 ) -> list[Limit]:
     """Delta chi2 above the threshold, all places in step."""
     surface = Surface(likelihood, (name, *others), at, (), profiled)
-    surface.prepare(_NODES * len(places))
+    surface.prepare()
     search = Profiles1D(surface, places, threshold)
     require_valid(search.surveys, surface.likelihood, surface.names[0])
     require_effect(search.surveys, surface.likelihood, surface.names[0])

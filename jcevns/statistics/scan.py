@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jcevns.constants import chi2_threshold
-from jcevns.fit.batch import CHUNK, relative_pulls
+from jcevns.fit.batch import relative_pulls
 from jcevns.fit.surface import Evaluation, Surface
 from jcevns.likelihood import model as models
 from jcevns.likelihood.likelihood import Experiments, Likelihood, as_likelihood
@@ -171,7 +171,8 @@ def scan(
     if values := _profiled_values(surface, asked):
         labels["profiled"] = values
     check_size("the scan's", shape, sum(map(len, labels.values())), rows)
-    settings = identity(surface, columns, asked, labels) | {"unit_points": _UNIT_POINTS, "chunk": CHUNK}
+    chunk = surface.batch_size(int(np.prod(shape)))
+    settings = identity(surface, columns, asked, labels) | {"unit_points": _UNIT_POINTS, "chunk": chunk}
     index, total = _parse_shard(shard)
     units = list(range(-(-shape[0] // rows)))
     mine = [unit for unit in units if unit % total == index - 1]
@@ -192,13 +193,13 @@ def scan(
         finished = folder.done()
         keep, todo = folder.write, [unit for unit in mine if not finished[unit]]
     if todo:
-        surface.prepare(rows * int(np.prod(shape[1:])))
+        surface.prepare(chunk)
     with _Progress(str(settings["theory"]), progress) as done:
         sizes = {unit: int(np.prod((min(rows, shape[0] - unit * rows), *shape[1:]))) for unit in mine}
         done.begin(sum(sizes.values()), sum(sizes[unit] for unit in mine if unit not in todo))
         for unit in todo:
             points = _points(columns, unit * rows, (unit + 1) * rows)
-            keep(unit, _fitted(surface, points, labels, done))
+            keep(unit, _fitted(surface, points, labels, chunk, done))
     if store is not None:
         return open_scan(store)
     data: dict[str, Any] = {}
@@ -212,7 +213,7 @@ def scan(
 
 
 def _fitted(
-    surface: Surface, points: np.ndarray, labels: Mapping[str, tuple[str, ...]], done: "_Progress"
+    surface: Surface, points: np.ndarray, labels: Mapping[str, tuple[str, ...]], chunk: int, done: "_Progress"
 ) -> dict[str, np.ndarray]:
     """Fits of one unit, a row that is too long for the memory in pieces."""
     most = _most_points(surface.likelihood.signal_size)
@@ -220,7 +221,7 @@ def _fitted(
     for first in range(0, len(points), most):
         piece = points[first : first + most]
         done.expect(len(piece))
-        parts.append(_record(surface, surface.evaluate(piece, progress=done.advance), labels))
+        parts.append(_record(surface, surface.evaluate(piece, chunk=chunk, progress=done.advance), labels))
         done.advance(len(piece))
     return {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
 
