@@ -8,6 +8,7 @@ import ast
 import dataclasses
 import importlib
 import inspect
+import json
 import math
 import re
 import shutil
@@ -377,6 +378,57 @@ def experiments(_: re.Match[str]) -> str:
     return "\n\n".join(parts)
 
 
+def combinations(_: re.Match[str]) -> str:
+    """One row per built-in experiment, and the groups."""
+    from jcevns.experiments.catalogue import EXPERIMENTS, experiment
+    from jcevns.experiments.groups import GROUPS
+
+    built = {name: experiment(name) for name in EXPERIMENTS}
+    rows = []
+    for name, record in built.items():
+        fluxes = ", ".join(f"`{flux.parameter.name}`" for flux in record.fluxes.values())
+        targets = ", ".join(dict.fromkeys(type(c.target).__name__ for c in record.channels))
+        clash = [f"`{n}`" for n, other in built.items() if n != name and set(other.runs) & set(record.runs)]
+        rows.append(
+            [
+                f"[`{name}`](#{name})",
+                fluxes,
+                {"Nuclei": "nuclei", "ElectronTarget": "electrons"}.get(targets, targets),
+                f"{record.observed.size}",
+                f"{float(record.observed.sum()):g}",
+                _badge(record.status),
+                ", ".join(clash),
+            ]
+        )
+    head = ["experiment", "fluxes", "recoils of", "bins", "events", "status", "not together with (same runs)"]
+    groups = [
+        [f"`{name}`", group.about, ", ".join(f"`{m}`" for m in group.members),
+         "; ".join(f"`{n}` {why}" for n, why in group.left_out.items())]
+        for name, group in GROUPS.items()
+    ]  # fmt: skip
+    return _table(head, rows) + "\n\n" + _table(["group", "what", "experiments", "left out"], groups)
+
+
+def reproductions(_: re.Match[str]) -> str:
+    """Published numbers beside ours."""
+    import tomllib
+
+    folder = Path(__file__).parents[2] / "benchmarks"
+    ours = json.loads((folder / "results" / "reproductions.json").read_text("utf-8"))["results"]
+    rows = []
+    for row in tomllib.loads((folder / "reproductions.toml").read_text("utf-8"))["row"]:
+        found = ours[f"{row['experiment']}: {row['quantity']}"]
+        text = f"{found[0]:.4g}"
+        if len(found) == 3:
+            text += f" +{found[2] - found[0]:.2g} -{found[0] - found[1]:.2g}"
+        source = row["source"].removeprefix("arXiv:")
+        published = f"{row['published']} ([{source}](https://arxiv.org/abs/{source}))"
+        command = f"`{row['command']}`"
+        ratio = f"{found[0] / row['value']:.3f}" if row["value"] else ""
+        rows.append([f"`{row['experiment']}`", row["quantity"], published, text, ratio, row["tuned"], command])
+    return _table(["experiment", "quantity", "published", "ours", "ratio", "by construction", "command"], rows)
+
+
 # Command line.
 
 
@@ -434,6 +486,8 @@ _GENERATED = {
     "data-cards": data_cards,
     "totals": totals,
     "experiments": experiments,
+    "combinations": combinations,
+    "reproductions": reproductions,
     "command-line": command_line,
     "notebooks": notebooks,
 }

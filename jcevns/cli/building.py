@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import click
+
 from jcevns.spelling import unknown
 
 __all__ = ["Asked", "Axis", "axis_values", "check_units", "declared_names", "load", "short_form", "with_spectrum"]
@@ -98,9 +100,13 @@ class Asked:
 def load(texts: Sequence[Any], shape: str | None = None) -> list[Any]:
     """Experiments named on the command line, with an 8B shape for all of them; what is built stays as it is."""
     from jcevns.experiments.catalogue import describe, parse_experiment, takes
+    from jcevns.experiments.groups import expand, left_out
 
     if not texts:
         raise ValueError("--experiments is empty: name one or more, see jcevns --help")
+    for sentence in left_out(texts):
+        click.echo(f"note: {sentence}", err=True)
+    texts = expand(texts)
     if shape is None:
         return [parse_experiment(text) if isinstance(text, str) else text for text in texts]
     if not any(isinstance(text, str) and takes(text, "shape") for text in texts):

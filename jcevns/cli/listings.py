@@ -94,6 +94,7 @@ def experiments(as_json: bool) -> None:
     """
     start_jax()
     from jcevns.experiments.catalogue import describe, experiment
+    from jcevns.experiments.groups import GROUPS
 
     found = []
     for entry in describe():
@@ -119,6 +120,10 @@ def experiments(as_json: bool) -> None:
         click.echo(f"{'':18}   {', '.join(entry['fluxes'])}; data {data}")
         if entry["options"]:
             click.echo(f"{'':18}   " + "   ".join(f"{key}={value}" for key, value in entry["options"].items()))
+    for name, group in GROUPS.items():
+        click.echo(f"{name:18} {group.about}: {', '.join(group.members)}")
+        for other, why in group.left_out.items():
+            click.echo(f"{'':18}   without {other}: it {why}")
     click.echo(f"{'FILE.toml':18} an experiment of your own")
 
 

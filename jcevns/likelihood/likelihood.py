@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from jcevns.experiments.catalogue import experiment
 from jcevns.experiments.experiment import SIGNAL, Experiment, signal_by_source, sources_of
+from jcevns.experiments.groups import expand
 from jcevns.likelihood import model as models
 from jcevns.likelihood.anchors import groups_of, rows_of, spread
 from jcevns.likelihood.arrangement import Arrangement, arrange
@@ -39,14 +40,15 @@ __all__ = [
 ]
 
 Experiments = Experiment | str | Iterable[Experiment | str]
-"""What a likelihood is made of: experiments, or their names as on the command line."""
+"""What a likelihood is made of: experiments, or their names as on the command line; `all-8b` is a group."""
 
 
 class Likelihood(eqx.Module):
     """Joint likelihood (eq. 17 of arXiv:2411.11749): Poisson bins, shared and private nuisances, a theory.
 
     Args:
-        experiments: one experiment or several, or their names, each once.
+        experiments: one experiment or several, or their names, each once, or the name of a group
+            (`jcevns.experiments.groups`).
         theory: predicts the signal; an interaction, or its name. The Standard Model if absent.
 
     Attributes:
@@ -84,7 +86,7 @@ class Likelihood(eqx.Module):
     layout: Layout = eqx.field(static=True)
 
     def __init__(self, experiments: Experiments, theory: Interaction | str | None = None):
-        given = [experiments] if isinstance(experiments, Experiment | str) else list(experiments)
+        given = expand([experiments] if isinstance(experiments, Experiment | str) else experiments)
         built = tuple(experiment(e) if isinstance(e, str) else e for e in given)
         if not built:
             raise ValueError("a likelihood needs at least one experiment")

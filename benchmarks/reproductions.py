@@ -1,0 +1,57 @@
+"""Published numbers beside ours: `python -m benchmarks.reproductions` runs every command and writes the results."""
+
+import json
+import shlex
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from benchmarks import machine
+
+__all__ = ["RESULTS", "key", "measure", "rows"]
+
+ROWS = Path(__file__).with_name("reproductions.toml")
+RESULTS = Path(__file__).parent / "results" / "reproductions.json"
+
+
+def rows() -> list[dict[str, Any]]:
+    """All rows, as written."""
+    return tomllib.loads(ROWS.read_text(encoding="utf-8"))["row"]
+
+
+def key(row: dict[str, Any]) -> str:
+    """Names a row in the results."""
+    return f"{row['experiment']}: {row['quantity']}"
+
+
+def measure(row: dict[str, Any]) -> list[float]:
+    """Run the command of a row; its numbers in the row's unit."""
+    from click.testing import CliRunner
+
+    from jcevns.cli.app import cli
+
+    result = CliRunner().invoke(cli, [*shlex.split(row["command"])[1:], "--json"], catch_exceptions=False)
+    if result.exit_code:
+        raise RuntimeError(f"{row['command']}: {result.output}")
+    found: Any = json.loads(result.stdout)
+    return [float(_at(found, path)) * row["scale"] for path in row["keys"]]
+
+
+def _at(found: Any, path: str) -> Any:
+    for step in path.split("."):
+        found = found[int(step) if isinstance(found, list) else step]
+    return found
+
+
+def main() -> None:
+    """Measure all rows."""
+    results = {}
+    for row in rows():
+        results[key(row)] = measure(row)
+        print(f"{key(row)}: {row['published']} | {', '.join(f'{x:.4g}' for x in results[key(row)])}", flush=True)
+    content = {"machine": machine.describe(), "results": results}
+    RESULTS.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Named groups of experiments that may be fitted together, and why others are not among them."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from jcevns.spelling import unknown
+
+__all__ = ["GROUPS", "Group", "expand", "left_out"]
+
+
+class Group(NamedTuple):
+    """Experiments with independent events.
+
+    Attributes:
+        about: what they have in common.
+        members: names of the experiments.
+        left_out: names of others of the kind, with the reason.
+    """
+
+    about: str
+    members: tuple[str, ...]
+    left_out: Mapping[str, str]
+
+
+_SAME_RUNS = "holds events of the same runs as xenonnt-2026"
+_8B = ("xenonnt-2026", "pandax4t-us2")
+_8B_LEFT_OUT = {
+    "xenonnt-2024": _SAME_RUNS,
+    "xenonnt-2024-s2": _SAME_RUNS,
+}
+
+GROUPS: Mapping[str, Group] = {
+    "all-8b": Group("CEvNS of solar 8B neutrinos on xenon", _8B, _8B_LEFT_OUT),
+    "all-cevns": Group(
+        "CEvNS of 8B neutrinos, pion decay at rest and reactors",
+        (*_8B, "coherent-csi-2021", "coherent-lar-2020"),
+        _8B_LEFT_OUT,
+    ),
+    "all-er": Group(
+        "scattering on electrons of solar and reactor neutrinos",
+        ("xenonnt-er-2022", "lz-er-ws2022", "lz-er-ws2024", "pandax4t-er-run1", "texono-2010"),
+        {},
+    ),
+}
+"""Groups by name; a name stands for its members wherever experiments are named."""
+
+
+def expand(given: Iterable[Any]) -> list[Any]:
+    """Experiments in order, a name of a group replaced by its members, each of which is there once.
+
+    Raises:
+        ValueError: a group with options.
+
+    Example:
+        >>> from jcevns.experiments.groups import expand
+        >>> expand(["all-8b", "texono-2010"])
+        ['xenonnt-2026', 'pandax4t-us2', 'texono-2010']
+    """
+    found: list[Any] = []
+    for one in given:
+        name = one.partition(":")[0].strip() if isinstance(one, str) else ""
+        if name not in GROUPS:
+            if name.startswith("all-"):
+                raise ValueError(unknown("group", name, GROUPS))
+            found.append(one)
+            continue
+        if one.strip() != name:
+            raise ValueError(
+                f"{one!r}: a group takes no options, name its experiments: {', '.join(GROUPS[name].members)}"
+            )
+        found += [member for member in GROUPS[name].members if member not in found]
+    return found
+
+
+def left_out(given: Iterable[Any]) -> list[str]:
+    """What groups among the names leave out, a sentence each."""
+    return [
+        f"{name} leaves out {other}: it {why}"
+        for name in given
+        if isinstance(name, str) and name.strip() in GROUPS
+        for other, why in GROUPS[name.strip()].left_out.items()
+    ]
