@@ -40,6 +40,10 @@ def test_import_has_no_side_effect() -> None:
         "import json, os, sys, warnings\n"
         "before = dict(os.environ), list(warnings.filters)\n"
         "import jcevns\n"
+        "assert 'jax' not in sys.modules\n"
+        "import jcevns.fit.interval\n"  # the folder does not take the place of the function
+        "assert callable(jcevns.fit) and jcevns.fit.__module__ == 'jcevns.fit.fit'\n"
+        "assert all(getattr(jcevns, name) is not None for name in jcevns.__all__)\n"
         "import jax\n"
         "assert before[0] == dict(os.environ)\n"
         "loaded = [m for m in ('matplotlib', 'numpyro', 'optax', 'tqdm', 'click') if m in sys.modules]\n"

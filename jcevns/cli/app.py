@@ -155,13 +155,19 @@ def _print_versions(context: click.Context, option: click.Parameter, asked: bool
     import platform
     from importlib import metadata
 
-    import jax
-
     installed = {d.metadata["Name"].lower() for d in metadata.distributions()}
     shown = ("jax", "jaxlib", "equinox", "numpy", "numpyro", "arviz", "optax", "xarray", "zarr")
     click.echo(f"jcevns {metadata.version('jcevns')}, Python {platform.python_version()}")
     click.echo(", ".join(f"{n} {metadata.version(n) if n in installed else '(not installed)'}" for n in shown))
-    click.echo(f"devices: {', '.join(map(str, jax.devices()))}")
+    context.exit()
+
+
+def _print_devices(context: click.Context, option: click.Parameter, asked: bool) -> None:
+    if not asked or context.resilient_parsing:
+        return
+    import jax
+
+    click.echo(", ".join(map(str, jax.devices())))
     context.exit()
 
 
@@ -172,7 +178,15 @@ def _print_versions(context: click.Context, option: click.Parameter, asked: bool
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 @click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_versions, help="Versions, devices."
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_versions, help="Versions."
+)
+@click.option(
+    "--devices",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_devices,
+    help="Devices that JAX has.",
 )
 @click.pass_context
 def cli(context: click.Context) -> None:
