@@ -22,6 +22,7 @@ from jcevns.fit.validity import tolerances
 from jcevns.likelihood.layout import Layout
 from jcevns.likelihood.model import Model
 from jcevns.likelihood.poisson import deviance, negative
+from jcevns.precision import RUN_ONCE
 
 __all__ = ["BatchFit", "batch_fit", "reach"]
 
@@ -160,7 +161,7 @@ def _factors(model: Model, theta: Array) -> Factors:
     return Factors(value, ones, jnp.broadcast_to(_widths(model), value.shape), 0 * ones, jnp.inf * ones)
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jax.jit, static_argnums=0, compiler_options=RUN_ONCE)
 def _proven(
     layout: Layout, model: Model, signal: Array, observed: Array | None, fit: BatchFit
 ) -> Bool[Array, " batch"]:

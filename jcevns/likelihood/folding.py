@@ -15,6 +15,7 @@ from jcevns.physics.flux import NeutrinoFlux
 from jcevns.physics.interaction import Interaction, depends, has_terms, theory_parameters, with_values
 from jcevns.physics.new_physics import Addition
 from jcevns.physics.recoil import BLOCK, AnyTarget, particles_of, pieces_of, term_spectra
+from jcevns.precision import RUN_ONCE
 
 __all__ = ["Folding", "folded_parameters"]
 
@@ -73,7 +74,7 @@ def _alike(likelihood: Likelihood) -> list[list[_Channel]]:
     return groups
 
 
-@partial(jax.jit, static_argnames=("order", "few"))
+@partial(jax.jit, static_argnames=("order", "few"), compiler_options=RUN_ONCE)
 def _spectra(
     theory: Interaction,
     values: Mapping[str, Array],
@@ -186,6 +187,6 @@ class Folding:
         return np.ascontiguousarray(np.moveaxis(joined, (1, 3, 2), (0, 1, 2)))
 
 
-@jax.jit
+@partial(jax.jit, compiler_options=RUN_ONCE)
 def _still(theory: Interaction, flux: NeutrinoFlux, target: AnyTarget, recoil: Array, moments: Array) -> Array:
     return jnp.concatenate([term_spectra(piece, flux, target, recoil, moments) for piece, _ in pieces_of(theory)])
