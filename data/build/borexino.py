@@ -65,7 +65,7 @@ def spectrum(inputs: Path) -> Table:
 
 
 def shapes(inputs: Path) -> Table:
-    """Simulated shapes of ten components, per day, 100 t and keV; those without a rate of their own have unit area."""
+    """Simulated shapes of ten components, per day, 100 t and keV; of unit area where no rate is stated."""
     rows, raw = read_rows(inputs / FOLDER / "phase3_mc_shapes.csv"), _numbers(inputs)["phase3"]
     low, high = np.array(column(rows, "E_low_keV")), np.array(column(rows, "E_high_keV"))
     require_close("phase III: neighbouring bins of the shapes", low[1:], high[:-1], rtol=0.0)

@@ -25,7 +25,7 @@ _HIGHEST = {"pp": 270.0, "pep": 1300.0, "be7": 670.0}  # keV, above the largest 
 
 
 def scintillator_electrons() -> ElectronTarget:
-    """Electrons of Borexino's scintillator, free: the binding of carbon's, 0.28 keV at most, is no part of 190 keV."""
+    """Electrons of Borexino's scintillator, free: carbon's are bound by 0.28 keV at most, a thousandth of a recoil."""
     return ElectronTarget([0.0], [1.0], ELECTRONS / 100.0)
 
 

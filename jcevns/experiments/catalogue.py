@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jcevns.experiments.borexino import LOWEST, borexino_phase2
+from jcevns.experiments.borexino_spectrum import borexino_phase3
 from jcevns.experiments.coherent_csi import coherent_csi_2021
 from jcevns.experiments.coherent_lar import coherent_lar_2020
 from jcevns.experiments.electron_recoil import lz_er_ws2022, lz_er_ws2024, pandax4t_er_run1, xenonnt_er_2022
@@ -57,6 +58,9 @@ _ENTRIES: Mapping[str, _Entry] = {
     ),
     "borexino-phase2": _Entry(
         borexino_phase2, "published", "Borexino solar pp, pep and 7Be neutrinos on electrons, three rates"
+    ),
+    "borexino-phase3": _Entry(
+        borexino_phase3, "digitised", "Borexino solar neutrinos on electrons, 0.32 to 2.64 MeV, response inferred"
     ),
 }
 

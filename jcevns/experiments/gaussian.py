@@ -82,5 +82,5 @@ def gaussian_bins(
             width = np.sqrt(share[k] - share[0]) * vectors[:, k] * sigma * scale / below
             widths = dict(zip(names, map(float, width), strict=True))
             nuisances.append(Nuisance(f"correlated_{k}", float(np.max(np.abs(width))), widths))
-    backgrounds = {name: row for name, row in zip(names, np.diag(below), strict=True)}
+    backgrounds = dict(zip(names, np.diag(below), strict=True))
     return GaussianBins(np.full(count, ROOT_COUNTS**2), scale, backgrounds, tuple(nuisances))
