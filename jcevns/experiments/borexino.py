@@ -3,14 +3,17 @@
 import numpy as np
 
 from jcevns import datasets
+from jcevns.constants import ELECTRON_MASS, KEV
 from jcevns.detectors.response import Response, legendre_panels
 from jcevns.experiments.experiment import Channel, Experiment, unfitted_counts
 from jcevns.experiments.gaussian import gaussian_bins
 from jcevns.physics.electrons import ElectronTarget
+from jcevns.physics.flux import NeutrinoFlux
+from jcevns.physics.interaction import maximum_recoil
 from jcevns.physics.sources import solar_component
 from jcevns.physics.standard_model import StandardModel
 
-__all__ = ["LOWEST", "borexino_phase2", "scintillator_electrons"]
+__all__ = ["LOWEST", "borexino_phase2", "recoil_ends", "scintillator_electrons"]
 
 ELECTRONS = 3.307e31
 """Electrons in 100 t of pseudocumene (arXiv:1707.09279)."""
@@ -25,15 +28,23 @@ _HIGHEST = {"pp": 270.0, "pep": 1300.0, "be7": 670.0}  # keV, above the largest 
 
 
 def scintillator_electrons() -> ElectronTarget:
-    """Electrons of Borexino's scintillator, free: carbon's are bound by 0.28 keV at most, a thousandth of a recoil."""
+    """Electrons of Borexino's scintillator, free: those of carbon are bound by 0.28 keV at most."""
     return ElectronTarget([0.0], [1.0], ELECTRONS / 100.0)
 
 
-def _panels(low: float, high: float, width: float = 10.0) -> Response:
-    """Integral over recoil energy, in counts per day and 100 t."""
+def recoil_ends(flux: NeutrinoFlux) -> np.ndarray:
+    """Recoil energies in keV at which the spectrum of lines steps, to end panels there; none of other spectra."""
+    nodes = np.asarray(flux.energy)
+    return np.asarray(maximum_recoil(nodes, ELECTRON_MASS)) / KEV if flux.name in ("pep", "be7") else np.zeros(0)
+
+
+def _above(low: float, flux: NeutrinoFlux, width: float = 10.0) -> Response:
+    """Integral over recoil energy from `low` keV up, in counts per day and 100 t."""
+    high = _HIGHEST[flux.name]
     wide = np.arange(width * np.ceil(low / width + 1e-9), high, width)
     fine = np.geomspace(max(low, LOWEST), wide[0], 8)
-    edges = np.unique(np.concatenate([[low], fine, wide, [high]]))
+    ends = recoil_ends(flux)
+    edges = np.unique(np.concatenate([[low], fine, wide, ends[ends > low], [high]]))
     recoil, weight = (x.ravel() for x in legendre_panels(edges, 4))
     return Response(recoil, PER_DAY_100T * weight[None])
 
@@ -65,8 +76,7 @@ def borexino_phase2(above_keV: float = 190.0, solar_model: str = "gs98") -> Expe
     target, channels = scintillator_electrons(), []
     for k, name in enumerate(names):
         flux = solar_component(name, solar_model)
-        above = Channel(flux, target, _panels(above_keV, _HIGHEST[name]))
-        whole = Channel(flux, target, _panels(0.0, _HIGHEST[name]))
+        above, whole = (Channel(flux, target, _above(low, flux)) for low in (above_keV, 0.0))
         counts, every = (float(unfitted_counts(StandardModel(), one)[0]) for one in (above, whole))
         row = np.asarray(above.response.matrix)[0] * (every / counts) * bins.scale[k]
         matrix = np.zeros((len(names), row.size))

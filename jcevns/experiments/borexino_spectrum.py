@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from jcevns import datasets
 from jcevns.detectors.response import Response, legendre_panels
-from jcevns.experiments.borexino import scintillator_electrons
+from jcevns.experiments.borexino import recoil_ends, scintillator_electrons
 from jcevns.experiments.experiment import Channel, Experiment
 from jcevns.experiments.nuisances import Nuisance, ShapeNuisance
 from jcevns.physics.flux import NeutrinoFlux, b8
@@ -34,7 +34,7 @@ SCALE, OFFSET, SMEARING = 1.00629, -6.41286, 44.7232
 Newtrinos.jl: fitted to the published fit curve]."""
 
 PIVOT = 443.0
-"""keV, at the peak of 210Po, about which the nuisance of the scale turns: it has nothing in common with the offset."""
+"""keV, at the peak of 210Po, about which the nuisance of the scale turns, so that the offset is another direction."""
 
 BETWEEN = 1.0 + 1e-9
 """Upper bound of a free factor that may only lower a component."""
@@ -43,8 +43,13 @@ BISMUTH = ("limit", "free")
 FREE = 100.0  # relative width of a rate that the data alone determine
 CELLS = 4  # of each bin of the shapes, linear between the middles of the bins
 LOWEST, ANCHORS = 150.0, (-3.0, -1.0, 0.0, 1.0, 3.0)
-_PANELS = {"pp": (270.0, 20.0), "be7": (670.0, 40.0), "pep": (1230.0, 40.0), "cno": (1520.0, 40.0), "b8": (3000.0, 60.0)}
-_EDGES = {"be7": (231.0, 664.4), "pep": (1225.5,), "cno": (988.0, 1509.0)}  # keV: largest recoils, where spectra end
+_PANELS = {  # keV: largest recoil and width of the panels
+    "pp": (270.0, 20.0),
+    "be7": (670.0, 40.0),
+    "pep": (1230.0, 40.0),
+    "cno": (1520.0, 40.0),
+    "b8": (3000.0, 60.0),
+}
 
 
 class Calibration(NamedTuple):
@@ -123,10 +128,10 @@ def _tables() -> _Phase3:
     return _Phase3(np.append(low, high[-1]), number, errors, exposure)
 
 
-def _response(name: str, tables: _Phase3) -> Response:
+def _response(flux: NeutrinoFlux, tables: _Phase3) -> Response:
     """Response for the recoils of one flux at every anchor, shape (anchor, bin, recoil)."""
-    top, width = _PANELS[name]
-    panels = np.unique(np.concatenate([np.arange(LOWEST, top, width), [top], _EDGES.get(name, ())]))
+    top, width = _PANELS[flux.name]
+    panels = np.unique(np.concatenate([np.arange(LOWEST, top, width), [top], recoil_ends(flux)]))
     recoil, weight = (x.ravel() for x in legendre_panels(panels, 4))
     mean, variance = simulated_energy(recoil)
     tonne_year = tables.exposure * 100.0 / 365.25
@@ -188,7 +193,7 @@ def borexino_phase3(
     known = [name for name in backgrounds if name == "carbon11" or name.startswith("external")]
     return Experiment(
         name="borexino-phase3",
-        channels=tuple(Channel(f, target, _response(f.name, tables)) for f in [*fluxes, b8()]),
+        channels=tuple(Channel(f, target, _response(f, tables)) for f in [*fluxes, b8()]),
         observed=datasets.read_table("borexino_phase3_spectrum")["observed"],
         backgrounds=backgrounds,
         nuisances=(
