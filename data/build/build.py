@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from borexino import BOREXINO
 from cards import CARDS
 from complementary import COMPLEMENTARY
 from limits import LIMITS
@@ -347,6 +348,7 @@ BUILDERS: dict[str, Callable[[Path], Any]] = {
     **COMPLEMENTARY,
     **LIMITS,
     **OSCILLATIONS,
+    **BOREXINO,
 }
 
 

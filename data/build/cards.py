@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from borexino import BOREXINO_CARDS
 from complementary_cards import COMPLEMENTARY_CARDS
 from oscillations import OSCILLATION_CARDS
 from text import FACTS, OWN, CardText
@@ -242,4 +243,5 @@ CARDS: dict[str, CardText] = {
     ),
     **COMPLEMENTARY_CARDS,
     **OSCILLATION_CARDS,
+    **BOREXINO_CARDS,
 }  # fmt: skip

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jcevns.experiments.borexino import LOWEST, borexino_phase2
+from jcevns.experiments.borexino_spectrum import borexino_phase3
 from jcevns.experiments.coherent_csi import coherent_csi_2021
 from jcevns.experiments.coherent_lar import coherent_lar_2020
 from jcevns.experiments.electron_recoil import lz_er_ws2022, lz_er_ws2024, pandax4t_er_run1, xenonnt_er_2022
@@ -54,6 +56,12 @@ _ENTRIES: Mapping[str, _Entry] = {
     "texono-2010": _Entry(
         texono_2010, "published", "TEXONO reactor antineutrinos on electrons of CsI(Tl), rate only"
     ),
+    "borexino-phase2": _Entry(
+        borexino_phase2, "published", "Borexino solar pp, pep and 7Be neutrinos on electrons, three rates"
+    ),
+    "borexino-phase3": _Entry(
+        borexino_phase3, "digitised", "Borexino solar neutrinos on electrons, 0.32 to 2.64 MeV, response inferred"
+    ),
 }
 
 EXPERIMENTS: Mapping[str, Callable[..., Experiment]] = {name: entry.build for name, entry in _ENTRIES.items()}
@@ -66,6 +74,7 @@ _RANGES = {
     "background_error": (1e-4, 1e2, "relative"),
     "bin_keV": (0.1, 29.0, "keV"),
     "exposure": (1e-4, 1e4, "tonne-year"),
+    "above_keV": (LOWEST, 230.0, "keV"),
     "accidental_sr2": (1e-4, 1e2, "relative"),
     "efficiency": (1e-4, 1e2, "relative"),
 }

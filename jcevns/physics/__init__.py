@@ -15,7 +15,7 @@ from jcevns.physics.oscillations import (
 )
 from jcevns.physics.propagation import Oscillations
 from jcevns.physics.recoil import counts_above, load_spectrum, recoil_spectrum
-from jcevns.physics.sources import reactor, solar, spallation
+from jcevns.physics.sources import reactor, solar, solar_component, spallation
 from jcevns.physics.sun import ProductionRegion, mass_fractions, production_region, solar_density_matrix
 
 __all__ = [
@@ -56,6 +56,7 @@ __all__ = [
     "reactor",
     "recoil_spectrum",
     "solar",
+    "solar_component",
     "solar_density_matrix",
     "spallation",
     "xenon",

@@ -7,13 +7,18 @@ from jcevns.constants import MUON_MASS, PION_MASS, SECONDS_PER_YEAR
 from jcevns.physics.flux import SOLAR_FLAVOURS, NeutrinoFlux, combine, solar_fractions
 from jcevns.spelling import unknown
 
-__all__ = ["delayed_neutrinos", "prompt_neutrinos", "reactor", "solar", "spallation"]
+__all__ = ["delayed_neutrinos", "prompt_neutrinos", "reactor", "solar", "solar_component", "spallation"]
 
 LINE_WIDTH = 1e-3
 """Half width in MeV of the triangle that stands for a line; no detector here resolves it."""
 
 SOLAR_SOURCES = ("pp", "pep", "be7", "n13", "o15", "f17")
 """Solar neutrinos below 2 MeV, which make nearly all electron recoils."""
+
+SOLAR_MODELS = ("gs98", "agss09met")
+
+SOLAR_COMPONENTS = {"pp": ("pp",), "pep": ("pep",), "be7": ("be7",), "cno": ("n13", "o15", "f17")}
+"""Parts of the solar neutrinos below 2 MeV that a detector with energy resolution tells apart."""
 
 _TABLE_NAMES = {"be7": "7Be", "n13": "13N", "o15": "15O", "f17": "17F"}
 _MICHEL_NODES = 1024
@@ -74,18 +79,51 @@ def solar(model: str = "gs98", sources: tuple[str, ...] = SOLAR_SOURCES) -> Neut
         >>> flux.name, f"{float(flux.total):.4g}"  # cm^-2 s^-1
         ('solar', '6.536e+10')
     """
-    if model not in ("gs98", "agss09met"):
-        raise ValueError(unknown("solar model", model, ("gs98", "agss09met")))
-    table = datasets.read_table("solar_fluxes_b16")
     if len(set(sources)) != len(sources):
         raise ValueError(f"a solar source is named twice among {', '.join(sources)}")
     parts = []
     for source in sources:
         if source not in SOLAR_SOURCES:
             raise ValueError(unknown("solar source", source, SOLAR_SOURCES))
-        row = list(table["source"]).index(_TABLE_NAMES.get(source, source))
-        parts += _solar_source(source, float(table[f"{model}_cm2_s"][row]))
+        parts += _solar_source(source, _model_flux(source, model)[0])
     return combine("solar", parts, SOLAR_ERROR, relative=True)
+
+
+def _model_flux(source: str, model: str) -> tuple[float, float]:
+    """Flux of a source in cm^-2 s^-1 and its relative error in a B16 standard solar model."""
+    if model not in SOLAR_MODELS:
+        raise ValueError(unknown("solar model", model, SOLAR_MODELS))
+    table = datasets.read_table("solar_fluxes_b16")
+    row = list(table["source"]).index(_TABLE_NAMES.get(source, source))
+    return float(table[f"{model}_cm2_s"][row]), float(table[f"{model}_relative_error"][row])
+
+
+def solar_component(name: str, model: str = "gs98") -> NeutrinoFlux:
+    """One part of the solar neutrinos below 2 MeV as a flux of its own, with the error of the solar model.
+
+    Its parameter is the flux itself, as `flux.be7`, constrained to the model (arXiv:1611.09867). `solar` is the sum
+    of the parts as one flux with one error: a detector that tells them apart and one that does not have no
+    parameter in common.
+
+    Args:
+        name: `pp`, `pep`, `be7` (both lines) or `cno` (13N, 15O and 17F in the ratio of the model, whose errors are
+            taken as fully correlated: 15.9% for GS98).
+        model: B16 standard solar model, `gs98` or `agss09met`.
+
+    Raises:
+        ValueError: unknown name or model.
+
+    Example:
+        >>> import jcevns as jc
+        >>> record = jc.physics.solar_component("be7").parameter
+        >>> record.name, f"{record.default:.3g} +- {record.sigma:.2g} {record.unit}"
+        ('flux.be7', '4.93e+09 +- 3e+08 cm^-2 s^-1')
+    """
+    if name not in SOLAR_COMPONENTS:
+        raise ValueError(unknown("part of the solar neutrinos", name, SOLAR_COMPONENTS))
+    found = {source: _model_flux(source, model) for source in SOLAR_COMPONENTS[name]}
+    error = sum(flux * relative for flux, relative in found.values()) / sum(flux for flux, _ in found.values())
+    return combine(name, [part for s, (flux, _) in found.items() for part in _solar_source(s, flux)], error)
 
 
 def _fluence_rate(protons: float, per_proton: float, distance_m: float) -> float:
