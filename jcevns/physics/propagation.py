@@ -23,6 +23,7 @@ from jcevns.physics.interaction import Interaction, has_terms, label_of
 from jcevns.physics.new_physics import NewPhysics
 from jcevns.physics.night import night_density_matrix
 from jcevns.physics.oscillations import MatterNSI, OscillationParameters, nufit60_errors
+from jcevns.physics.potential import VectorPotential
 from jcevns.physics.standard_model import StandardModel
 from jcevns.physics.sun import production_region, solar_density_matrix
 from jcevns.precision import as_float_array, require_x64
@@ -132,11 +133,12 @@ class Propagation(NewPhysics):
         """Interactions with the matter that neutrinos cross; none unless a theory says so."""
         return MatterNSI()
 
-    def density_matrix(self, source: str) -> Complex[Array, "node 3 3"]:
+    def density_matrix(self, source: str, vectors: tuple[VectorPotential, ...] = ()) -> Complex[Array, "node 3 3"]:
         """Of neutrinos of a solar source at the detector, at its `energies`; of a flavour by itself, one.
 
         Args:
             source: solar, or e, mu or tau.
+            vectors: potentials of vector bosons, beside what `matter` says.
         """
         if source in SOLAR_FLAVOURS:
             return jnp.diag(jnp.eye(3)[SOLAR_FLAVOURS.index(source)])[None].astype(complex)
@@ -144,6 +146,7 @@ class Propagation(NewPhysics):
         angles = OscillationParameters(*(getattr(self, n) for n in ("theta_12", "theta_13", "theta_23", "delta")))
         mixing = eqx.tree_at(lambda p: (p.dm2_21, p.dm2_31), angles, (self.dm2_21, self.dm2_31))
         energy, matter = jnp.asarray(energies(source)), self.matter()
+        matter = MatterNSI(matter.electron, matter.up, matter.down, (*matter.vectors, *vectors))
         day = solar_density_matrix(energy, production_region(source), mixing, matter)
         if self.earth == "day":
             return day
@@ -164,14 +167,16 @@ class Propagation(NewPhysics):
         """All elastic scattering of several parts, this one among them."""
         return FlavourCharges(parts, model)
 
-    def applied(self, pieces: list[tuple[Interaction, float]]) -> list[tuple[Interaction, float]]:
-        """Pieces of a theory, with the flavours at the detector."""
-        return [(Propagated(piece, self), factor) for piece, factor in pieces]
+    def applied(
+        self, pieces: list[tuple[Interaction, float]], parts: tuple[NewPhysics, ...]
+    ) -> list[tuple[Interaction, float]]:
+        """Pieces of a theory, with the flavours at the detector, as the potentials of its parts make them."""
+        return [(Propagated(piece, self, parts), factor) for piece, factor in pieces]
 
     @property
     def pieces(self) -> list[tuple[Interaction, float]]:
         """What scatters, with the flavours at the detector."""
-        return self.applied([(FlavourCharges((self,), self.standard_model), 1.0)])
+        return self.applied([(FlavourCharges((self,), self.standard_model), 1.0)], (self,))
 
     def weights(self):
         """Those of the pieces: what multiplies their spectra."""
@@ -226,10 +231,12 @@ class Propagated(Interaction):
     Attributes:
         inner: what scatters.
         by: gives the density matrices.
+        parts: of the theory, whose potentials the neutrinos feel.
     """
 
     inner: Interaction
     by: Propagation
+    parts: tuple[NewPhysics, ...]
 
     @property
     def populations(self) -> tuple[str, ...]:
@@ -248,9 +255,10 @@ class Propagated(Interaction):
         else:
             own = self.inner.weights() if has_terms(self.inner) else jnp.ones(1)
             matrices = jnp.concatenate([w * own[:, None, None] for w in _projectors()]).astype(complex)
+        vectors = tuple(v for v in (part.potential() for part in self.parts) if v is not None)
         found = []
         for name in self.populations:
-            rho = self.by.density_matrix(name)
+            rho = self.by.density_matrix(name, vectors)
             found.append(jnp.einsum("jab,kba->jk", rho, matrices).real.ravel())
         return jnp.concatenate(found)
 

@@ -19,6 +19,7 @@ from jcevns.physics.oscillations import (
     mixing_matrix,
     traceless_eigenvalues,
 )
+from jcevns.physics.potential import Spread, solar_spread
 from jcevns.precision import as_float_array, require_x64
 from jcevns.spelling import unknown
 
@@ -40,6 +41,7 @@ class ProductionRegion(eqx.Module):
         density: of electrons, in moles per cm^3.
         neutrons_per_electron: at these densities.
         weight: share of the production; they add up to one.
+        radius: in units of the Sun's; if absent, bosons have a short range.
 
     Example:
         >>> from jcevns.physics import ProductionRegion
@@ -50,6 +52,12 @@ class ProductionRegion(eqx.Module):
     density: Float[Array, " node"] = eqx.field(converter=as_float_array)
     neutrons_per_electron: Float[Array, " node"] = eqx.field(converter=as_float_array)
     weight: Float[Array, " node"] = eqx.field(converter=as_float_array)
+    radius: tuple[float, ...] | None = eqx.field(static=True, default=None)
+
+    @property
+    def spread(self) -> Spread | None:
+        """Average of densities over the range of a boson."""
+        return None if self.radius is None else solar_spread(self.radius)
 
 
 def production_region(source: str, nodes: int | None = 8) -> ProductionRegion:
@@ -79,12 +87,13 @@ def production_region(source: str, nodes: int | None = 8) -> ProductionRegion:
     composition = datasets.read_table("solar_composition_b23")
     ratio = np.interp(table["radius"], composition["radius"], composition["neutrons_per_electron"])
     if nodes is None:
-        return ProductionRegion(density, ratio, share)
+        return ProductionRegion(density, ratio, share, tuple(table["radius"].tolist()))
     node, weight = _gauss(density, share, nodes)
     # The rounded densities repeat: the mean over the shells that share one.
     distinct, shell = np.unique(density, return_inverse=True)
-    mean = np.bincount(shell, ratio) / np.bincount(shell)
-    return ProductionRegion(node, np.interp(node, distinct, mean), weight)
+    ratio, radius = (np.bincount(shell, x) / np.bincount(shell) for x in (ratio, table["radius"]))
+    place = np.interp(np.log(node), np.log(distinct), radius)
+    return ProductionRegion(node, np.interp(node, distinct, ratio), weight, tuple(place.tolist()))
 
 
 def _gauss(x: np.ndarray, weight: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -159,7 +168,7 @@ def mass_fractions(
     require_x64("neutrino oscillations")
     vacuum = mass_matrix(parameters)
     nsi = MatterNSI() if nsi is None else nsi
-    charges = nsi.charges(region.neutrons_per_electron)
+    charges = nsi.charges(region.neutrons_per_electron, region.spread)
     content = jax.vmap(electron_content, in_axes=(None, 0, 1), out_axes=1)(
         vacuum, charges, matter_term(energy[:, None], region.density)
     )
