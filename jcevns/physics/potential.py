@@ -1,9 +1,9 @@
 """What a light vector boson does to neutrinos on their way: its potential in the Sun and in the Earth.
 
-V_f = q_f g^2 sum_x Q_x <n_x>/m^2 for a neutrino of charge q_f, with electrons, protons and neutrons x, and the density
+V_f = q_f g^2 sum_x Q_x <n_x>/m^2 for a neutrino of charge q_f, with electrons, protons and neutrons x, and a density
 averaged over the range of the boson, <n>(r) = m^2 int d^3s n(s) exp(-m |r - s|)/(4 pi |r - s|): the density itself
-above 1e-19 MeV, where the range is a thousandth of the Sun's radius (arXiv:2009.14220). In units of sqrt2 G_F n_e this
-is eps = q_f Q_x g^2/(sqrt2 G_F m^2) of non-standard interactions, whatever the momentum transfer in the detector.
+above 1e-18 MeV, where the range is some thousandth of the Sun's radius (arXiv:2009.14220). In units of sqrt2 G_F n_e
+this is eps = q_f Q_x g^2/(sqrt2 G_F m^2) of non-standard interactions, whatever the momentum transfer in a detector.
 """
 
 from collections.abc import Callable
@@ -132,16 +132,18 @@ def _averages(radius: tuple[float, ...]) -> _Averages:
     return _Averages(found, np.gradient(found, _LOGARITHMS, axis=-1))
 
 
-def solar_spread(radius: tuple[float, ...]) -> Spread:
+def solar_spread(radius: tuple[float, ...], shape: tuple[int, ...] = (-1,)) -> Spread:
     """Averages over the range of a boson at some distances from the centre of the Sun.
 
     Args:
         radius: in units of the Sun's.
+        shape: of what is returned.
     """
+    places, which = np.unique(radius, return_inverse=True)
     first, step = float(_LOGARITHMS[0]), float(_LOGARITHMS[1] - _LOGARITHMS[0])
 
     def average(mass: Float[Array, ""]) -> tuple[Array, Array]:
-        table = _averages(radius)
+        table = _averages(tuple(places.tolist()))
         x = mass * (SOLAR_RADIUS * _KM)
         place = (jnp.log(jnp.maximum(x, np.exp(first))) - first) / step
         place = jnp.minimum(place, _LOGARITHMS.size - 1.0)
@@ -155,6 +157,6 @@ def solar_spread(radius: tuple[float, ...]) -> Spread:
         short = x > np.exp(_LOGARITHMS[-1])
         both = jnp.where(short, 0.0, logarithm)
         found = jnp.exp(both) * (SOLAR_RADIUS * _KM) ** 2 / (1 + x**2)
-        return found[0], found[1]
+        return found[0, which].reshape(shape), found[1, which].reshape(shape)
 
     return average

@@ -25,7 +25,7 @@ from jcevns.physics.night import night_density_matrix
 from jcevns.physics.oscillations import MatterNSI, OscillationParameters, nufit60_errors
 from jcevns.physics.potential import VectorPotential
 from jcevns.physics.standard_model import StandardModel
-from jcevns.physics.sun import production_region, solar_density_matrix
+from jcevns.physics.sun import production_regions, solar_density_matrix
 from jcevns.precision import as_float_array, require_x64
 from jcevns.spelling import unknown
 
@@ -133,24 +133,35 @@ class Propagation(NewPhysics):
         """Interactions with the matter that neutrinos cross; none unless a theory says so."""
         return MatterNSI()
 
-    def density_matrix(self, source: str, vectors: tuple[VectorPotential, ...] = ()) -> Complex[Array, "node 3 3"]:
+    def density_matrix(self, source: str) -> Complex[Array, "node 3 3"]:
         """Of neutrinos of a solar source at the detector, at its `energies`; of a flavour by itself, one.
 
         Args:
             source: solar, or e, mu or tau.
+        """
+        return self.density_matrices((source,))
+
+    def density_matrices(
+        self, sources: tuple[str, ...], vectors: tuple[VectorPotential, ...] = ()
+    ) -> Complex[Array, "node 3 3"]:
+        """Those of several sources, one after the other.
+
+        Args:
+            sources: solar ones, then flavours.
             vectors: potentials of vector bosons, beside what `matter` says.
         """
-        if source in SOLAR_FLAVOURS:
-            return jnp.diag(jnp.eye(3)[SOLAR_FLAVOURS.index(source)])[None].astype(complex)
+        solar = tuple(name for name in sources if name in SOURCES)
+        rest = [
+            jnp.diag(jnp.eye(3)[SOLAR_FLAVOURS.index(name)])[None].astype(complex) for name in sources[len(solar) :]
+        ]
+        if not solar:
+            return jnp.concatenate(rest)
         require_x64("neutrino oscillations")
         angles = OscillationParameters(*(getattr(self, n) for n in ("theta_12", "theta_13", "theta_23", "delta")))
         mixing = eqx.tree_at(lambda p: (p.dm2_21, p.dm2_31), angles, (self.dm2_21, self.dm2_31))
-        energy, matter = jnp.asarray(energies(source)), self.matter()
+        matter = self.matter()
         matter = MatterNSI(matter.electron, matter.up, matter.down, (*matter.vectors, *vectors))
-        day = solar_density_matrix(energy, production_region(source), mixing, matter)
-        if self.earth == "day":
-            return day
-        return (day + night_density_matrix(day, energy, mixing, matter, self.earth)) / 2
+        return jnp.concatenate([_solar(mixing, matter, solar, self.earth), *rest])
 
     def seeing(self, fluxes: Iterable[NeutrinoFlux]) -> Interaction:
         """The theory for these fluxes alone: nothing is calculated for others."""
@@ -189,6 +200,19 @@ class Propagation(NewPhysics):
     def dsigma_dT(self, energy, recoil, particle, flavour="e"):
         """Of a neutrino of one flavour."""
         return self.pieces[0][0].dsigma_dT(energy, recoil, particle, flavour)
+
+
+@partial(jax.jit, static_argnames=("sources", "earth"))
+def _solar(
+    mixing: OscillationParameters, matter: MatterNSI, sources: tuple[str, ...], earth: str
+) -> Complex[Array, "node 3 3"]:
+    """Density matrices of solar sources at the detector: one program for all their energies."""
+    nodes = [energies(source) for source in sources]
+    energy, regions = jnp.asarray(np.concatenate(nodes)), production_regions(sources, [n.size for n in nodes])
+    day = solar_density_matrix(energy, regions, mixing, matter)
+    if earth == "day":
+        return day
+    return (day + night_density_matrix(day, energy, mixing, matter, earth)) / 2
 
 
 class Oscillations(Propagation):
@@ -256,11 +280,8 @@ class Propagated(Interaction):
             own = self.inner.weights() if has_terms(self.inner) else jnp.ones(1)
             matrices = jnp.concatenate([w * own[:, None, None] for w in _projectors()]).astype(complex)
         vectors = tuple(v for v in (part.potential() for part in self.parts) if v is not None)
-        found = []
-        for name in self.populations:
-            rho = self.by.density_matrix(name, vectors)
-            found.append(jnp.einsum("jab,kba->jk", rho, matrices).real.ravel())
-        return jnp.concatenate(found)
+        rho = self.by.density_matrices(self.populations, vectors)
+        return jnp.einsum("jab,kba->jk", rho, matrices).real.ravel()
 
     def terms(self, recoil, particle, flavour):
         """Refused: they depend on the flux."""
