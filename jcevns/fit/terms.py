@@ -5,8 +5,9 @@ others. A factor on the signal alone (a flux) is a weight too: where it acts on 
 split into parts. Terms whose weights are proportional whatever varies are added up beforehand.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -64,12 +65,13 @@ class Terms:
     def _weights(self, points: np.ndarray, order: int = 0) -> list[np.ndarray]:
         """Weights of all terms, (pattern x term, point), and their derivatives in all parameters up to an order."""
         place = tuple(self.names.index(n) for n in (*self._own, *self.absorbed))
-        if len(points) <= _FEW:
+        few = len(points) <= 8 * _FEW
+        if few:
             order = max(order, 1)  # they cost nothing, and one program does
         call = partial(_weights, self.theory, self._powers, self._defaults)
         settings = (self._own, place, len(self.names), order)
-        batches = -(-len(points) // _WEIGHTED)
-        size = _WEIGHTED if len(points) > _FEW else _FEW
+        size = _FEW if few else _WEIGHTED  # to compile a theory that calculates flavours takes seconds
+        batches = -(-len(points) // size)
         wide = np.resize(points, (batches * size, points.shape[1])).reshape(batches, size, -1)
         parts = [[np.asarray(v) for v in call(jnp.asarray(batch), *settings)] for batch in wide]
         return [np.concatenate(column, axis=1)[:, : len(points)] for column in zip(*parts, strict=True)]
@@ -227,12 +229,21 @@ def _weights(
         factors = jnp.where(powers == 0, 1.0, jnp.where(powers == 1, ratio, power))
         return (jnp.prod(factors, axis=1)[:, None] * weights).ravel()
 
-    found = [jax.vmap(one, out_axes=1)(points)]
-    if order > 0:
-        found.append(jax.vmap(jax.jacfwd(one), out_axes=1)(points))
-    if order > 1:
-        found.append(jax.vmap(jax.jacfwd(jax.jacfwd(one)), out_axes=1)(points))
-    return found
+    # Each order carries those below along: the function is compiled once, not once for each.
+    call = [lambda values: (found := one(values), (found,))]
+    for _ in range(order):
+        call.append(_with_slope(call[-1]))
+    return list(jax.vmap(lambda values: call[-1](values)[1], out_axes=1)(points))
+
+
+def _with_slope(function: Callable[[Array], tuple[Array, tuple[Array, ...]]]) -> Callable[[Array], Any]:
+    """The derivative of a function that gives a value, and values to keep: the derivative is kept too."""
+
+    def both(values: Array) -> tuple[Array, tuple[Array, ...]]:
+        slope, kept = jax.jacfwd(function, has_aux=True)(values)
+        return slope, (*kept, slope)
+
+    return both
 
 
 def _distinct(columns: Float[np.ndarray, "point column"]) -> tuple[np.ndarray, np.ndarray]:

@@ -22,6 +22,7 @@ from jcevns.physics.oscillations import (
     matter_term,
     traceless_eigenvalues,
 )
+from jcevns.physics.potential import earth_spread
 from jcevns.physics.sun import mass_projectors
 from jcevns.precision import as_float_array, require_x64
 from jcevns.spelling import unknown
@@ -228,7 +229,7 @@ def earth_states(
     require_x64("neutrino oscillations")
     model = earth_shells() if model is None else model
     nsi = MatterNSI() if nsi is None else nsi
-    vacuum, charges = mass_matrix(parameters), nsi.charges(model.neutrons_per_electron)
+    vacuum, charges = mass_matrix(parameters), nsi.charges(model.neutrons_per_electron, earth_spread)
     matter = matter_term(energy, model.density[:, None])
     matrices = vacuum + matter.astype(complex)[..., None, None] * charges[:, None]
 

@@ -19,6 +19,7 @@ from jcevns.physics.interaction import Particle
 from jcevns.physics.kinetic_mixing import loop_charge
 from jcevns.physics.new_physics import NewPhysics, flavour_charge
 from jcevns.physics.nuclei import Nucleus
+from jcevns.physics.potential import VectorPotential
 from jcevns.physics.spin_structure import longitudinal_s00, transverse_s00
 from jcevns.physics.standard_model import NuclearCharge, StandardModel, nuclear_amplitude
 from jcevns.precision import as_float_array, optional_array
@@ -134,6 +135,8 @@ class VectorMediator(NewPhysics):
         mixing: `none`, or `loop`: charged leptons with the charges L_i - L_j of the named neutrinos, which add up to
             zero, mix the boson with the photon and so lend charges to protons and electrons
             (`kinetic_mixing.loop_charge`).
+        propagation: `standard`, neutrinos in the Sun and in the Earth feel nothing of it; `matter`, they feel its
+            potential (`jcevns.physics.potential`), in sums with `Oscillations`.
 
     Example:
         >>> import jcevns as jc
@@ -153,12 +156,15 @@ class VectorMediator(NewPhysics):
     flavours: Float[Array, "3"] | None = _flavours()
 
     mixing: str = eqx.field(static=True, default="none")
+    propagation: str = eqx.field(static=True, default="standard")
 
     label = "vector"
 
     def __check_init__(self):
         if self.mixing not in ("none", "loop"):
             raise ValueError(f"mixing {self.mixing!r} must be 'none' or 'loop'")
+        if self.propagation not in ("matter", "standard"):
+            raise ValueError(f"propagation {self.propagation!r} must be 'matter' or 'standard'")
         if self.mixing == "none" or isinstance(self.flavours, Tracer):
             return
         if self.flavours is None or abs(float(np.sum(np.asarray(self.flavours)))) > 1e-9:
@@ -179,6 +185,19 @@ class VectorMediator(NewPhysics):
     def _nucleons(self, nucleus: Nucleus) -> NuclearCharge:
         up, down = self._quarks()
         return NuclearCharge((2 * up + down) * nucleus.Z, (up + 2 * down) * nucleus.N)
+
+    @property
+    def bends(self) -> bool:
+        """Whether neutrinos feel its potential."""
+        return self.propagation == "matter"
+
+    def potential(self):
+        """Of its own charges: what a loop lends to protons and electrons cancels in neutral matter."""
+        if not self.bends:
+            return None
+        up, down = self._quarks()
+        flavours = jnp.ones(3) if self.flavours is None else self.flavours
+        return VectorPotential(self.mass, self.coupling, flavours, self.electron + 2 * up + down, up + 2 * down)
 
     def amplitudes(self):
         """g^2."""

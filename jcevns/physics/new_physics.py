@@ -13,9 +13,16 @@ from jaxtyping import Array, Float
 
 from jcevns.parameters import LARGEST
 from jcevns.physics.interaction import Interaction, Particle, has_terms, label_of, moves_minimum_energy
+from jcevns.physics.potential import VectorPotential
 from jcevns.physics.standard_model import StandardModel, coherent_terms, coherent_weights
 
 __all__ = ["Addition", "NewPhysics", "Sum", "add", "flavour_charge"]
+
+
+_NOT_CALCULATED = (
+    "{}: propagation='matter' changes the flavours of solar neutrinos, which must be calculated then: add "
+    "jc.physics.Oscillations(), or write it with +oscillations"
+)
 
 
 def flavour_charge(charges: Any, flavour: str) -> Any:
@@ -92,6 +99,15 @@ class NewPhysics(Interaction):
         """The part itself, a `Propagation`, if it calculates the flavours that reach a detector."""
         return None
 
+    def potential(self) -> VectorPotential | None:
+        """What neutrinos feel of it in the Sun and in the Earth, in a sum where flavours are calculated."""
+        return None
+
+    @property
+    def bends(self) -> bool:
+        """Whether it has a potential, and so needs a sum where flavours are calculated."""
+        return False
+
     def strengths(self) -> Float[Array, " addition"]:
         """What the additions are multiplied by."""
         return jnp.zeros(0)
@@ -120,6 +136,8 @@ class NewPhysics(Interaction):
     @property
     def pieces(self) -> list[tuple[Interaction, float]]:
         """Elastic scattering and what has another minimal energy, where there is any."""
+        if self.bends:
+            raise ValueError(_NOT_CALCULATED.format(label_of(self)))
         if not moves_minimum_energy(self):
             return [(self, 1.0)]
         return [(_Coherent((self,), self.standard_model), 1.0), (_Produced(self), 1.0)]
@@ -177,6 +195,9 @@ class Sum(Interaction):
         new, whole, tables = _sorted(self.parts)
         model = self.standard_model
         propagation: Any = next((p for p in new if p.oscillating), None)
+        bending = next((p for p in new if p.bends), None)
+        if bending is not None and propagation is None:
+            raise ValueError(_NOT_CALCULATED.format(label_of(bending)))
         if model is None:
             return [(part, 1.0) for part in tables]
         found: list[tuple[Interaction, float]] = []
@@ -189,7 +210,7 @@ class Sum(Interaction):
         found += [(_with_model(part, model), 1.0) for part in whole]
         surplus = len(found) - 1
         found += [(model, -float(surplus))] if surplus else []
-        scattering = [*found, *made] if propagation is None else propagation.applied([*found, *made])
+        scattering = [*found, *made] if propagation is None else propagation.applied([*found, *made], tuple(new))
         return [*scattering, *((part, 1.0) for part in tables)]
 
     def seeing(self, fluxes):

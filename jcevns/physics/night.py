@@ -24,6 +24,7 @@ from jcevns.physics.oscillations import (
     matter_term,
     traceless_eigenvalues,
 )
+from jcevns.physics.potential import earth_spread
 
 __all__ = ["Paths", "night_density_matrix", "paths_of_a_year"]
 
@@ -104,17 +105,18 @@ def paths_of_a_year(site: float | str) -> Paths:
 
 
 def _interpolated(step: float, values: np.ndarray, slopes: np.ndarray, k: Float[Array, "*n"]) -> Array:
-    """Cubic through values and slopes, zero beyond the last."""
-    place = jnp.clip(k / step, 0.0, len(values) - 1.001)
+    """Cubics through values and slopes of several tables, one in a row; zero beyond the last."""
+    last = values.shape[-1]
+    place = jnp.clip(k / step, 0.0, last - 1.001)
     first = jnp.floor(place)
     i = first.astype(int)
     t = place - first
     rest = 1 - t
     # Of the values at both ends, then of the slopes there.
-    weights = ((1 + 2 * t) * rest**2, (3 - 2 * t) * t**2, step * t * rest**2, -step * t**2 * rest)
-    tables = ((values, i), (values, i + 1), (slopes, i), (slopes, i + 1))
-    found = sum(jnp.asarray(x)[j] * w.astype(complex) for w, (x, j) in zip(weights, tables, strict=True))
-    return jnp.where(k < step * (len(values) - 1), found, 0.0)
+    weights = jnp.stack([(1 + 2 * t) * rest**2, (3 - 2 * t) * t**2, step * t * rest**2, -step * t**2 * rest])
+    ends = np.stack([values[:, :-1], values[:, 1:], slopes[:, :-1], slopes[:, 1:]])
+    found = jnp.sum(jnp.asarray(ends)[:, :, i] * weights[:, None].astype(complex), axis=0)
+    return jnp.where(k < step * (last - 1), found, 0.0)
 
 
 def night_density_matrix(
@@ -136,30 +138,39 @@ def night_density_matrix(
         site: of the detector, as for `night_exposure`.
     """
     paths, nsi = paths_of_a_year(site), MatterNSI() if nsi is None else nsi
-    charges = nsi.charges(paths.neutrons_per_electron)
+    charges = nsi.charges(paths.neutrons_per_electron, earth_spread)
     matter = matter_term(energy, jnp.asarray(paths.surface)).astype(complex)
     unit = jnp.eye(3, dtype=complex)
     m = mass_matrix(parameters) + matter[:, None, None] * charges
     m = m - jnp.trace(m, axis1=-2, axis2=-1)[:, None, None] / 3 * unit
     values, (low, high, both) = traceless_eigenvalues(jnp.sum(m.real**2 + m.imag**2, axis=(-2, -1)), determinant(m))
-    x = [m - v.astype(complex)[:, None, None] * unit for v in values]
-    first = (x[1] @ x[2]) / (low * both).astype(complex)[:, None, None]
-    last = (x[0] @ x[1]) / (high * both).astype(complex)[:, None, None]
-    states = (first, unit - first - last, last)
-    mixed, turn = sum(p @ day @ p for p in states), jnp.zeros_like(day)
-    for i, j, difference in ((0, 1, low), (1, 2, high), (0, 2, both)):
-        k = PHASE * difference / energy
-        damping, excess = (
-            _interpolated(paths.step, value, slope, k)[:, None, None]
-            for value, slope in ((paths.damping, paths.slope), (paths.excess, paths.excess_slope))
-        )
-        upper, lower = states[j], states[i]
-        part = damping * (upper @ day @ lower)
-        mixed = mixed + part + part.conj().swapaxes(-1, -2)
-        part = excess * (upper @ charges @ lower)
-        turn = turn + part + part.conj().swapaxes(-1, -2)
+    x = m - jnp.stack(values[:2]).astype(complex)[..., None, None] * unit
+    third = m - values[2].astype(complex)[:, None, None] * unit
+    # All pairs at once, in as few operations as can be: this is compiled with its derivatives.
+    sides = jnp.stack([x[1], x[0]]) @ jnp.stack([third, x[1]])
+    sides = sides / jnp.stack([low * both, high * both]).astype(complex)[..., None, None]
+    states = jnp.stack([sides[0], unit - sides[0] - sides[1], sides[1]])
+    damping, excess = _interpolated(
+        paths.step,
+        np.stack([paths.damping, paths.excess]),
+        np.stack([paths.slope, paths.excess_slope]),
+        PHASE * jnp.stack([low, high, both]) / energy,
+    )
+    # Of the pairs (0, 1), (1, 2), (0, 2) of states, then of a state with itself.
+    mixed = _between(states, damping, jnp.ones_like(damping[0]), day)
+    turn = _between(states, excess, jnp.zeros_like(excess[0]), jnp.broadcast_to(charges, day.shape))
     step = _rotation(float(MATTER * PHASE) * turn)
     return step @ mixed @ step.conj().swapaxes(-1, -2)
+
+
+def _between(
+    states: Complex[Array, "3 n 3 3"], pairs: Complex[Array, "3 n"], own: Complex[Array, " n"], matrix: Array
+) -> Complex[Array, "n 3 3"]:
+    """Sum of P_j M P_i over all states, times a factor of each pair (0, 1), (1, 2), (0, 2), conjugate in reverse."""
+    a, b, c = pairs
+    factors = jnp.stack([own, a, c, a.conj(), own, b, c.conj(), b.conj(), own]).reshape(3, 3, -1)
+    right = jnp.einsum("ijn,inab->jnab", factors, states)
+    return jnp.sum(states @ matrix @ right, axis=0)
 
 
 def _rotation(h: Complex[Array, "*n 3 3"]) -> Complex[Array, "*n 3 3"]:

@@ -16,6 +16,7 @@ from jaxtyping import Array, Complex, Float
 
 from jcevns import datasets
 from jcevns.constants import AVOGADRO, FERMI_CONSTANT, HBAR_C
+from jcevns.physics.potential import Spread, VectorPotential
 from jcevns.precision import as_float_array
 from jcevns.spelling import unknown
 
@@ -172,6 +173,7 @@ class MatterNSI(eqx.Module):
         electron: eps^e, hermitian, 3 x 3; zero if absent.
         up: eps^u.
         down: eps^d.
+        vectors: potentials of light vector bosons beside them.
 
     Example:
         >>> from jcevns.physics import MatterNSI, hermitian
@@ -182,6 +184,7 @@ class MatterNSI(eqx.Module):
     electron: Complex[Array, "3 3"] = eqx.field(converter=_as_matrix, default_factory=_no_coupling)
     up: Complex[Array, "3 3"] = eqx.field(converter=_as_matrix, default_factory=_no_coupling)
     down: Complex[Array, "3 3"] = eqx.field(converter=_as_matrix, default_factory=_no_coupling)
+    vectors: tuple[VectorPotential, ...] = ()
 
     def __check_init__(self):
         for name in ("electron", "up", "down"):
@@ -192,11 +195,21 @@ class MatterNSI(eqx.Module):
             if not np.allclose(matrix, matrix.conj().swapaxes(-1, -2), rtol=0.0, atol=1e-12):
                 raise ValueError(f"eps of {name} must be a hermitian matrix: build it with jc.physics.hermitian")
 
-    def charges(self, neutrons_per_electron: Float[Array, "*n"] | float) -> Complex[Array, "*n 3 3"]:
-        """Potential over sqrt2 G_F n_e in neutral matter: one proton per electron, and so many neutrons."""
+    def charges(
+        self, neutrons_per_electron: Float[Array, "*n"] | float, spread: Spread | None = None
+    ) -> Complex[Array, "*n 3 3"]:
+        """Potential over sqrt2 G_F n_e in neutral matter: one proton per electron, and so many neutrons.
+
+        Args:
+            neutrons_per_electron: as said.
+            spread: average over the range of light vector bosons; absent for short ones.
+        """
         ratio = jnp.asarray(neutrons_per_electron).astype(complex)[..., None, None]
         standard = jnp.zeros((3, 3), complex).at[0, 0].set(1.0)
-        return standard + self.electron + (2 + ratio) * self.up + (1 + 2 * ratio) * self.down
+        total = standard + self.electron + (2 + ratio) * self.up + (1 + 2 * ratio) * self.down
+        for one in self.vectors:
+            total = total + one.charges(neutrons_per_electron, spread)
+        return total
 
 
 def mixing_matrix(parameters: OscillationParameters) -> Complex[Array, "3 3"]:

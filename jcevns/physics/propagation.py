@@ -23,8 +23,9 @@ from jcevns.physics.interaction import Interaction, has_terms, label_of
 from jcevns.physics.new_physics import NewPhysics
 from jcevns.physics.night import night_density_matrix
 from jcevns.physics.oscillations import MatterNSI, OscillationParameters, nufit60_errors
+from jcevns.physics.potential import VectorPotential
 from jcevns.physics.standard_model import StandardModel
-from jcevns.physics.sun import production_region, solar_density_matrix
+from jcevns.physics.sun import production_regions, solar_density_matrix
 from jcevns.precision import as_float_array, require_x64
 from jcevns.spelling import unknown
 
@@ -138,16 +139,29 @@ class Propagation(NewPhysics):
         Args:
             source: solar, or e, mu or tau.
         """
-        if source in SOLAR_FLAVOURS:
-            return jnp.diag(jnp.eye(3)[SOLAR_FLAVOURS.index(source)])[None].astype(complex)
+        return self.density_matrices((source,))
+
+    def density_matrices(
+        self, sources: tuple[str, ...], vectors: tuple[VectorPotential, ...] = ()
+    ) -> Complex[Array, "node 3 3"]:
+        """Those of several sources, one after the other.
+
+        Args:
+            sources: solar ones, then flavours.
+            vectors: potentials of vector bosons, beside what `matter` says.
+        """
+        solar = tuple(name for name in sources if name in SOURCES)
+        rest = [
+            jnp.diag(jnp.eye(3)[SOLAR_FLAVOURS.index(name)])[None].astype(complex) for name in sources[len(solar) :]
+        ]
+        if not solar:
+            return jnp.concatenate(rest)
         require_x64("neutrino oscillations")
         angles = OscillationParameters(*(getattr(self, n) for n in ("theta_12", "theta_13", "theta_23", "delta")))
         mixing = eqx.tree_at(lambda p: (p.dm2_21, p.dm2_31), angles, (self.dm2_21, self.dm2_31))
-        energy, matter = jnp.asarray(energies(source)), self.matter()
-        day = solar_density_matrix(energy, production_region(source), mixing, matter)
-        if self.earth == "day":
-            return day
-        return (day + night_density_matrix(day, energy, mixing, matter, self.earth)) / 2
+        matter = self.matter()
+        matter = MatterNSI(matter.electron, matter.up, matter.down, (*matter.vectors, *vectors))
+        return jnp.concatenate([_solar(mixing, matter, solar, self.earth), *rest])
 
     def seeing(self, fluxes: Iterable[NeutrinoFlux]) -> Interaction:
         """The theory for these fluxes alone: nothing is calculated for others."""
@@ -164,14 +178,16 @@ class Propagation(NewPhysics):
         """All elastic scattering of several parts, this one among them."""
         return FlavourCharges(parts, model)
 
-    def applied(self, pieces: list[tuple[Interaction, float]]) -> list[tuple[Interaction, float]]:
-        """Pieces of a theory, with the flavours at the detector."""
-        return [(Propagated(piece, self), factor) for piece, factor in pieces]
+    def applied(
+        self, pieces: list[tuple[Interaction, float]], parts: tuple[NewPhysics, ...]
+    ) -> list[tuple[Interaction, float]]:
+        """Pieces of a theory, with the flavours at the detector, as the potentials of its parts make them."""
+        return [(Propagated(piece, self, parts), factor) for piece, factor in pieces]
 
     @property
     def pieces(self) -> list[tuple[Interaction, float]]:
         """What scatters, with the flavours at the detector."""
-        return self.applied([(FlavourCharges((self,), self.standard_model), 1.0)])
+        return self.applied([(FlavourCharges((self,), self.standard_model), 1.0)], (self,))
 
     def weights(self):
         """Those of the pieces: what multiplies their spectra."""
@@ -184,6 +200,19 @@ class Propagation(NewPhysics):
     def dsigma_dT(self, energy, recoil, particle, flavour="e"):
         """Of a neutrino of one flavour."""
         return self.pieces[0][0].dsigma_dT(energy, recoil, particle, flavour)
+
+
+@partial(jax.jit, static_argnames=("sources", "earth"))
+def _solar(
+    mixing: OscillationParameters, matter: MatterNSI, sources: tuple[str, ...], earth: str
+) -> Complex[Array, "node 3 3"]:
+    """Density matrices of solar sources at the detector: one program for all their energies."""
+    nodes = [energies(source) for source in sources]
+    energy, regions = jnp.asarray(np.concatenate(nodes)), production_regions(sources, [n.size for n in nodes])
+    day = solar_density_matrix(energy, regions, mixing, matter)
+    if earth == "day":
+        return day
+    return (day + night_density_matrix(day, energy, mixing, matter, earth)) / 2
 
 
 class Oscillations(Propagation):
@@ -226,10 +255,12 @@ class Propagated(Interaction):
     Attributes:
         inner: what scatters.
         by: gives the density matrices.
+        parts: of the theory, whose potentials the neutrinos feel.
     """
 
     inner: Interaction
     by: Propagation
+    parts: tuple[NewPhysics, ...]
 
     @property
     def populations(self) -> tuple[str, ...]:
@@ -248,11 +279,9 @@ class Propagated(Interaction):
         else:
             own = self.inner.weights() if has_terms(self.inner) else jnp.ones(1)
             matrices = jnp.concatenate([w * own[:, None, None] for w in _projectors()]).astype(complex)
-        found = []
-        for name in self.populations:
-            rho = self.by.density_matrix(name)
-            found.append(jnp.einsum("jab,kba->jk", rho, matrices).real.ravel())
-        return jnp.concatenate(found)
+        vectors = tuple(v for v in (part.potential() for part in self.parts) if v is not None)
+        rho = self.by.density_matrices(self.populations, vectors)
+        return jnp.einsum("jab,kba->jk", rho, matrices).real.ravel()
 
     def terms(self, recoil, particle, flavour):
         """Refused: they depend on the flux."""

@@ -4,6 +4,8 @@ A neutrino produced at a given density leaves the Sun, and arrives at Earth, as 
 states: those that its matter eigenstates turn into.
 """
 
+from collections.abc import Sequence
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -19,6 +21,7 @@ from jcevns.physics.oscillations import (
     mixing_matrix,
     traceless_eigenvalues,
 )
+from jcevns.physics.potential import Spread, solar_spread
 from jcevns.precision import as_float_array, require_x64
 from jcevns.spelling import unknown
 
@@ -29,6 +32,7 @@ __all__ = [
     "mass_projectors",
     "mixture",
     "production_region",
+    "production_regions",
     "solar_density_matrix",
 ]
 
@@ -36,10 +40,13 @@ __all__ = [
 class ProductionRegion(eqx.Module):
     """Where neutrinos of one solar source are produced, as a few densities with weights.
 
+    With a leading axis, one row for each energy: of several sources at once.
+
     Attributes:
         density: of electrons, in moles per cm^3.
         neutrons_per_electron: at these densities.
         weight: share of the production; they add up to one.
+        radius: in units of the Sun's, one row after the other; if absent, bosons have a short range.
 
     Example:
         >>> from jcevns.physics import ProductionRegion
@@ -47,9 +54,15 @@ class ProductionRegion(eqx.Module):
         (1,)
     """
 
-    density: Float[Array, " node"] = eqx.field(converter=as_float_array)
-    neutrons_per_electron: Float[Array, " node"] = eqx.field(converter=as_float_array)
-    weight: Float[Array, " node"] = eqx.field(converter=as_float_array)
+    density: Float[Array, "*energy node"] = eqx.field(converter=as_float_array)
+    neutrons_per_electron: Float[Array, "*energy node"] = eqx.field(converter=as_float_array)
+    weight: Float[Array, "*energy node"] = eqx.field(converter=as_float_array)
+    radius: tuple[float, ...] | None = eqx.field(static=True, default=None)
+
+    @property
+    def spread(self) -> Spread | None:
+        """Average of densities over the range of a boson."""
+        return None if self.radius is None else solar_spread(self.radius, self.density.shape)
 
 
 def production_region(source: str, nodes: int | None = 8) -> ProductionRegion:
@@ -79,12 +92,25 @@ def production_region(source: str, nodes: int | None = 8) -> ProductionRegion:
     composition = datasets.read_table("solar_composition_b23")
     ratio = np.interp(table["radius"], composition["radius"], composition["neutrons_per_electron"])
     if nodes is None:
-        return ProductionRegion(density, ratio, share)
+        return ProductionRegion(density, ratio, share, tuple(table["radius"].tolist()))
     node, weight = _gauss(density, share, nodes)
     # The rounded densities repeat: the mean over the shells that share one.
     distinct, shell = np.unique(density, return_inverse=True)
-    mean = np.bincount(shell, ratio) / np.bincount(shell)
-    return ProductionRegion(node, np.interp(node, distinct, mean), weight)
+    ratio, radius = (np.bincount(shell, x) / np.bincount(shell) for x in (ratio, table["radius"]))
+    place = np.interp(np.log(node), np.log(distinct), radius)
+    return ProductionRegion(node, np.interp(node, distinct, ratio), weight, tuple(place.tolist()))
+
+
+def production_regions(sources: Sequence[str], counts: Sequence[int]) -> ProductionRegion:
+    """Regions of several sources, as rows: one for each energy, as many as said of each source."""
+    with jax.ensure_compile_time_eval():  # these are numbers, also where a function is being traced
+        every = [production_region(source) for source in sources]
+    columns = (
+        np.concatenate([np.tile(np.asarray(getattr(r, name)), (n, 1)) for r, n in zip(every, counts, strict=True)])
+        for name in ("density", "neutrons_per_electron", "weight")
+    )
+    radius = tuple(x for r, n in zip(every, counts, strict=True) for x in (r.radius or ()) * n)
+    return ProductionRegion(*columns, radius)
 
 
 def _gauss(x: np.ndarray, weight: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -104,7 +130,7 @@ def _gauss(x: np.ndarray, weight: np.ndarray, count: int) -> tuple[np.ndarray, n
 
 
 def electron_content(
-    vacuum: Complex[Array, "3 3"], charges: Complex[Array, "3 3"], matter: Float[Array, "*n"]
+    vacuum: Complex[Array, "3 3"], charges: Complex[Array, "*#n 3 3"], matter: Float[Array, "*#n"]
 ) -> Float[Array, "*n 3"]:
     """|<nu_e|nu_i in matter>|^2 for the eigenstates of M = vacuum + matter charges, eigenvalues ascending.
 
@@ -117,11 +143,11 @@ def electron_content(
         matter: A in eV^2.
     """
     # Element by element: matrices for every density and energy would fill the memory.
-    diagonal = [vacuum[i, i].real + matter * charges[i, i].real for i in range(3)]
+    diagonal = [vacuum[i, i].real + matter * charges[..., i, i].real for i in range(3)]
     mean = (diagonal[0] + diagonal[1] + diagonal[2]) / 3
     a, b, c = (x - mean for x in diagonal)
     (emu, etau, mutau) = (
-        (vacuum[i, j].real + matter * charges[i, j].real, vacuum[i, j].imag + matter * charges[i, j].imag)
+        (vacuum[i, j].real + matter * charges[..., i, j].real, vacuum[i, j].imag + matter * charges[..., i, j].imag)
         for i, j in ((0, 1), (0, 2), (1, 2))
     )
     d, e, f = (x**2 + y**2 for x, y in (emu, etau, mutau))
@@ -159,11 +185,9 @@ def mass_fractions(
     require_x64("neutrino oscillations")
     vacuum = mass_matrix(parameters)
     nsi = MatterNSI() if nsi is None else nsi
-    charges = nsi.charges(region.neutrons_per_electron)
-    content = jax.vmap(electron_content, in_axes=(None, 0, 1), out_axes=1)(
-        vacuum, charges, matter_term(energy[:, None], region.density)
-    )
-    ascending = jnp.sum(region.weight[:, None] * content, axis=1)
+    charges = nsi.charges(region.neutrons_per_electron, region.spread)
+    content = electron_content(vacuum, charges, matter_term(energy[:, None], region.density))
+    ascending = jnp.sum(region.weight[..., None] * content, axis=1)
     # In the inverted ordering nu_3 has the lowest eigenvalue.
     return jnp.where(parameters.dm2_31 > 0, ascending, jnp.roll(ascending, -1, axis=-1))
 

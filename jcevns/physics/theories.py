@@ -12,6 +12,7 @@ from jcevns.physics.electromagnetic import ChargeRadius, DipolePortal, MagneticM
 from jcevns.physics.form_factors import Helm, KleinNystrand, SymmetrisedFermi
 from jcevns.physics.interaction import Interaction
 from jcevns.physics.mediators import AxialVectorMediator, ScalarMediator, TensorMediator, VectorMediator
+from jcevns.physics.new_physics import NewPhysics, Sum
 from jcevns.physics.nsi import NSI
 from jcevns.physics.propagation import Oscillations
 from jcevns.physics.recoil import load_spectrum
@@ -90,6 +91,15 @@ def theory(specification: str, **options: Any) -> Interaction:
         found = one if found is None else found + one
     if found is None:
         raise ValueError("the theory has no name: give one, as in scalar or scalar+magnetic-moment")
+    return _calculated(found)
+
+
+def _calculated(found: Interaction) -> Interaction:
+    """With flavours calculated, where a part has a potential in matter and no part calculates them yet."""
+    parts = [p for p in (found.parts if isinstance(found, Sum) else (found,)) if isinstance(p, NewPhysics)]
+    if any(p.bends for p in parts) and not any(p.oscillating for p in parts):
+        model = getattr(found, "standard_model", None)
+        return found + (Oscillations() if model is None else Oscillations(standard_model=model))
     return found
 
 
