@@ -204,3 +204,45 @@ class S2Only:
             lambda v: self.minimum(**{name: v})[0] - lowest - rise, low, high, xtol=1e-4 * high
         )
         return float(root), best, lowest
+
+
+# WIMPs in the halo that experiments agreed on (arXiv:2105.00599), spin-independent.
+
+_NUCLEON, _GEV_FM, _LIGHT = 0.938272, 5.0677307, 299792.458  # GeV, 1/(GeV fm), km/s
+_V0, _ESCAPE, _LAB, _DENSITY = 238.0, 544.0, 250.5, 0.3  # km/s (the last that of the Sun), GeV/cm^3
+_XENON = {124: 0.00095, 126: 0.00089, 128: 0.0191, 129: 0.26401, 130: 0.04071, 131: 0.21232, 132: 0.26909,
+          134: 0.10436, 136: 0.08857}  # fmt: skip
+
+
+def _mean_inverse_speed(v: np.ndarray) -> np.ndarray:
+    """Integral of f(v)/v above v in s/km, of a Maxwellian cut at the escape velocity; by quadrature."""
+    speed = np.linspace(0.0, _ESCAPE + _LAB, 20001)
+    middle, step = (speed[1:] + speed[:-1]) / 2, speed[1]
+    # The angle is integrated in closed form, from the one at which the galactic speed is that of escape.
+    largest = np.clip((_ESCAPE**2 - middle**2 - _LAB**2) / (2 * middle * _LAB), -1.0, 1.0)
+    high = np.exp(-((middle - _LAB) ** 2) / _V0**2) - np.exp(-(middle**2 + _LAB**2 + 2 * middle * _LAB * largest) / _V0**2)
+    density = middle**2 * high * _V0**2 / (2 * middle * _LAB)
+    density = density / np.sum(density) / step
+    above = np.concatenate([np.cumsum((density / middle * step)[::-1])[::-1], [0.0]])
+    return np.interp(v, speed, above, right=0.0)
+
+
+def wimp_rate(recoil_keV: np.ndarray, mass: float, cross_section: float) -> np.ndarray:
+    """dR/dT in events/(tonne year keV) of a WIMP of a mass in GeV and a cross section on nucleons in cm^2."""
+    total = 0.0
+    for a, abundance in _XENON.items():
+        nucleus = a * 0.9315
+        reduced = mass * nucleus / (mass + nucleus)
+        on_nucleon = mass * _NUCLEON / (mass + _NUCLEON)
+        energy = recoil_keV * 1e-6  # GeV
+        v = _LIGHT * np.sqrt(nucleus * energy / (2 * reduced**2))
+        q = np.sqrt(2 * nucleus * energy) * _GEV_FM  # 1/fm
+        c = 1.23 * a ** (1 / 3) - 0.60
+        radius = np.sqrt(c**2 + 7 / 3 * np.pi**2 * 0.52**2 - 5 * 0.9**2)
+        x = q * radius
+        form = 3 * (np.sin(x) - x * np.cos(x)) / x**3 * np.exp(-((q * 0.9) ** 2) / 2)
+        # rho sigma A^2/(2 m mu_p^2) F^2 eta, per gram: density in GeV/cm^3, velocities in km/s.
+        rate = _DENSITY * cross_section * a**2 / (2 * mass * on_nucleon**2) * form**2 * _mean_inverse_speed(v)
+        per_kg_day_keV = rate * (_LIGHT * 1e5) ** 2 / 1e5 * 86400 * 1e-6 / 1.78266192e-27
+        total = total + abundance * per_kg_day_keV * 365.25 * 1000
+    return total

@@ -6,7 +6,7 @@ from jaxtyping import Array
 
 __all__ = ["newton_step", "restricted"]
 
-_UNROLL_UP_TO = 16
+_UNROLL_UP_TO = 12
 
 
 def _solve(matrix: Array, vector: Array) -> tuple[Array, Array]:
