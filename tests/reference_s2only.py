@@ -220,7 +220,9 @@ def _mean_inverse_speed(v: np.ndarray) -> np.ndarray:
     middle, step = (speed[1:] + speed[:-1]) / 2, speed[1]
     # The angle is integrated in closed form, from the one at which the galactic speed is that of escape.
     largest = np.clip((_ESCAPE**2 - middle**2 - _LAB**2) / (2 * middle * _LAB), -1.0, 1.0)
-    high = np.exp(-((middle - _LAB) ** 2) / _V0**2) - np.exp(-(middle**2 + _LAB**2 + 2 * middle * _LAB * largest) / _V0**2)
+    high = np.exp(-((middle - _LAB) ** 2) / _V0**2) - np.exp(
+        -(middle**2 + _LAB**2 + 2 * middle * _LAB * largest) / _V0**2
+    )
     density = middle**2 * high * _V0**2 / (2 * middle * _LAB)
     density = density / np.sum(density) / step
     above = np.concatenate([np.cumsum((density / middle * step)[::-1])[::-1], [0.0]])

@@ -17,7 +17,7 @@ COMPONENTS = {"cathode": "cathode", "de": "delayed_electrons", "ae": "accidental
 MODELS = {"wimp_si": "limit_wimp_si.csv", "wimp_si_light_mediator": "limit_wimp_si_light_mediator.csv"}
 REFERENCE = "XENON Collaboration, XENONnT search with ionisation signals alone, data release, science runs 0-2"
 LICENCE = (
-    "none stated: the release has no licence file, its Zenodo metadata file says MIT; shipped as our re-gridded numbers"
+    "none stated: no licence file, the Zenodo metadata of the release say MIT; shipped as our re-gridded numbers"
 )
 COMMIT = "Commit dd00e04597a23c07324d41bc9773c0c59ed01337 of the release."
 
@@ -104,11 +104,12 @@ _PER_BIN = "events per tonne-year per bin"
 S2ONLY_CARDS = {
     "xenonnt_s2only_2026_templates": CardText(
         "XENONnT ionisation signals alone: response, templates and counts, SR0 to SR2", "published",
-        "Seven bins of S2, corrected but for the electron lifetime, per run. Rates are per tonne-year: multiply by the "
-        "exposure of the run. 2554 observed events (583, 864 and 1107). The response was re-gridded in recoil energy, "
-        "begins at 0.5 keV and has a floor of 1e-10; the released 8B template has recoils below 0.5 keV too. That the "
-        "8B template is at 5.25e6 cm^-2 s^-1 is inferred: its width, 3.81%, is 0.20/5.25, and the folded spectrum "
-        f"agrees. The total of the cathode template does not change with t_sys. The release counts no accidentals in SR2. {COMMIT}",
+        "Seven bins of S2, corrected but for the electron lifetime, per run. Rates are per tonne-year: multiply by "
+        "the exposure of the run. 2554 observed events (583, 864 and 1107). The response was re-gridded in recoil "
+        "energy, begins at 0.5 keV and has a floor of 1e-10; the released 8B template has recoils below 0.5 keV too. "
+        "That the 8B template is at 5.25e6 cm^-2 s^-1 is inferred: its width, 3.81%, is 0.20/5.25, and the folded "
+        "spectrum agrees. The total of the cathode template does not change with t_sys. The release counts no "
+        f"accidentals in SR2. {COMMIT}",
         REFERENCE, "2601.11296", "", LICENCE,
         {
             "run": ("text", "science run"),
@@ -145,8 +146,8 @@ S2ONLY_CARDS = {
     ),
     "xenonnt_s2only_2026_limits": CardText(
         "XENONnT ionisation signals alone: limits on WIMPs", "published",
-        "90% limits on the WIMP-nucleon cross section, for checks. `limit_cm2` is after the power constraint: at some "
-        f"masses it equals the -1 sigma expected limit, and the data alone would give less. {COMMIT}",
+        "90% limits on the WIMP-nucleon cross section, for checks. `limit_cm2` is after the power constraint: at "
+        f"some masses it equals the -1 sigma expected limit, and the data alone would give less. {COMMIT}",
         REFERENCE, "2601.11296", "", LICENCE,
         {
             "model": ("text", "spin-independent, or the same with a light mediator"),

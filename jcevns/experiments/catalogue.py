@@ -38,7 +38,9 @@ _ENTRIES: Mapping[str, _Entry] = {
         xenonnt_2026, "published", "XENONnT 8B CEvNS, SR0+SR1+SR2, released templates, some widths assumed"
     ),
     "xenonnt-s2only-2026": _Entry(
-        xenonnt_s2only_2026, "published", "XENONnT ionisation signals alone, SR0+SR1+SR2, 7 bins of S2 each; data run low"
+        xenonnt_s2only_2026,
+        "published",
+        "XENONnT ionisation signals alone, SR0+SR1+SR2, 7 bins of S2 each; data run low",
     ),
     "pandax4t-us2": _Entry(
         pandax4t_us2, "reconstructed", "PandaX-4T 8B CEvNS, ionisation only (US2), eight bins of electrons"

@@ -214,7 +214,9 @@ class Experiment(eqx.Module):
                     f"components are {', '.join(sorted(known))}"
                 )
             if SIGNAL in nuisance.components and any(c.startswith(_OF_PART) for c in nuisance.components):
-                raise ValueError(f"{here}: nuisance {nuisance.name!r} acts on the signal and on parts of it: name one")
+                raise ValueError(
+                    f"{here}: nuisance {nuisance.name!r} acts on the signal and on parts of it: name one"
+                )
 
     @property
     def fluxes(self) -> dict[str, NeutrinoFlux]:

@@ -17,13 +17,15 @@ from jcevns.spelling import unknown
 __all__ = ["xenonnt_s2only_2026"]
 
 FLUXES = ("b16", "release")
+RUNS = ("all", "sr0", "sr1", "sr2")
 DISJOINT = ("no", "yes")
+BACKGROUNDS = ("cathode", "delayed_electrons", "accidentals")
 CARDS = ("xenonnt_s2only_2026_templates", "xenonnt_s2only_2026_widths")
 NAME = "xenonnt-s2only-2026"
 
 OVERLAP = (
-    "whether their events are shared is not stated, and shared events would be counted twice; take one of them, or, if "
-    f"you know that no event is in both, say so by {NAME}:disjoint=yes"
+    "whether they share events is not stated, and shared ones would be counted twice; take one of them, or, if you "
+    f"know that no event is in both, say so by {NAME}:disjoint=yes"
 )
 
 
@@ -53,7 +55,7 @@ class _Rows:
 
 
 def xenonnt_s2only_2026(
-    shape: str = "bahcall1996", flux: str = "b16", template: str = "folded", disjoint: str = "no"
+    shape: str = "bahcall1996", flux: str = "b16", template: str = "folded", run: str = "all", disjoint: str = "no"
 ) -> Experiment:
     """XENONnT SR0+SR1+SR2, ionisation signals alone (arXiv:2601.11296): 7 bins of S2 per run, 2554 events.
 
@@ -66,41 +68,48 @@ def xenonnt_s2only_2026(
         template: `folded` takes any recoil spectrum through the released response, which begins at 0.5 keV;
             `released` scales its result in every bin and at every anchor so that the Standard Model signal is the
             released 8B template, which holds recoils below too.
+        run: `all`, or one of `sr0`, `sr1` and `sr2` alone.
         disjoint: `no`: whether XENONnT's other searches in these runs hold some of the same events is not stated, and
             a combination with them is refused. `yes`: you know that they do not.
 
     Raises:
         ValueError: unknown option.
     """
-    for what, value, known in (("flux", flux, FLUXES), ("template", template, TEMPLATES), ("disjoint", disjoint, DISJOINT)):
+    options = {"flux": (flux, FLUXES), "template": (template, TEMPLATES), "run": (run, RUNS)}
+    for what, (value, known) in {**options, "disjoint": (disjoint, DISJOINT)}.items():
         if value not in known:
             raise ValueError(unknown(f"{NAME}: {what}", value, known))
     pack = datasets.read_arrays(CARDS[0])
-    table = datasets.read_table(CARDS[1])
-    columns = (table[name] for name in ("width", "lower", "upper"))
-    widths = {str(n): tuple(map(float, row)) for n, *row in zip(table["parameter"], *columns, strict=True)}
-    runs, exposure = [str(run) for run in pack["run"]], np.asarray(pack["exposure_tonne_year"], float)
+    widths = _widths()
+    every = [str(name) for name in pack["run"]]
+    runs = [name for name in every if run in ("all", name)]
+    chosen = [every.index(name) for name in runs]
+    exposure = np.asarray(pack["exposure_tonne_year"], float)[chosen]
+    response, released = pack["response"][chosen], pack["b8_at_5p25e6"][chosen]
+    tables = {name: pack[name][chosen] for name in BACKGROUNDS}
     rows = _Rows(len(runs), pack["t_qy"])
     matrices, backgrounds = [], {}
     nuisances = []
-    for i, run in enumerate(runs):
-        seen = [interpolated_response(pack["recoil_keV"], at.T, float(exposure[i])) for at in pack["response"][i]]
+    for i, name in enumerate(runs):
+        seen = [interpolated_response(pack["recoil_keV"], at.T, float(exposure[i])) for at in response[i]]
         matrices.append(rows.moved(np.stack([np.asarray(r.matrix) for r in seen]), 0))
         energies = seen[0].recoil_keV
-        nuisances.append(_nuisance(f"signal_efficiency_{run}", (f"signal:{run}",), widths))
-        cathode = rows.moved(pack["cathode"][i], 1 + i)
-        for name, counts in (("cathode", cathode), *((n, pack[n][i]) for n in ("delayed_electrons", "accidentals"))):
-            component = f"{name}_{run}"
+        nuisances.append(_nuisance(f"signal_efficiency_{name}", (f"signal:{name}",), widths))
+        for background, table in tables.items():
+            component = f"{background}_{name}"
+            counts = rows.moved(table[i], 1 + i) if background == "cathode" else table[i]
             if component in widths:  # no accidentals in SR2
                 backgrounds[component] = rows.placed(exposure[i] * counts, i)
                 nuisances.append(_nuisance(component, (component,), widths))
-    channel = Channel(_flux(shape, flux, widths["b8"][0]), xenon(), Response(energies, np.concatenate(matrices, axis=1)))
+    channel = Channel(
+        _flux(shape, flux, widths["b8"][0]), xenon(), Response(energies, np.concatenate(matrices, axis=1))
+    )
     notes = ["templates, response, widths and bounds as released; the fit is ours"]
     if flux == "release":
         notes.append("8B flux 5.25e6 cm^-2 s^-1 with 3.81%, as the 8B background of the release")
     if template == "released":
-        released = [rows.moved(exposure[i] * pack["b8_at_5p25e6"][i], 0) for i in range(len(runs))]
-        expected = np.concatenate(released, axis=1) * (float(channel.flux.total) / TEMPLATE_FLUX)
+        whole = [rows.moved(exposure[i] * released[i], 0) for i in range(len(runs))]
+        expected = np.concatenate(whole, axis=1) * (float(channel.flux.total) / TEMPLATE_FLUX)
         folded = np.asarray(unfitted_counts(StandardModel(), channel))
         channel = Channel(channel.flux, channel.target, channel.response.times(expected / folded))
         notes.append("signal scaled to the released 8B template at the SM point")
@@ -109,23 +118,30 @@ def xenonnt_s2only_2026(
     return Experiment(
         name=NAME,
         channels=channel,
-        observed=np.asarray(pack["observed"], float).ravel(),
+        observed=np.asarray(pack["observed"], float)[chosen].ravel(),
         backgrounds=backgrounds,
         nuisances=nuisances,
         shapes=[
             ShapeNuisance("t_qy", tuple(map(float, pack["t_qy"]))),
-            *(ShapeNuisance(f"t_sys_{run}", tuple(map(float, pack["t_sys"]))) for run in runs),
+            *(ShapeNuisance(f"t_sys_{name}", tuple(map(float, pack["t_sys"]))) for name in runs),
         ],
         morphing="sum",  # no template follows two shapes: the sum is exact
-        parts=tuple((run, pack["observed"].shape[1]) for run in runs),
+        parts=tuple((name, pack["observed"].shape[1]) for name in runs),
         observable="bin of S2 [PE], 80 to 500, corrected but for the electron lifetime, run by run",
         exposure=float(exposure.sum()),
         status="published",
         notes=tuple(notes),
         tables=CARDS,
-        runs=tuple(f"XENONnT {run.upper()}{' S2-only' if disjoint == 'yes' else ''}" for run in runs),
+        runs=tuple(f"XENONnT {name.upper()}{' S2-only' if disjoint == 'yes' else ''}" for name in runs),
         overlap=OVERLAP,
     )
+
+
+def _widths() -> dict[str, tuple[float, ...]]:
+    """Width, lower and upper bound by name."""
+    table = datasets.read_table(CARDS[1])
+    columns = (table[name] for name in ("width", "lower", "upper"))
+    return {str(n): tuple(map(float, row)) for n, *row in zip(table["parameter"], *columns, strict=True)}
 
 
 def _nuisance(name: str, components: tuple[str, ...], widths: dict[str, tuple[float, ...]]) -> Nuisance:

@@ -169,7 +169,9 @@ def _check_distinct(experiments: Sequence[Experiment]) -> None:
             if common:
                 known = [e.overlap for e in (one, other) if e.overlap]
                 if known:
-                    raise ValueError(f"{other.name} and {one.name} are of the same runs ({', '.join(common)}): {known[0]}")
+                    raise ValueError(
+                        f"{other.name} and {one.name} are of the same runs ({', '.join(common)}): {known[0]}"
+                    )
                 raise ValueError(
                     f"{other.name} and {one.name} hold the same events ({', '.join(common)}): they would be "
                     "counted twice, take one of them"

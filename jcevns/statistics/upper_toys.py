@@ -217,4 +217,6 @@ def toy_limit(here: Hypothesis, rule: Rule, toys: int, seed: int, store: str | P
     known = math.isfinite(upper) and upper > tests.null
     q = float(np.interp(upper, tests.values, [min(one.q[0], 1e30) for one in tests.tested])) if known else math.nan
     error = tests.error(upper) if known else None
-    return Upper(upper, tuple(expected), q, tests.best, tests.chi2_min, tuple(problems), error, toys, tests.invalid, bare)
+    return Upper(
+        upper, tuple(expected), q, tests.best, tests.chi2_min, tuple(problems), error, toys, tests.invalid, bare
+    )
