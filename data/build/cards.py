@@ -5,6 +5,7 @@ from __future__ import annotations
 from borexino import BOREXINO_CARDS
 from complementary_cards import COMPLEMENTARY_CARDS
 from oscillations import OSCILLATION_CARDS
+from s2only import S2ONLY_CARDS
 from text import FACTS, OWN, CardText
 
 ENERGY: tuple[str, str] = ("MeV", "neutrino energy")
@@ -244,4 +245,5 @@ CARDS: dict[str, CardText] = {
     **COMPLEMENTARY_CARDS,
     **OSCILLATION_CARDS,
     **BOREXINO_CARDS,
+    **S2ONLY_CARDS,
 }  # fmt: skip

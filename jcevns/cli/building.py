@@ -77,7 +77,7 @@ class Asked:
 
         found = by_name(self.theory, **options) if isinstance(self.theory, str) else self.theory
         likelihood = Likelihood(load(self.experiments, self.shape), found)
-        if self.shape is not None and not any(source for names in likelihood.sources for source in names):
+        if self.shape is not None and not any(source.flux for names in likelihood.sources for source in names):
             raise ValueError(
                 "--shape is not used here: the theory is a recoil spectrum, there are no neutrinos in it"
             )

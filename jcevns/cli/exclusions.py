@@ -121,7 +121,7 @@ def limit(
     """  # noqa: D301
     start_jax()
     from jcevns.physics.theories import MEDIATORS as KNOWN
-    from jcevns.statistics.limits import limits
+    from jcevns.statistics.limits import limits, where_low
     from jcevns.statistics.upper import METHODS
 
     _check_method(context, method, METHODS, toys)
@@ -146,6 +146,8 @@ def limit(
     with bar(math.prod(map(len, over.values())), "limits", "limit") if toys else nullcontext() as progress:
         settings |= {} if progress is None else {"progress": progress}
         results = limits(likelihood, full, over, cl, dof, minimum, asked.at, asked.profiled, **settings)
+    if len(results) == 1 and dof == 1 and not expected:
+        results = [where_low(likelihood, results[0], cl, asked.at, asked.profiled)]
     if spectrum is not None and not over:
         _report_strength(likelihood, results[0], f"{name} of {spectrum}", b8, cl, as_json)
     elif as_json:
@@ -175,7 +177,8 @@ def _extra(found: Any) -> dict[str, Any]:
     """Method, expected limits and what toys say, as JSON; what is infinite is null."""
     band = {"expected": list(found.expected)} if found.expected else {}
     toys = {"error": found.error, "toys": found.toys, "invalid_toys": found.invalid} if found.toys else {}
-    return {"method": found.method, **band, **toys}
+    known = {"alone": found.alone, "power_constrained": found.constrained, "runs_low": found.runs_low}
+    return {"method": found.method, **band, **toys, **(known if found.expected else {})}
 
 
 def _row(found: Any, short: bool) -> dict[str, Any]:
@@ -216,7 +219,21 @@ def _report(
         click.echo(
             f"{place}{_ranges(r.excluded)}{beside}{'' if r.valid else '   NOT VALID: ' + '; '.join(r.problems)}"
         )
+    _say_low(results)
     echo_status(likelihood.experiments)
+
+
+def _say_low(results: Sequence[Any]) -> None:
+    """One line where the data run low."""
+    low = [r for r in results if r.runs_low]
+    if len(results) == 1 and low:
+        click.echo(low[0].note)
+    elif low:
+        where = "; ".join(", ".join(f"{n} {v:.4g}" for n, v in r.at.items()) for r in low)
+        click.echo(
+            f"the data run low, below the -1 sigma expected limit, at {len(low)} of {len(results)} places ({where}): "
+            "quote the expected limits beside, and --method pcl"
+        )
 
 
 _WORDS = {"one-sided": "one-sided upper limit", "cls": "CLs upper limit", "pcl": "power-constrained upper limit"}
@@ -251,6 +268,7 @@ def _report_strength(likelihood: Any, found: Any, what: str, b8: str, cl: float,
     invalid = "" if found.valid else f"   NOT VALID: {'; '.join(found.problems)}"
     beside = f"{_with_error(found)}{_expected(found)}"
     click.echo(f"excluded at {percent(cl)} CL ({how}): {_ranges(found.excluded)}{beside}{invalid}")
+    _say_low([found])
     echo_status(likelihood.experiments)
 
 

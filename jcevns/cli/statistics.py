@@ -58,6 +58,8 @@ def _common(command: Callable) -> Callable:
 @click.option("--toys", default=1000, show_default=True, help="Toys, per value where there are several.")
 @short_axis("--values", "Tested (interval) or true (coverage).")
 @click.option("--cl", default=0.90, show_default=True, help="Confidence level of the interval.")
+@click.option("--calibrated", is_flag=True, help="coverage: thresholds from as many toys more.")
+@click.option("--upper", is_flag=True, help="coverage: of one-sided upper limits.")
 @click.pass_context
 def toys(
     context: click.Context,
@@ -70,13 +72,15 @@ def toys(
     toys: int,
     values: Axis | None,
     cl: float,
+    calibrated: bool,
+    upper: bool,
 ) -> None:
     """Calibrate statistics with toy experiments, auxiliary measurements fluctuated too.
 
     \b
     significance  p-value of no signal, beside the asymptotic sqrt(Delta chi2)
     interval      Feldman-Cousins interval over --values (nuisances profiled)
-    coverage      of the asymptotic 68.27% and 90% intervals at true --values
+    coverage      of the asymptotic 68.27% and 90% intervals at true --values; --calibrated of those by toys
     fit-quality   p-value of the saturated deviance at the best fit
 
     \b
@@ -89,6 +93,8 @@ def toys(
         raise ValueError(unknown("task", task, TASKS))
     if task != "interval":
         refuse(context, {"cl": "it belongs to toys interval"})
+    if task != "coverage":
+        refuse(context, dict.fromkeys(("calibrated", "upper"), "it belongs to toys coverage"))
     if task in ("interval", "coverage"):
         if values is None:
             raise ValueError(f"toys {task} needs --values, as in --values 2e6,4e6,6e6")
@@ -103,14 +109,14 @@ def toys(
     places = axis_values(asked, likelihood, [axis]).get(name, [])
     settings: dict[str, Any] = {"toys": toys, "seed": seed, "store": store}
     settings |= {"at": asked.at, "profiled": asked.profiled}
-    with bar(toys * max(len(places), 1), task) as progress:
+    with bar((1 + calibrated) * toys * max(len(places), 1), task) as progress:
         settings["progress"] = progress
         if task == "significance":
             result: Any = calibration.discovery(likelihood, name, **settings)
         elif task == "interval":
             result = calibration.toy_interval(likelihood, name, places, cl, **settings)
         elif task == "coverage":
-            result = calibration.coverage(likelihood, name, places, **settings)
+            result = calibration.coverage(likelihood, name, places, calibrated=calibrated, upper=upper, **settings)
         else:
             result = calibration.fit_quality(likelihood, name, **settings)
     results = result if isinstance(result, list) else [result]

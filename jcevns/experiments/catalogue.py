@@ -17,6 +17,7 @@ from jcevns.experiments.texono import texono_2010
 from jcevns.experiments.toml_file import load_experiment
 from jcevns.experiments.xenonnt import xenonnt_2024_s2
 from jcevns.experiments.xenonnt_official import xenonnt_2024, xenonnt_2026
+from jcevns.experiments.xenonnt_s2only import xenonnt_s2only_2026
 from jcevns.spelling import number, unknown
 
 __all__ = ["EXPERIMENTS", "describe", "experiment", "listed", "parse_experiment", "takes"]
@@ -37,6 +38,11 @@ _ENTRIES: Mapping[str, _Entry] = {
     ),
     "xenonnt-2026": _Entry(
         xenonnt_2026, "published", "XENONnT 8B CEvNS, SR0+SR1+SR2, released templates, some widths assumed"
+    ),
+    "xenonnt-s2only-2026": _Entry(
+        xenonnt_s2only_2026,
+        "published",
+        "XENONnT ionisation signals alone, SR0+SR1+SR2, 7 bins of S2 each; data run low",
     ),
     "pandax4t-us2": _Entry(
         pandax4t_us2, "reconstructed", "PandaX-4T 8B CEvNS, ionisation only (US2), eight bins of electrons"
@@ -92,7 +98,7 @@ def describe() -> list[dict[str, Any]]:
 
     Example:
         >>> from jcevns.experiments.catalogue import describe
-        >>> describe()[3]["options"]
+        >>> describe()[4]["options"]
         [('table', 'T1'), ('shape', 'bahcall1996'), ('field', 88.0), ('response', 'paper')]
     """
     return [

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -25,8 +25,10 @@ __all__ = [
     "SIGNAL",
     "Channel",
     "Experiment",
+    "Source",
     "has_additions",
     "normalised",
+    "of_source",
     "require_one_channel",
     "signal_by_source",
     "signal_counts",
@@ -37,10 +39,28 @@ __all__ = [
 SIGNAL = "signal"
 """Name of the component that the theory predicts."""
 
+_OF_PART = f"{SIGNAL}:"  # then the name of a part: its signal, as a component of nuisances
+
 STATUSES = (*datasets.STATUSES, "user")
 
 _MOST_COUNTS = 1e15
 """Counts that double precision tells apart."""
+
+
+class Source(NamedTuple):
+    """Where a piece of the signal comes from.
+
+    Attributes:
+        flux: name of the flux; empty for a recoil spectrum that belongs to none.
+        part: of the bins, where an experiment has parts.
+    """
+
+    flux: str
+    part: str = ""
+
+    def is_of(self, component: str) -> bool:
+        """Whether a component that a nuisance acts on holds it: the whole signal, or that of its part."""
+        return component in (SIGNAL, f"{_OF_PART}{self.part}")
 
 
 class Channel(eqx.Module):
@@ -103,6 +123,9 @@ class Experiment(eqx.Module):
         notes: caveats, printed wherever the experiment is used.
         tables: cards of the data tables it is built from.
         runs: data-taking runs; experiments that share one hold the same events and cannot be combined.
+        overlap: in place of this, what is known of events that other searches in its runs hold too, and the remedy.
+        parts: names and numbers of bins of what follows each other in the bins, as several runs: nuisances may then
+            act on the signal of one of them alone, the component `signal:NAME`.
 
     Example:
         >>> import jcevns as jc
@@ -132,13 +155,19 @@ class Experiment(eqx.Module):
     runs: tuple[str, ...] = eqx.field(static=True, default=())
     shapes: tuple[ShapeNuisance, ...] = eqx.field(static=True, converter=tuple, default=())
     morphing: str = eqx.field(static=True, default="grid")
+    parts: tuple[tuple[str, int], ...] = eqx.field(static=True, converter=tuple, default=())
+    overlap: str = eqx.field(static=True, default="")
 
     def __check_init__(self):
         here = f"experiment {self.name!r}"
         check_name("experiment", self.name)
         if self.name == FLUX:
             raise ValueError(f"{here}: the name is that of the fluxes, as {FLUX}.b8: choose another")
-        for what, texts in (("observable", (self.observable,)), ("note", self.notes), ("run", self.runs)):
+        for what, texts in (
+            ("observable", (self.observable,)),
+            ("note", (*self.notes, *([self.overlap] if self.overlap else []))),
+            ("run", self.runs),
+        ):
             for text in texts:
                 if not text.isprintable():
                     raise ValueError(f"{here}: {what} {text!r} holds control characters: write it in one line")
@@ -167,7 +196,8 @@ class Experiment(eqx.Module):
             raise ValueError(f"{here}: {len(self.bin_edges)} bin edges for {bins} bins, expected {bins + 1}")
         if not (np.all(np.isfinite(self.bin_edges)) and np.all(np.diff(self.bin_edges) > 0)):
             raise ValueError(f"{here}: bin_edges {self.bin_edges} must be finite and increase")
-        known = {SIGNAL, *self.backgrounds}
+        known = {SIGNAL, *(f"{_OF_PART}{part}" for part, _ in self.parts), *self.backgrounds}
+        _check_parts(here, self.parts, bins)
         if SIGNAL in self.backgrounds:
             raise ValueError(f"{here}: no background may be called {SIGNAL!r}, the theory predicts that one")
         for label, counts in {"observed": self.observed, **self.backgrounds}.items():
@@ -182,6 +212,10 @@ class Experiment(eqx.Module):
                 raise ValueError(
                     f"{here}: nuisance {nuisance.name!r} acts on unknown {', '.join(sorted(unknown))}; "
                     f"components are {', '.join(sorted(known))}"
+                )
+            if SIGNAL in nuisance.components and any(c.startswith(_OF_PART) for c in nuisance.components):
+                raise ValueError(
+                    f"{here}: nuisance {nuisance.name!r} acts on the signal and on parts of it: name one"
                 )
 
     @property
@@ -200,6 +234,14 @@ class Experiment(eqx.Module):
     def moments(self) -> tuple[Float[Array, "_ _ 3 _"], ...]:
         """`flux_moments` of each channel."""
         return tuple(channel.moments() for channel in self.channels)
+
+
+def _check_parts(here: str, parts: tuple[tuple[str, int], ...], bins: int) -> None:
+    for name, _ in parts:
+        check_name(f"{here}: part", name)
+    names, sizes = [name for name, _ in parts], [size for _, size in parts]
+    if len(set(names)) != len(names) or any(size < 1 for size in sizes) or (parts and sum(sizes) != bins):
+        raise ValueError(f"{here}: parts {parts} must have names of their own and {bins} bins in all, 1 or more each")
 
 
 def _check_response(here: str, response: Response) -> None:
@@ -226,10 +268,27 @@ def has_additions(theory: Interaction) -> bool:
     return any(isinstance(piece, Addition) for piece, _ in pieces_of(theory))
 
 
-def sources_of(experiment: Experiment, theory: Interaction) -> tuple[str, ...]:
-    """Where signal comes from: names of the fluxes, then an empty one for what belongs to none."""
+def sources_of(experiment: Experiment, theory: Interaction) -> tuple[Source, ...]:
+    """Where signal comes from: the fluxes, then what belongs to none; each for every part of the bins."""
     neutrinos = any(not isinstance(piece, Addition) for piece, _ in pieces_of(theory))
-    return (*(experiment.fluxes if neutrinos else ()), *(("",) if has_additions(theory) else ()))
+    names = (*(experiment.fluxes if neutrinos else ()), *(("",) if has_additions(theory) else ()))
+    parts = [part for part, _ in experiment.parts] or [""]
+    return tuple(Source(name, part) for name in names for part in parts)
+
+
+def of_source(experiment: Experiment, source: Source, counts: Any, trailing: int = 0) -> Any:
+    """Counts of a flux as those of a source: zero outside its part of the bins.
+
+    Args:
+        experiment: the experiment.
+        source: one of `sources_of`.
+        counts: per bin; NumPy arrays stay NumPy arrays.
+        trailing: number of axes after the bins.
+    """
+    if not source.part:
+        return counts
+    inside = np.repeat([part == source.part for part, _ in experiment.parts], [size for _, size in experiment.parts])
+    return counts * inside.astype(counts.dtype).reshape(-1, *[1] * trailing)
 
 
 def require_one_channel(experiment: Experiment) -> None:
@@ -252,8 +311,7 @@ def signal_by_source(
         ValueError: a tabulated spectrum where an experiment has several channels.
     """
     theory = theory.seeing(channel.flux for channel in experiment.channels)
-    sources = sources_of(experiment, theory)
-    if "" in sources:
+    if has_additions(theory):
         require_one_channel(experiment)
     found: dict[str, Any] = {}
     known = moments or (None,) * len(experiment.channels)
@@ -266,7 +324,7 @@ def signal_by_source(
             rates[name] = rates.get(name, 0.0) + factor * (weights @ spectra)
         for name, rate in rates.items():
             found[name] = found.get(name, 0.0) + channel.response(rate)
-    return jnp.stack([found[name] for name in sources])
+    return jnp.stack([of_source(experiment, s, found[s.flux]) for s in sources_of(experiment, theory)])
 
 
 @eqx.filter_jit

@@ -8,7 +8,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array
 
-from jcevns.experiments.experiment import SIGNAL, Experiment
+from jcevns.experiments.experiment import SIGNAL, Experiment, Source
 from jcevns.likelihood import model as models
 from jcevns.likelihood.anchors import groups_of, nominal_row, rows_of, spread
 from jcevns.likelihood.layout import Component, Layout, elimination_order
@@ -43,7 +43,7 @@ def _pad(counts: Array, before: int, after: int) -> Array:
 
 def arrange(
     experiments: Sequence[Experiment],
-    sources: Sequence[tuple[str, ...]],
+    sources: Sequence[tuple[Source, ...]],
     normalisations: Mapping[str, Normalisation],
     absent: Sequence[str] = (),
     free: Sequence[str] = (),
@@ -67,7 +67,7 @@ def arrange(
     total = int(ends[-1])
     components = [(i, SIGNAL, source, place) for i, names in enumerate(sources) for place, source in enumerate(names)]
     named = [(i, name) for i, one in enumerate(experiments) for name in one.backgrounds]
-    backgrounds = [(i, name, "", row) for row, (i, name) in enumerate(named)]
+    backgrounds = [(i, name, None, row) for row, (i, name) in enumerate(named)]
     every = components + backgrounds
     loading = np.array([[n.powers.get((i, c, s), 0.0) for n in chosen.values()] for i, c, s, _ in every])
     loading = loading.reshape(len(every), len(chosen))

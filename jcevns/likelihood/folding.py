@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jcevns.experiments.experiment import has_additions, require_one_channel
+from jcevns.experiments.experiment import has_additions, of_source, require_one_channel
 from jcevns.likelihood.likelihood import Likelihood, join_signals
 from jcevns.physics.flux import NeutrinoFlux
 from jcevns.physics.interaction import Interaction, depends, has_terms, theory_parameters, with_values
@@ -182,7 +182,7 @@ class Folding:
                 for name, chosen in ((channel.flux.name, ~self._table), ("", self._table)):
                     if np.any(chosen):
                         total[name] = total.get(name, 0.0) + seen * chosen[:, None]
-            counts.append(np.stack([total[name] for name in sources]))
+            counts.append(np.stack([of_source(experiment, s, total[s.flux], trailing=3) for s in sources]))
         joined = join_signals(self.likelihood, counts, trailing=3)  # (anchor_bin, derivative, term, point)
         return np.ascontiguousarray(np.moveaxis(joined, (1, 3, 2), (0, 1, 2)))
 

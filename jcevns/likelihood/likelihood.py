@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jcevns.experiments.catalogue import experiment
-from jcevns.experiments.experiment import SIGNAL, Experiment, signal_by_source, sources_of
+from jcevns.experiments.experiment import SIGNAL, Experiment, Source, signal_by_source, sources_of
 from jcevns.experiments.groups import expand
 from jcevns.likelihood import model as models
 from jcevns.likelihood.anchors import groups_of, rows_of, spread
@@ -123,8 +123,8 @@ class Likelihood(eqx.Module):
         return normalisations(self.experiments, self.sources)
 
     @property
-    def sources(self) -> tuple[tuple[str, ...], ...]:
-        """Where the signal of each experiment comes from: names of fluxes, empty for what belongs to none."""
+    def sources(self) -> tuple[tuple[Source, ...], ...]:
+        """Where the signal of each experiment comes from."""
         return tuple(sources_of(e, self.theory) for e in self.experiments)
 
     @property
@@ -136,7 +136,7 @@ class Likelihood(eqx.Module):
     def unlabelled(self) -> "Likelihood":
         """The same numbers without names and notes: what compiled functions take, so that variants share them."""
         blank: dict[str, Any] = {"observable": "", "bin_edges": (), "exposure": 0.0, "nuisances": ()}
-        blank |= {"status": "user", "notes": (), "tables": (), "runs": ()}
+        blank |= {"status": "user", "notes": (), "tables": (), "runs": (), "overlap": ""}
         bare = tuple(dataclasses.replace(e, name=str(i), **blank) for i, e in enumerate(self.experiments))
         copy = eqx.tree_at(lambda likelihood: likelihood.experiments, self, bare)
         object.__setattr__(copy, "nuisances", ())  # static: no part of the tree
@@ -169,6 +169,11 @@ def _check_distinct(experiments: Sequence[Experiment]) -> None:
         for other in experiments[:i]:
             common = [run for run in one.runs if run in other.runs]
             if common:
+                known = [e.overlap for e in (one, other) if e.overlap]
+                if known:
+                    raise ValueError(
+                        f"{other.name} and {one.name} are of the same runs ({', '.join(common)}): {known[0]}"
+                    )
                 raise ValueError(
                     f"{other.name} and {one.name} hold the same events ({', '.join(common)}): they would be "
                     "counted twice, take one of them"

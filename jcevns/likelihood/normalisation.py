@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from jcevns.experiments.experiment import SIGNAL, Experiment
+from jcevns.experiments.experiment import SIGNAL, Experiment, Source
 from jcevns.parameters import Parameter
 
 __all__ = ["Normalisation", "normalisations"]
@@ -17,13 +17,13 @@ class Normalisation:
 
     Attributes:
         parameter: its record; the factor is value over default.
-        powers: exponent of the factor on each component, by (experiment, component), where a signal is named by its
-            source: `signal`, the flux.
+        powers: exponent of the factor on each component, by (experiment, component, source): a background has no
+            source.
         flux: whether it belongs to a flux.
     """
 
     parameter: Parameter
-    powers: Mapping[tuple[int, str, str], float]
+    powers: Mapping[tuple[int, str, Source | None], float]
     flux: bool
 
     @property
@@ -38,14 +38,16 @@ class Normalisation:
         return all(component == SIGNAL for _, component, _ in self.powers)
 
 
-def normalisations(experiments: Sequence[Experiment], sources: Sequence[tuple[str, ...]]) -> dict[str, Normalisation]:
+def normalisations(
+    experiments: Sequence[Experiment], sources: Sequence[tuple[Source, ...]]
+) -> dict[str, Normalisation]:
     """Factors by name, in the order of appearance: of each experiment its fluxes, then its nuisances."""
     records: dict[str, Parameter] = {}
-    powers: dict[str, dict[tuple[int, str, str], float]] = {}
+    powers: dict[str, dict[tuple[int, str, Source | None], float]] = {}
     fluxes: set[str] = set()
     acting: dict[str, tuple[bool, str]] = {}
 
-    def enter(record: Parameter, own: Mapping[tuple[int, str, str], float], where: str) -> None:
+    def enter(record: Parameter, own: Mapping[tuple[int, str, Source | None], float], where: str) -> None:
         before = records.setdefault(record.name, record)
         if before != record:
             changed = next(
@@ -61,17 +63,18 @@ def normalisations(experiments: Sequence[Experiment], sources: Sequence[tuple[st
         for name, flux in one.fluxes.items():
             record = flux.parameter
             fluxes.add(record.name)
-            enter(record, {(i, SIGNAL, name): 1.0} if name in names else {}, one.name)
+            enter(record, {(i, SIGNAL, source): 1.0 for source in names if source.flux == name}, one.name)
         for nuisance in one.nuisances:
-            own: dict[tuple[int, str, str], float] = {}
+            own: dict[tuple[int, str, Source | None], float] = {}
+            here = False
             for component in nuisance.components:
-                if component == SIGNAL:
-                    own |= {(i, SIGNAL, source): nuisance.power(SIGNAL) for source in names}
+                if component in one.backgrounds:
+                    own[i, component, None] = nuisance.power(component)
                 else:
-                    own[i, component, ""] = nuisance.power(component)
+                    own |= {(i, SIGNAL, s): nuisance.power(component) for s in names if s.is_of(component)}
+                    here = True
             record = nuisance.parameter(one.name)
             enter(record, own, one.name)
-            here = SIGNAL in nuisance.components
             there, other = acting.setdefault(record.name, (here, one.name))
             if there != here:
                 first, second = (one.name, other) if here else (other, one.name)

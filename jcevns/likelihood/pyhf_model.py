@@ -123,8 +123,13 @@ def _check(likelihood: Likelihood) -> None:
                 f"{experiment.name} has shape nuisances ({', '.join(s.name for s in experiment.shapes)}) that bend "
                 "at their anchors: HistFactory has no such interpolation, and the likelihood cannot be exported"
             )
+        if experiment.parts:
+            raise ValueError(
+                f"{experiment.name} has nuisances on the signal of parts of its bins "
+                f"({', '.join(name for name, _ in experiment.parts)}): export each part as an experiment of its own"
+            )
         if len(sources) > 1:
-            named = ", ".join(name or "a recoil spectrum" for name in sources)
+            named = ", ".join(dict.fromkeys(s.flux or "a recoil spectrum" for s in sources))
             raise ValueError(
                 f"{experiment.name} has signals from several sources ({named}): pyhf has one parameter of interest "
                 "for all, export a likelihood of one source"

@@ -18,6 +18,7 @@ from jcevns.statistics.hypothesis import Hypothesis, hypothesis
 from jcevns.statistics.results import Coverage, Discovery, FitQuality, ToyInterval, as_json
 from jcevns.statistics.toy_runs import run_toys
 from jcevns.statistics.toys import CHUNK, Toys, fit_curves, fit_observed, observed
+from jcevns.statistics.upper import Rule, require_one_sided
 
 __all__ = [
     "Coverage",
@@ -32,6 +33,7 @@ __all__ = [
     "toy_interval",
 ]
 
+_TIE = 1e-6  # fits of the same counts differ by less
 _STRAIGHT = 10.0  # Delta chi2 above the critical value, up to which it is interpolated
 
 _Progress = Callable[[int], Any]
@@ -121,8 +123,14 @@ def coverage(
     store: str | Path | None = None,
     chunk: int = CHUNK,
     progress: _Progress = lambda done: None,
+    calibrated: bool = False,
+    upper: bool = False,
 ) -> list[Coverage]:
     """How often the interval Delta chi2 < threshold holds the truth, at nominal nuisances.
+
+    What is calibrated by toys has their quantile as its threshold, as `toy_interval` and limits with toys do. These
+    toys are drawn at the nuisances fitted to the data, those that are counted at nominal ones: what is tested is that
+    the threshold does not depend on nuisances that nobody knows.
 
     Args:
         likelihood: experiments, or a likelihood with a theory.
@@ -136,22 +144,48 @@ def coverage(
         store: folder to resume from.
         chunk: toys fitted at a time.
         progress: called with the number of toys done.
+        calibrated: thresholds from as many toys more, in place of asymptotic ones; the error has theirs in it.
+        upper: of one-sided upper limits, by q-tilde (`limits` with `one-sided`), in place of intervals.
+
+    Raises:
+        ValueError: an upper limit at 50% or less, or of a parameter that is not bounded below by its value without
+            signal.
 
     Example:
         >>> import jcevns as jc
         >>> (row,) = jc.coverage("xenonnt-2024-s2", "flux", [5.46e6], levels=[0.90], toys=1000)
         >>> round(row.coverage, 2), round(row.error, 2)
         (0.88, 0.01)
+        >>> (row,) = jc.coverage("xenonnt-2024-s2", "flux", [5.46e6], [0.90], 1000, calibrated=True, upper=True)
+        >>> round(row.coverage, 2), round(row.error, 2)
+        (0.91, 0.01)
     """
     here = hypothesis(likelihood, name, at, profiled)
-    rows = []
-    for value in values:
-        thrown, invalid = _valid(run_toys(here, float(value), toys, seed, None, store, chunk, progress))
+    if upper:
+        require_one_sided(here, "coverage of an upper limit")
         for cl in levels:
-            threshold = chi2_threshold(cl)
-            fraction, error = _binomial(int(np.sum(thrown.q <= threshold)), len(thrown))
+            Rule("one-sided", cl).check()
+
+    def statistic(of: Toys) -> Float[np.ndarray, " toy"]:
+        return np.where(of.best > of.truth, 0.0, of.q) if upper else of.q
+
+    rows = []
+    for value in map(float, values):
+        thrown, invalid = _valid(run_toys(here, value, toys, seed, None, store, chunk, progress))
+        q = statistic(thrown)
+        if calibrated:
+            _, truth = fit_observed(here, value)
+            more, lost = _valid(run_toys(here, value, toys, seed + 1, truth, store, chunk, progress))
+            known, invalid = statistic(more), invalid + lost
+        for cl in levels:
+            threshold = chi2_threshold(2 * cl - 1 if upper else cl)
+            if calibrated:
+                threshold = float(np.quantile(known, cl))
+            fraction, error = _binomial(int(np.sum(q <= threshold * (1 + _TIE) + _TIE)), len(thrown))
+            if calibrated:  # the quantile's own error, as coverage
+                error = math.hypot(error, math.sqrt(cl * (1 - cl) / len(more)))
             censored = int(np.sum(thrown.censored))
-            rows.append(Coverage(float(value), cl, threshold, fraction, error, len(thrown), invalid, censored))
+            rows.append(Coverage(value, cl, threshold, fraction, error, len(thrown), invalid, censored))
     return rows
 
 

@@ -18,10 +18,12 @@ from jcevns.likelihood.likelihood import Experiments, Likelihood, as_likelihood
 from jcevns.parameters import Parameter
 from jcevns.precision import require_x64
 from jcevns.statistics.hypothesis import Hypothesis, hypothesis
-from jcevns.statistics.upper import POWER, Asymptotic, Rule, Upper, asymptotic_limit, require_one_sided
+from jcevns.statistics.upper import BANDS, POWER, Asymptotic, Rule, Upper, asymptotic_limit, require_one_sided
 from jcevns.statistics.upper_toys import toy_limit
 
-__all__ = ["Limit", "limits"]
+__all__ = ["Limit", "limits", "where_low"]
+
+_AT_BOUND = 1e-3  # of the limit, within which the best fit has no signal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Limit:
         error: of the upper end, from the number of toys; None without toys.
         toys: per value tested and hypothesis; none where formulae are asymptotic.
         invalid: toys without a valid fit.
+        bare: the limit before a power constraint, of `pcl`; None for other methods.
 
     Example:
         >>> import jcevns as jc
@@ -65,6 +68,7 @@ class Limit:
     error: float | None = None
     toys: int = 0
     invalid: int = 0
+    bare: float | None = None
 
     @property
     def valid(self) -> bool:
@@ -75,6 +79,43 @@ class Limit:
     def upper(self) -> float | None:
         """The largest value accepted; None if there is none as far as was searched."""
         return self.segments[-1][1] if self.segments else None
+
+    @property
+    def alone(self) -> float | None:
+        """The limit of the data alone, before a power constraint."""
+        return self.upper if self.method != "pcl" else self.bare
+
+    @property
+    def constrained(self) -> float | None:
+        """The power-constrained limit: not below the -1 sigma expected one (arXiv:1105.3166); None if not known.
+
+        Of `pcl` the limit itself. Of others the constraint is by the limits that the same method expects.
+        """
+        if self.method == "pcl":
+            return self.upper
+        known = self.upper is not None and bool(self.expected)
+        return max(self.upper, self.expected[BANDS.index(-1)]) if known else None
+
+    @property
+    def runs_low(self) -> bool:
+        """Whether the data alone exclude more than the -1 sigma expected limit; False if that is not known.
+
+        They have fewer events than the backgrounds make, and such a limit is stronger than the experiment is.
+        """
+        here, quoted = self.alone, self.constrained
+        return here is not None and quoted is not None and here < quoted
+
+    @property
+    def note(self) -> str:
+        """One line about data that run low, with what to quote; empty if they do not."""
+        if not self.runs_low:
+            return ""
+        low, middle, high = (f"{self.expected[BANDS.index(k)]:.4g}" for k in (-1, 0, 1))
+        how = f"calibrated by {self.toys} toys" if self.toys else "asymptotic: --method pcl --toys calibrates it"
+        return (
+            f"the data run low: alone they give {self.name} < {self.alone:.4g}, expected without signal {middle} "
+            f"({low} to {high}); power-constrained {self.constrained:.4g}, {how}"
+        )
 
 
 def limits(
@@ -215,7 +256,56 @@ def _as_limit(here: Hypothesis, rule: Rule, found: Upper, at: Mapping[str, float
         found.error,
         found.toys,
         found.invalid,
+        found.bare if rule.method == "pcl" else None,
     )
+
+
+def where_low(
+    likelihood: Likelihood | Experiments,
+    found: Limit,
+    cl: float = 0.90,
+    at: Mapping[str, float] | None = None,
+    profiled: str | Sequence[str] = (),
+) -> Limit:
+    """A two-sided limit with its expected ones if the data run low, else as it is.
+
+    It is asked only where the best fit has no signal: elsewhere the data do not run low.
+
+    Args:
+        likelihood: experiments, or a likelihood with a theory.
+        found: of `limits`.
+        cl: its confidence level.
+        at: values of parameters that were fixed.
+        profiled: parameters without constraint that were profiled.
+
+    Example:
+        >>> import jcevns as jc
+        >>> from jcevns.statistics.limits import where_low
+        >>> few = jc.Experiment(
+        ...     "few",
+        ...     jc.experiment("xenonnt-2024-s2").channels,
+        ...     observed=[2, 1, 1],
+        ...     backgrounds={"accidental": [6.0, 4.0, 3.0]},
+        ...     nuisances=[jc.Nuisance("accidental", 0.05, ("accidental",))],
+        ... )
+        >>> print(where_low(few, *jc.limits(few, "flux")).note)
+    """
+    record = (likelihood := as_likelihood(likelihood)).parameters[found.name]
+    null, upper = record.null, found.upper
+    if found.method != "two-sided" or found.expected or null is None or null != record.lower or upper is None:
+        return found
+    if found.best_fit - null > _AT_BOUND * (upper - null):
+        return found
+    (asked,) = limits(
+        likelihood,
+        found.name,
+        {name: [value] for name, value in found.at.items()},
+        cl,
+        at=at,
+        profiled=profiled,
+        expected=True,
+    )
+    return asked if asked.runs_low else found
 
 
 def _two_sided(

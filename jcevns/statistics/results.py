@@ -41,14 +41,14 @@ class Discovery:
 
 @dataclasses.dataclass(frozen=True)
 class Coverage:
-    """How often the asymptotic interval holds the truth.
+    """How often an interval, or an upper limit, holds the truth.
 
     Attributes:
         truth: true value.
         cl: nominal level of Delta chi2 below `threshold`.
-        threshold: Delta chi2.
+        threshold: Delta chi2, of an upper limit q-tilde: asymptotic, or from toys.
         coverage: fraction of toys whose interval holds the truth.
-        error: binomial.
+        error: binomial; with that of a threshold from toys.
         toys: number of valid toys.
         invalid: number of the others.
         censored: valid toys whose best fit is a bound of the parameter, or the end of what was searched.

@@ -21,7 +21,7 @@ from jcevns.fit.validity import profile_problems
 from jcevns.statistics.hypothesis import Hypothesis
 from jcevns.statistics.toy_kernels import Sample
 from jcevns.statistics.toy_profiles import ToyProfiles
-from jcevns.statistics.toys import CHUNK, expected_sample, fit_observed, observed
+from jcevns.statistics.toys import expected_sample, fit_observed, observed
 
 __all__ = [
     "BANDS",
@@ -44,6 +44,7 @@ BANDS = (-2, -1, 0, 1, 2)
 POWER = float(ndtr(-1.0))
 """Smallest power of a power-constrained limit, 16%: the quantile of minus one sigma (arXiv:1105.3166)."""
 
+_AT_ONCE = 32  # fits of the general minimiser: one profile asks for few
 _NEAR = 1e-6  # q-tilde of Asimov data: what is excluded there is excluded down to the value without signal
 _DIGITS = 2e-13  # of the counts: well above what chi2 is rounded to
 _HIGHEST = 1e6  # q-tilde, and its root, above which nothing changes
@@ -121,6 +122,7 @@ class Upper:
         error: of the limit, from the number of toys; None without toys.
         toys: per value tested and hypothesis; none without toys.
         invalid: toys without a valid fit, of all values.
+        bare: the limit before a power constraint; `upper` itself where there is none.
     """
 
     upper: float
@@ -132,6 +134,7 @@ class Upper:
     error: float | None = None
     toys: int = 0
     invalid: int = 0
+    bare: float = math.nan
 
 
 def require_one_sided(here: Hypothesis, what: str) -> float:
@@ -167,7 +170,7 @@ class Asymptotic:
         _, self.truth = fit_observed(here, null)
         data, without = observed(here), expected_sample(here, null, self.truth)
         both = Sample(*(np.concatenate(pair) for pair in zip(data, without, strict=True)))
-        self.toys = ToyProfiles(here, both, CHUNK, depth)
+        self.toys = ToyProfiles(here, both, _AT_ONCE, depth)
         self.data, self.asimov = self.toys.surveys(without.observed[0], null)
 
     def q(self, values: Float[np.ndarray, " value"]) -> tuple[np.ndarray, np.ndarray]:
@@ -299,10 +302,11 @@ def asymptotic_limit(here: Hypothesis, rule: Rule) -> Upper:
     profiles = Asymptotic(here, null, float(np.max(rule.scores()) ** 2))
     (least, *expected), problems = profiles.expected(np.append(rule.least, rule.scores()))
     upper, q, more = profiles.observed(rule)
+    bare = upper
     if rule.method == "pcl" and upper < least < math.inf:
         upper, more = least, []
         q = float(profiles.q(np.array([upper]))[0][0])
     problems = tuple(dict.fromkeys([*more, *problems]))
     if profiles.several in problems:
         upper, q, expected = math.nan, math.nan, ()
-    return Upper(upper, tuple(expected), q, profiles.data.best, profiles.data.chi2_min, problems)
+    return Upper(upper, tuple(expected), q, profiles.data.best, profiles.data.chi2_min, problems, bare=bare)

@@ -202,8 +202,8 @@ def toy_limit(here: Hypothesis, rule: Rule, toys: int, seed: int, store: str | P
     if not start.size:
         return guess
     tests.search(start[np.append(True, np.diff(start) > _CLOSE * (start[1:] - tests.null))])
-    upper, least, *expected = map(float, tests.limits())
-    problems = []
+    bare, least, *expected = map(float, tests.limits())
+    upper, problems = bare, []
     if rule.method == "pcl":
         upper, expected = max(upper, least), [max(one, least) for one in expected]
     elif upper == tests.null:
@@ -217,4 +217,6 @@ def toy_limit(here: Hypothesis, rule: Rule, toys: int, seed: int, store: str | P
     known = math.isfinite(upper) and upper > tests.null
     q = float(np.interp(upper, tests.values, [min(one.q[0], 1e30) for one in tests.tested])) if known else math.nan
     error = tests.error(upper) if known else None
-    return Upper(upper, tuple(expected), q, tests.best, tests.chi2_min, tuple(problems), error, toys, tests.invalid)
+    return Upper(
+        upper, tuple(expected), q, tests.best, tests.chi2_min, tuple(problems), error, toys, tests.invalid, bare
+    )
