@@ -21,6 +21,7 @@ from cards import CARDS
 from complementary import COMPLEMENTARY
 from limits import LIMITS
 from oscillations import OSCILLATIONS
+from reactor import REACTORS
 from tables import Table, column, read_rows, require_close
 from text import CardText
 
@@ -347,6 +348,7 @@ BUILDERS: dict[str, Callable[[Path], Any]] = {
     **COMPLEMENTARY,
     **LIMITS,
     **OSCILLATIONS,
+    **REACTORS,
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from complementary_cards import COMPLEMENTARY_CARDS
 from oscillations import OSCILLATION_CARDS
+from reactor import REACTOR_CARDS
 from text import FACTS, OWN, CardText
 
 ENERGY: tuple[str, str] = ("MeV", "neutrino energy")
@@ -242,4 +243,5 @@ CARDS: dict[str, CardText] = {
     ),
     **COMPLEMENTARY_CARDS,
     **OSCILLATION_CARDS,
+    **REACTOR_CARDS,
 }  # fmt: skip
