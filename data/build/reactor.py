@@ -159,6 +159,7 @@ def germanium_rates(inputs: Path) -> Table:
         ("conus_distance", 20.7, 0.0, 0.0, "m", "published", "arXiv:2407.11912"),
         ("conus_thermal_power", 3.6, 0.0, 0.0, "GW", "published", "arXiv:2407.11912"),
         ("ge_2024_observed", first["counts"], first["plus"], first["minus"], "events", "published", early),
+        ("ge_2024_predicted", 35.1, 3.6, 3.6, "events", "recalled", RECALLED),
         ("ge_2024_exposure", first["exposure_GWh_kg"], 0.0, 0.0, "GWh kg", "published", early),
         ("ge_threshold", first["threshold_keVee"], 0.0, 0.0, "keV", "published", early),
         ("ge_window_end", 8.5, 0.0, 0.0, "keV", "assumed", RECALLED),
