@@ -38,8 +38,8 @@ class Parameter:
         scale: typical size of a change, for searches; found by them if absent.
         null: value without signal, for a significance; None if there is none.
         still: fixed unless a call names it, although it has a constraint; one that is profiled keeps it.
-        kind: `theory`, `flux`, `normalisation` (a factor on components of an experiment) or `shape` (a position in
-            standard deviations).
+        kind: `theory`, `flux`, `normalisation` (a factor on components of an experiment) or `shape` (a position
+            among anchors, by default in standard deviations).
         adapt: targets of a likelihood to changed attributes, for bounds that belong to a target.
 
     Example:

@@ -22,6 +22,7 @@ from cards import CARDS
 from complementary import COMPLEMENTARY
 from limits import LIMITS
 from oscillations import OSCILLATIONS
+from reactor import REACTORS
 from s2only import S2ONLY
 from tables import Table, column, read_rows, require_close
 from text import CardText
@@ -351,6 +352,7 @@ BUILDERS: dict[str, Callable[[Path], Any]] = {
     **OSCILLATIONS,
     **BOREXINO,
     **S2ONLY,
+    **REACTORS,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from borexino import BOREXINO_CARDS
 from complementary_cards import COMPLEMENTARY_CARDS
 from oscillations import OSCILLATION_CARDS
+from reactor import REACTOR_CARDS
 from s2only import S2ONLY_CARDS
 from text import FACTS, OWN, CardText
 
@@ -246,4 +247,5 @@ CARDS: dict[str, CardText] = {
     **OSCILLATION_CARDS,
     **BOREXINO_CARDS,
     **S2ONLY_CARDS,
+    **REACTOR_CARDS,
 }  # fmt: skip

@@ -7,6 +7,7 @@ from jcevns.detectors.charge_yield import (
     TabulatedChargeYield,
 )
 from jcevns.detectors.fluctuations import binomial_response
+from jcevns.detectors.quenching import germanium_quenching, lindhard
 from jcevns.detectors.response import Response, charge_response, interpolated_response
 from jcevns.detectors.smearing import smeared_response
 
@@ -18,6 +19,8 @@ __all__ = [
     "TabulatedChargeYield",
     "binomial_response",
     "charge_response",
+    "germanium_quenching",
     "interpolated_response",
+    "lindhard",
     "smeared_response",
 ]

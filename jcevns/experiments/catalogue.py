@@ -10,8 +10,10 @@ from jcevns.experiments.borexino import LOWEST, borexino_phase2
 from jcevns.experiments.borexino_spectrum import borexino_phase3
 from jcevns.experiments.coherent_csi import coherent_csi_2021
 from jcevns.experiments.coherent_lar import coherent_lar_2020
+from jcevns.experiments.dresden import dresden_ii
 from jcevns.experiments.electron_recoil import lz_er_ws2022, lz_er_ws2024, pandax4t_er_run1, xenonnt_er_2022
 from jcevns.experiments.experiment import Experiment
+from jcevns.experiments.germanium_rates import coherent_ge_2024, coherent_ge_2026, conus_plus_2025
 from jcevns.experiments.pandax4t import pandax4t_us2
 from jcevns.experiments.texono import texono_2010
 from jcevns.experiments.toml_file import load_experiment
@@ -68,6 +70,16 @@ _ENTRIES: Mapping[str, _Entry] = {
     "borexino-phase3": _Entry(
         borexino_phase3, "digitised", "Borexino solar neutrinos on electrons, 0.32 to 2.64 MeV, response inferred"
     ),
+    "dresden-ii": _Entry(
+        dresden_ii, "digitised", "Dresden-II reactor CEvNS in germanium, 130 bins; hangs on contested quenching"
+    ),
+    "conus-plus-2025": _Entry(conus_plus_2025, "transcribed", "CONUS+ reactor CEvNS in germanium, rate only"),
+    "coherent-ge-2024": _Entry(
+        coherent_ge_2024, "transcribed", "COHERENT germanium CEvNS at the SNS, first result, rate only"
+    ),
+    "coherent-ge-2026": _Entry(
+        coherent_ge_2026, "transcribed", "COHERENT germanium CEvNS at the SNS, second result, rate only"
+    ),
 }
 
 EXPERIMENTS: Mapping[str, Callable[..., Experiment]] = {name: entry.build for name, entry in _ENTRIES.items()}
@@ -83,6 +95,8 @@ _RANGES = {
     "above_keV": (LOWEST, 230.0, "keV"),
     "accidental_sr2": (1e-4, 1e2, "relative"),
     "efficiency": (1e-4, 1e2, "relative"),
+    "k": (0.05, 0.5, "of the Lindhard model"),
+    "threshold": (0.05, 0.7, "keV"),
 }
 """Values that each option of a number may have, and their unit."""
 

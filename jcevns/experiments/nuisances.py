@@ -106,31 +106,47 @@ class Nuisance:
 
 @dataclasses.dataclass(frozen=True)
 class ShapeNuisance:
-    """A parameter with unit Gaussian constraint along which templates are known at anchors, linear in between.
+    """A parameter with a Gaussian constraint along which templates are known at anchors, linear in between.
 
     Attributes:
         name: label; prefixed by the experiment's name in a fit.
         anchors: values at which the templates are given, increasing, 0 among them; first and last are hard limits.
+        sigma: standard deviation of its constraint around 0, in units of the anchors. One by default, anchors then
+            are in standard deviations; a hundred times the anchors leaves it free between their ends.
+        unit: of the anchors; empty for standard deviations.
+        smooth: the anchors are a fine table of a smooth function, whose kinks make no minima of their own: fits go
+            downhill from cell to cell, where they otherwise begin in each cell.
 
     Example:
         >>> import jcevns as jc
         >>> jc.ShapeNuisance("charge_yield", anchors=(-2.0, 0.0, 2.0))
-        ShapeNuisance(name='charge_yield', anchors=(-2.0, 0.0, 2.0))
+        ShapeNuisance(name='charge_yield', anchors=(-2.0, 0.0, 2.0), sigma=1.0, unit='', smooth=False)
     """
 
     name: str
     anchors: tuple[float, ...]
+    sigma: float = 1.0
+    unit: str = ""
+    smooth: bool = False
 
     def __post_init__(self):
         check_name("shape nuisance", self.name)
         here = f"shape nuisance {self.name!r}"
         object.__setattr__(self, "anchors", tuple(_number(here, "anchor", a) for a in self.anchors))
         if not np.all(np.isfinite(self.anchors)) or np.max(np.abs(self.anchors), initial=0) > 1e3:
-            raise ValueError(f"{here}: anchors {self.anchors} are in standard deviations, 1000 at most")
+            raise ValueError(f"{here}: anchors {self.anchors} must be finite, 1000 at most")
         if len(self.anchors) < 2 or np.any(np.diff(self.anchors) <= 0) or 0.0 not in self.anchors:
             raise ValueError(f"shape nuisance {self.name!r}: anchors must increase and have 0 (nominal) among them")
+        sigma = _number(here, "sigma", self.sigma)
+        if not SIGMAS[0] <= sigma <= SIGMAS[1]:
+            raise ValueError(
+                f"{here}: sigma {sigma:g} must be from {SIGMAS[0]:g} to {SIGMAS[1]:g}, in units of the anchors; a "
+                "hundred times the anchors leaves the shape free between their ends"
+            )
+        object.__setattr__(self, "sigma", sigma)
 
     def parameter(self, experiment: str) -> Parameter:
-        """Its record, in standard deviations."""
-        name = f"{experiment}.{self.name}"
-        return Parameter(name, 0.0, "", self.anchors[0], self.anchors[-1], 1.0, label=name, scale=1.0, kind="shape")
+        """Its record, in units of the anchors: standard deviations where `sigma` is one."""
+        name, (low, *_, high) = f"{experiment}.{self.name}", self.anchors
+        scale = min(self.sigma, (high - low) / 4) if self.sigma != 1.0 else 1.0
+        return Parameter(name, 0.0, self.unit, low, high, self.sigma, label=name, scale=scale, kind="shape")

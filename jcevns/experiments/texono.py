@@ -5,6 +5,7 @@ import numpy as np
 from jcevns import datasets
 from jcevns.detectors.response import Response, legendre_panels
 from jcevns.experiments.experiment import Channel, Experiment, unfitted_counts
+from jcevns.experiments.gaussian import gaussian_counts
 from jcevns.experiments.nuisances import Nuisance
 from jcevns.physics.electrons import electrons_of
 from jcevns.physics.sources import reactor
@@ -12,9 +13,6 @@ from jcevns.physics.standard_model import StandardModel
 from jcevns.precision import as_float_array
 
 __all__ = ["texono_2010"]
-
-EVENTS_PER_STATISTICAL_ERROR = 1000.0
-"""The one bin is given so many events under its signal, squared, that Poisson and Gaussian errors agree."""
 
 REFERENCE_SIN2W = 0.2387
 """Of the tree-level prediction that the measured ratio divides by: 1.08 is then sin2w = 0.251, as published."""
@@ -34,10 +32,8 @@ def texono_2010() -> Experiment:
     channel = Channel(reactor(), electrons_of(108.0, 132.905 + 126.904), Response(recoil, weight[None]))
     standard = StandardModel(as_float_array(REFERENCE_SIN2W), electron_couplings="tree")
     expected = np.asarray(unfitted_counts(standard, channel))
-    # In units in which the statistical error is the root of the counts: sqrt(counts) = error x scale.
-    counts = EVENTS_PER_STATISTICAL_ERROR**2
-    scale = EVENTS_PER_STATISTICAL_ERROR / number["ratio_statistical_error"]
-    background = counts - number["ratio"] * scale
+    # In units in which the statistical error is the root of the counts.
+    counts, scale, background = map(float, gaussian_counts(number["ratio"], number["ratio_statistical_error"]))
     systematic = number["ratio_systematic_error"] * scale / background
     return Experiment(
         name="texono-2010",

@@ -143,9 +143,9 @@ def fit_model(
         return jax.tree.map(lambda a, b: jnp.where(lower, a, b), other, found)
 
     found = lowest_of(starts(model, signal))
-    if model.anchors:
+    if len(model.smooth) < len(model.anchors):
         found = lower_of(found, lowest_of(in_other_cells(model, found.x), _ACROSS))
-    else:
+    elif not model.anchors:
         for k in range(1, len(stars(model.loading, model.belongs))):
             found = lower_of(found, lowest_of(along_stars(model, signal, found.x)[k]))
     return found._replace(proven=_proven(model, signal, found, False))

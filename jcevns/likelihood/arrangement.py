@@ -108,7 +108,7 @@ def arrange(
         moving=as_float_array(np.stack(moving) if moving else np.zeros((0, rows_of(groups), total))),
         linear=as_float_array(loading * by_factor),
         logarithmic=as_float_array(loading * ~by_factor),
-        sigma=as_float_array(np.concatenate([sigma, np.ones(len(anchors))])),
+        sigma=as_float_array(np.concatenate([sigma, [s.sigma for s in shapes.values()]])),
         centre=as_float_array(np.zeros(low.size + len(anchors))),
         lower=as_float_array(np.concatenate([low, limits[:, 0]])),
         upper=as_float_array(np.concatenate([high, limits[:, 1]])),
@@ -118,6 +118,7 @@ def arrange(
         signals=tuple((i, place) for i, _, _, place in components),
         loading=tuple(map(tuple, loading.tolist())),
         belongs=tuple(i for i, *_ in every),
+        smooth=tuple(j for j, shape in enumerate(shapes.values()) if shape.smooth),
     )
     names = tuple(chosen)
     for name in free:

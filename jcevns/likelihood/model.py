@@ -6,8 +6,6 @@ is moved as its logarithm, so that every yield stays positive however far it is 
 multiplies its components alone: it may then reach zero in a step.
 """
 
-import itertools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -17,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jcevns.likelihood.anchors import Group
+from jcevns.likelihood.morphing import Morphed, along_each, blend, corners
 from jcevns.likelihood.poisson import deviance, poisson_chi2
 
 __all__ = [
@@ -56,6 +55,7 @@ class Model(eqx.Module):
         signals: components of the signal, each an experiment and a place among its sources.
         loading: powers of the factors in the components, a row each; known to the compiler.
         belongs: experiment of each component.
+        smooth: shapes whose kinks are those of a fine table; fits need not begin in each of their cells.
     """
 
     observed: Float[Array, " bin"]
@@ -74,6 +74,7 @@ class Model(eqx.Module):
     signals: tuple[tuple[int, int], ...] = eqx.field(static=True)
     loading: tuple[tuple[float, ...], ...] = eqx.field(static=True, default=())
     belongs: tuple[int, ...] = eqx.field(static=True, default=())
+    smooth: tuple[int, ...] = eqx.field(static=True, default=())
 
     @property
     def sources(self) -> int:
@@ -143,42 +144,10 @@ class Derivatives(NamedTuple):
     hessian: Float[Array, "nuisance nuisance"]
 
 
-class _Morphed(NamedTuple):
-    """Templates at a position, and their derivatives along the shapes."""
-
-    value: Float[Array, "component bin"]
-    slope: Float[Array, "shape component bin"]
-    cross: dict[tuple[int, int], Float[Array, "component bin"]]
-
-
-def _corners(pick: Callable[[Any, int], Array], sizes: tuple[int, ...], first: int, cell: Array) -> Array:
-    """Templates around a position in one group, shape (2, ..., 2, bin): neighbours along the last shape at once."""
-    strides = np.append(np.cumprod(sizes[:0:-1])[::-1], 1).tolist()
-    pairs = []
-    for upper in itertools.product((0, 1), repeat=len(sizes) - 1):
-        row = first + cell[-1]
-        for i, step in enumerate(upper):
-            row = row + (cell[i] + step) * strides[i]
-        pairs.append(pick(row, 2))
-    return jnp.stack(pairs).reshape((2,) * len(sizes) + (-1,))
-
-
-def _blend(corners: Array, fraction: Array, width: Array) -> dict[tuple[int, ...], Array]:
-    """Multilinear interpolation of (2, ..., 2, bin) corners: value, first and mixed second derivatives."""
-    terms: dict[tuple[int, ...], Array] = {(): corners}
-    for axis in range(fraction.size):
-        new = {}
-        for key, block in terms.items():
-            low, high = block[0], block[1]
-            new[key] = low + (high - low) * fraction[axis]
-            if len(key) < 2:
-                new[(*key, axis)] = (high - low) / width[axis]
-        terms = new
-    return terms
-
-
-def _templates(model: Model, signal: Array | Mixture, position: Array, cell: Array) -> _Morphed:
+def _templates(model: Model, signal: Array | Mixture, position: Array, cell: Array) -> Morphed:
     """Templates of all components, signals first."""
+    if model.groups and all(len(group.sizes) == 1 for group in model.groups):
+        return _along_each(model, signal, position, cell)
     shapes, bins = len(model.anchors), model.observed.size
     edges = [jax.lax.dynamic_slice(a, (cell[i],), (2,)) for i, a in enumerate(model.anchors)]
     width = jnp.array([e[1] - e[0] for e in edges])
@@ -200,8 +169,8 @@ def _templates(model: Model, signal: Array | Mixture, position: Array, cell: Arr
         first_shape, first_row = 0, 0
         for group in model.groups:
             here = slice(first_shape, first_shape + len(group.sizes))
-            corners = _corners(pick, group.sizes, first_row, cell[here])
-            for key, value in _blend(corners, fraction[here], width[here]).items():
+            corners = corners(pick, group.sizes, first_row, cell[here])
+            for key, value in blend(corners, fraction[here], width[here]).items():
                 place = tuple(first_shape + i for i in key)
                 total[place] = total[place] + value if place in total else value
             first_shape, first_row = here.stop, first_row + group.rows
@@ -231,7 +200,27 @@ def _templates(model: Model, signal: Array | Mixture, position: Array, cell: Arr
         rows[key] = jnp.concatenate([signals, jnp.stack(backgrounds)]) if backgrounds else signals
     slope, value = [rows[(i,)] for i in range(shapes)], rows[()]
     slopes = jnp.stack(slope) if slope else jnp.zeros((0, *value.shape), value.dtype)
-    return _Morphed(value, slopes, {key: value for key, value in rows.items() if len(key) == 2})
+    return Morphed(value, slopes, {key: value for key, value in rows.items() if len(key) == 2})
+
+
+def _along_each(model: Model, signal: Array | Mixture, position: Array, cell: Array) -> Morphed:
+    """The same where every shape is known by itself."""
+    interpolated = along_each(model.groups, model.anchors, position, cell)
+    bins, rows = model.observed.size, sum(group.rows for group in model.groups)
+    if isinstance(signal, Mixture):
+        table = signal.terms.reshape(*signal.terms.shape[:2], rows, -1)
+        value, slope = interpolated(lambda index: jnp.tensordot(table[signal.row, :, index], signal.weights, (1, 0)))
+    else:
+        value, slope = interpolated(lambda index: signal.reshape(rows, -1)[index])
+    owner, of_source = (np.array(index) for index in zip(*model.signals, strict=True))
+    owned = model.owner[owner]
+    value = owned * value.reshape(-1, bins)[of_source]
+    slope = owned * slope.reshape(len(model.anchors), -1, bins)[:, of_source]
+    moved, bent = interpolated(lambda index: jnp.swapaxes(model.moving[:, index], 0, 1))
+    still = jnp.zeros((len(model.anchors), *model.background.shape), value.dtype)
+    moves = np.array(model.moves, int)
+    backgrounds, slopes = model.background.at[moves].set(moved), still.at[:, moves].set(bent)
+    return Morphed(jnp.concatenate([value, backgrounds]), jnp.concatenate([slope, slopes], axis=1), {})
 
 
 def _factors(model: Model, x: Array) -> tuple[Array, Array, Array]:

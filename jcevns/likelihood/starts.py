@@ -113,13 +113,14 @@ def starts(model: Model, signal: Float[Array, " anchor_bin"] | Mixture) -> Float
 
 
 def in_other_cells(model: Model, x: Float[Array, " nuisance"]) -> Float[Array, "start nuisance"]:
-    """Starts beside a minimum, one in each cell between anchors of every shape.
+    """Starts beside a minimum, one in each cell between anchors of every shape that is not smooth.
 
     Inside a cell templates are linear in the shape, so that chi2 has one dip along it; each may have its own.
     """
     shape = x.size - len(model.anchors)
-    found = [x.at[shape + j].set(m) for j, a in enumerate(model.anchors) for m in (a[:-1] + a[1:]) / 2]
-    return jnp.clip(jnp.stack(found), model.lower, model.upper)
+    kinked = [(j, a) for j, a in enumerate(model.anchors) if j not in model.smooth]
+    found = [x.at[shape + j].set(m) for j, a in kinked for m in (a[:-1] + a[1:]) / 2]
+    return jnp.clip(jnp.stack(found), model.lower, model.upper) if found else jnp.zeros((0, x.size), x.dtype)
 
 
 def _by_experiment(model: Model, signal: Array | Mixture) -> list[Array]:

@@ -1,10 +1,17 @@
 """Flux, nuclei, electrons, form factors, cross sections, recoil spectra."""
 
 from jcevns.physics.earth import Earth, Exposure, earth_shells, earth_states, night_exposure, year_average
-from jcevns.physics.electrons import Electron, ElectronTarget, cesium_iodide_electrons, electrons_of, xenon_electrons
+from jcevns.physics.electrons import (
+    Electron,
+    ElectronTarget,
+    cesium_iodide_electrons,
+    electrons_of,
+    germanium_electrons,
+    xenon_electrons,
+)
 from jcevns.physics.flux import FLAVOURS, NeutrinoFlux, b8, combine, hep
 from jcevns.physics.form_factors import AbstractFormFactor, Helm, KleinNystrand, SymmetrisedFermi
-from jcevns.physics.nuclei import Nucleus, Target, argon, cesium_iodide, xenon
+from jcevns.physics.nuclei import Nucleus, Target, argon, cesium_iodide, germanium, xenon
 from jcevns.physics.oscillations import (
     MatterNSI,
     OscillationParameters,
@@ -44,6 +51,8 @@ __all__ = [
     "earth_shells",
     "earth_states",
     "electrons_of",
+    "germanium",
+    "germanium_electrons",
     "hep",
     "hermitian",
     "load_spectrum",

@@ -24,6 +24,7 @@ __all__ = [
     "cesium_iodide_electrons",
     "electron_propagator",
     "electrons_of",
+    "germanium_electrons",
     "standard_charges",
     "xenon_electrons",
 ]
@@ -131,6 +132,20 @@ def cesium_iodide_electrons() -> ElectronTarget:
     shells, isotopes = datasets.read_table("cesium_iodide_shells"), datasets.read_table("cesium_iodide_isotopes")
     molecules = 1e6 * AVOGADRO / isotopes["atomic_mass_u"].sum()
     return ElectronTarget(shells["binding_eV"] * 1e-3, shells["electrons"].astype(float), float(molecules))
+
+
+def germanium_electrons() -> ElectronTarget:
+    """Electrons of germanium, in steps at their binding energies (card `germanium_shells`).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import jcevns as jc
+        >>> jc.physics.germanium_electrons().per_atom(jnp.array([0.15, 0.3, 1.45, 12.0])).tolist()
+        [20.0, 22.0, 30.0, 32.0]
+    """
+    shells, isotopes = datasets.read_table("germanium_shells"), datasets.read_table("germanium_isotopes")
+    atoms = 1e6 * AVOGADRO / (isotopes["abundance"] * isotopes["atomic_mass_u"]).sum()
+    return ElectronTarget(shells["binding_eV"] * 1e-3, shells["electrons"].astype(float), float(atoms))
 
 
 def electrons_of(Z: float, grams_per_mole: float) -> ElectronTarget:

@@ -9,7 +9,7 @@ from jcevns import datasets
 from jcevns.constants import AVOGADRO
 from jcevns.precision import as_float_array
 
-__all__ = ["Nucleus", "SpinMultipoles", "Target", "argon", "cesium_iodide", "mirror_sin2w", "xenon"]
+__all__ = ["Nucleus", "SpinMultipoles", "Target", "argon", "cesium_iodide", "germanium", "mirror_sin2w", "xenon"]
 
 
 class SpinMultipoles(eqx.Module):
@@ -162,6 +162,20 @@ def argon() -> Target:
         '1.508e+28'
     """
     return _tabulated("argon_isotopes")
+
+
+def germanium() -> Target:
+    """Natural germanium, five isotopes (card `germanium_isotopes`); nothing couples to the spin of 73Ge.
+
+    Example:
+        >>> import jcevns as jc
+        >>> target = jc.physics.germanium()
+        >>> target.names
+        ('70Ge', '72Ge', '73Ge', '74Ge', '76Ge')
+        >>> f"{target.atoms_per_tonne.sum():.3e}"
+        '8.291e+27'
+    """
+    return _tabulated("germanium_isotopes")
 
 
 def _tabulated(card: str) -> Target:

@@ -1,13 +1,22 @@
 """Neutrinos other than solar 8B: the rest of the sun, pion decay at rest (SNS), nuclear reactors."""
 
 import numpy as np
+from jaxtyping import Float
 
 from jcevns import datasets
 from jcevns.constants import MUON_MASS, PION_MASS, SECONDS_PER_YEAR
 from jcevns.physics.flux import SOLAR_FLAVOURS, NeutrinoFlux, combine, solar_fractions
 from jcevns.spelling import unknown
 
-__all__ = ["delayed_neutrinos", "prompt_neutrinos", "reactor", "solar", "solar_component", "spallation"]
+__all__ = [
+    "delayed_neutrinos",
+    "fission_spectrum",
+    "prompt_neutrinos",
+    "reactor",
+    "solar",
+    "solar_component",
+    "spallation",
+]
 
 LINE_WIDTH = 1e-3
 """Half width in MeV of the triangle that stands for a line; no detector here resolves it."""
@@ -26,6 +35,9 @@ _MICHEL_NODES = 1024
 
 SOLAR_ERROR = 0.10
 """Of pp and 7Be neutrinos, one flux for all detectors, as in re-analyses of electron recoils."""
+
+SPECTRA = ("polynomials", "tables")
+"""Of a reactor, see `reactor`."""
 
 SNS_ERROR = 0.10
 """Of the neutrinos per proton on target, from one simulation for all detectors at the SNS."""
@@ -181,15 +193,75 @@ def spallation(protons: float, per_proton: float, distance_m: float) -> Neutrino
     return combine("sns", parts, SNS_ERROR, relative=True)
 
 
+_REFINED = 8  # parts of each interval of the tabulated spectra, logarithmic in the spectrum
+
+
+def fission_spectrum(
+    fractions: dict[str, float], spectra: str = "polynomials"
+) -> tuple[Float[np.ndarray, " energy"], Float[np.ndarray, " energy"]]:
+    """Antineutrinos per fission of a mixture of isotopes.
+
+    Args:
+        fractions: fission fractions of U235, U238, Pu239, Pu241.
+        spectra: as for `reactor`.
+
+    Returns:
+        Energies in MeV and antineutrinos per MeV and fission.
+
+    Raises:
+        ValueError: fractions that do not add up to one, or lack an isotope; unknown spectra.
+    """
+    if spectra not in SPECTRA:
+        raise ValueError(unknown("reactor spectra", spectra, SPECTRA))
+    table = datasets.read_table("reactor_spectra")
+    isotopes = tuple(map(str, table["isotope"]))
+    for isotope in {*isotopes, *fractions}:
+        if isotope not in isotopes or isotope not in fractions or not fractions[isotope] >= 0:
+            raise ValueError(
+                f"fission fractions {fractions} must be those of {', '.join(isotopes)}, none of them negative"
+            )
+    if not abs(sum(fractions.values()) - 1) < 0.02:
+        raise ValueError(f"fission fractions add up to {sum(fractions.values()):g}, not to one")
+    if spectra == "polynomials":
+        energy = np.linspace(2.0, 8.0, 601)
+        rows = {
+            isotope: np.exp(np.polynomial.polynomial.polyval(energy, [table[f"c{k}"][row] for k in range(6)]))
+            for row, isotope in enumerate(isotopes)
+        }
+    else:
+        table = datasets.read_table("reactor_spectra_tables")
+        nodes = table["energy_MeV"]
+        energy = np.interp(np.arange(_REFINED * (nodes.size - 1) + 1) / _REFINED, np.arange(nodes.size), nodes)
+        rows = {i: np.exp(np.interp(energy, nodes, np.log(table[f"{i}_per_MeV"]))) for i in isotopes}
+    return energy, sum((fractions[i] * row for i, row in rows.items()), np.zeros_like(energy))
+
+
 def reactor(
-    total: float = 6.4e12, per_fission: float = 7.2, fractions: dict[str, float] | None = None
+    total: float = 6.4e12,
+    per_fission: float | None = 7.2,
+    fractions: dict[str, float] | None = None,
+    spectra: str = "polynomials",
+    captures: float = 0.0,
+    name: str = "reactor",
+    error: float | None = None,
 ) -> NeutrinoFlux:
-    """Antineutrinos of a reactor between 2 and 8 MeV (Huber, PRC 84, 024617; Mueller et al., PRC 83, 054615).
+    """Antineutrinos of a reactor, up to 8 MeV.
 
     Args:
         total: flux of all energies, cm^-2 s^-1.
-        per_fission: antineutrinos of all energies per fission, which sets how many are above 2 MeV.
+        per_fission: antineutrinos of all energies per fission that `total` counts, which sets how many are at the
+            energies of the spectra. About 7.2 with two decays after each of 0.6 captures on 238U, 6 without; None for
+            those of the spectra themselves, captures left out, so that `total` is theirs.
         fractions: fission fractions of U235, U238, Pu239, Pu241; by default those of Kuo-Sheng (arXiv:0911.1597).
+        spectra: `polynomials` from 2 MeV (Huber, PRC 84, 024617; Mueller et al., PRC 83, 054615), or `tables` from
+            8 keV (card `reactor_spectra_tables`), logarithmic in between.
+        captures: antineutrinos of captures on 238U per fission, beside those of the spectra (card
+            `reactor_capture_spectrum`).
+        name: of the flux, whose parameter is `flux.NAME`, a factor on the total; another for each reactor.
+        error: relative error of the total; without one the flux is fixed by default.
+
+    Raises:
+        ValueError: fractions, a number of antineutrinos or spectra that are none.
 
     Example:
         >>> import jax.numpy as jnp
@@ -198,16 +270,23 @@ def reactor(
         >>> round(float(jnp.trapezoid(flux.shape, flux.energy)), 3)  # share of the flux above 2 MeV
         0.22
     """
-    table = datasets.read_table("reactor_spectra")
     numbers = datasets.read_table("texono_2010")
-    if fractions is not None and not abs(sum(fractions.values()) - 1) < 0.02:
-        raise ValueError(f"fission fractions add up to {sum(fractions.values()):g}, not to one")
     if fractions is None:
         values = dict(zip(map(str, numbers["quantity"]), map(float, numbers["value"]), strict=True))
-        fractions = {isotope: values[f"fission_fraction_{isotope}"] for isotope in map(str, table["isotope"])}
-    energy = np.linspace(2.0, 8.0, 601)
-    spectrum = np.zeros_like(energy)
-    for row, isotope in enumerate(map(str, table["isotope"])):
-        powers = [table[f"c{k}"][row] for k in range(6)]
-        spectrum += fractions[isotope] * np.exp(np.polynomial.polynomial.polyval(energy, powers))
-    return NeutrinoFlux(energy, spectrum / per_fission, total, "reactor", ("anti-e",), relative=True)
+        fractions = {i: values[f"fission_fraction_{i}"] for i in ("U235", "Pu239", "Pu241", "U238")}
+    energy, spectrum = fission_spectrum(fractions, spectra)
+    if per_fission is None:
+        per_fission = float(np.trapezoid(spectrum, energy))
+    if not (0 < per_fission < np.inf and 0 <= captures < np.inf):
+        raise ValueError(
+            f"antineutrinos per fission {per_fission!r} must be positive, as 7.2, and those of captures {captures!r} "
+            "not negative, as 1.2"
+        )
+    if captures:
+        table = datasets.read_table("reactor_capture_spectrum")
+        nodes = table["energy_MeV"]
+        whole = np.unique(np.concatenate([nodes, energy]))
+        spectrum = np.interp(whole, energy, spectrum, left=0.0, right=0.0)
+        spectrum = spectrum + captures * np.interp(whole, nodes, table["density_per_MeV"], left=0.0, right=0.0)
+        energy = whole
+    return NeutrinoFlux(energy, spectrum / per_fission, total, name, ("anti-e",), error=error, relative=True)
