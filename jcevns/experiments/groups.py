@@ -22,24 +22,28 @@ class Group(NamedTuple):
     left_out: Mapping[str, str]
 
 
-_SAME_RUNS = "holds events of the same runs as xenonnt-2026"
 _8B = ("xenonnt-2026", "pandax4t-us2")
 _8B_LEFT_OUT = {
-    "xenonnt-2024": _SAME_RUNS,
-    "xenonnt-2024-s2": _SAME_RUNS,
+    "xenonnt-2024": "holds events of the same runs as xenonnt-2026",
+    "xenonnt-2024-s2": "holds events of the same runs as xenonnt-2026",
+    "xenonnt-s2only-2026": "is from the same runs as xenonnt-2026, and whether events are shared is not stated",
 }
 
 GROUPS: Mapping[str, Group] = {
     "all-8b": Group("CEvNS of solar 8B neutrinos on xenon", _8B, _8B_LEFT_OUT),
     "all-cevns": Group(
         "CEvNS of 8B neutrinos, pion decay at rest and reactors",
-        (*_8B, "coherent-csi-2021", "coherent-lar-2020"),
-        _8B_LEFT_OUT,
+        (*_8B, "coherent-csi-2021", "coherent-lar-2020", "coherent-ge-2026", "conus-plus-2025"),
+        {
+            **_8B_LEFT_OUT,
+            "coherent-ge-2024": "may hold events of the same runs as coherent-ge-2026",
+            "dresden-ii": "hangs on a contested quenching factor, add it by name",
+        },
     ),
     "all-er": Group(
         "scattering on electrons of solar and reactor neutrinos",
-        ("xenonnt-er-2022", "lz-er-ws2022", "lz-er-ws2024", "pandax4t-er-run1", "texono-2010"),
-        {},
+        ("xenonnt-er-2022", "lz-er-ws2022", "lz-er-ws2024", "pandax4t-er-run1", "borexino-phase2", "texono-2010"),
+        {"borexino-phase3": "has an inferred response, where borexino-phase2 has published rates"},
     ),
 }
 """Groups by name; a name stands for its members wherever experiments are named."""
