@@ -389,6 +389,8 @@ def test_without_arguments_a_newcomer_gets_commands_that_run(capsys):
 
 
 LIGHT = [
+    ["--help"],
+    ["fit", "sin2w", "--experiments", "nope"],
     ["--version"],
     ["fit", "--help"],
     ["data"],

@@ -139,13 +139,13 @@ class _Frame(Group):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Options, commands, experiments."""
         super().format_options(ctx, formatter)
-        from jcevns.experiments.catalogue import describe
+        from jcevns.experiments.groups import GROUPS
+        from jcevns.experiments.names import ENTRIES
 
-        rows = [("FILE.toml", "an experiment of your own")]
-        for entry in reversed(describe()):
-            options = "".join(f" :{name}={value}" for name, value in entry["options"])
-            rows.insert(0, (entry["name"], f"{entry['about']} ({entry['status']}){options}"))
-        with formatter.section("Experiments, NAME[:option=value...] with the defaults shown, several by commas"):
+        rows = [(name, f"{entry.about} ({entry.status})") for name, entry in ENTRIES.items()]
+        rows += [(name, f"{group.about}: {len(group.members)} of the above") for name, group in GROUPS.items()]
+        rows.append(("FILE.toml", "an experiment of your own"))
+        with formatter.section("Experiments, NAME[:option=value...], several by commas; options: jcevns experiments"):
             formatter.write_dl(rows, col_max=20)
 
 

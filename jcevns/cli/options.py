@@ -69,9 +69,14 @@ def names(context: click.Context, option: click.Parameter, text: Any) -> list[st
 
 def experiments(context: click.Context, option: click.Parameter, text: str) -> list[str]:
     """Comma-separated experiments of an option; paths may hold commas."""
-    from jcevns.experiments.catalogue import listed
+    from jcevns.experiments.names import check_known, listed
 
-    return listed(text)
+    found = listed(text)
+    try:
+        check_known(found)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return found
 
 
 def charges(context: click.Context, option: click.Parameter, text: str | None) -> tuple[float, ...] | None:
@@ -174,10 +179,11 @@ def _priors(context: click.Context, option: click.Parameter, texts: tuple[str, .
 
 
 def _complete_experiments(context: click.Context, option: click.Parameter, incomplete: str) -> list[str]:
-    from jcevns.experiments.catalogue import EXPERIMENTS
+    from jcevns.experiments.groups import GROUPS
+    from jcevns.experiments.names import ENTRIES
 
     before, comma, last = incomplete.rpartition(",")
-    return [f"{before}{comma}{name}" for name in EXPERIMENTS if name.startswith(last)]
+    return [f"{before}{comma}{name}" for name in (*ENTRIES, *GROUPS) if name.startswith(last)]
 
 
 def _complete_theory(context: click.Context, option: click.Parameter, incomplete: str) -> list[str]:

@@ -1,88 +1,35 @@
 """Experiments by name: the built-in ones, with options, and the user's TOML files."""
 
+import importlib
 import inspect
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from jcevns.experiments.borexino import LOWEST, borexino_phase2
-from jcevns.experiments.borexino_spectrum import borexino_phase3
-from jcevns.experiments.coherent_csi import coherent_csi_2021
-from jcevns.experiments.coherent_lar import coherent_lar_2020
-from jcevns.experiments.dresden import dresden_ii
-from jcevns.experiments.electron_recoil import lz_er_ws2022, lz_er_ws2024, pandax4t_er_run1, xenonnt_er_2022
+from jcevns.experiments.borexino import LOWEST
 from jcevns.experiments.experiment import Experiment
-from jcevns.experiments.germanium_rates import coherent_ge_2024, coherent_ge_2026, conus_plus_2025
-from jcevns.experiments.pandax4t import pandax4t_us2
-from jcevns.experiments.texono import texono_2010
+from jcevns.experiments.names import ENTRIES, check_known, parsed
 from jcevns.experiments.toml_file import load_experiment
-from jcevns.experiments.xenonnt import xenonnt_2024_s2
-from jcevns.experiments.xenonnt_official import xenonnt_2024, xenonnt_2026
-from jcevns.experiments.xenonnt_s2only import xenonnt_s2only_2026
 from jcevns.spelling import number, unknown
 
-__all__ = ["EXPERIMENTS", "describe", "experiment", "listed", "parse_experiment", "takes"]
+__all__ = ["EXPERIMENTS", "describe", "experiment", "parse_experiment", "takes"]
 
 
-class _Entry(NamedTuple):
-    build: Callable[..., Experiment]
-    status: str
-    about: str
+class _Builders(Mapping[str, Callable[..., Experiment]]):
+    """What builds each experiment, imported when it is asked for."""
+
+    def __getitem__(self, name: str) -> Callable[..., Experiment]:
+        module, _, function = ENTRIES[name].where.partition(":")
+        return getattr(importlib.import_module(f"jcevns.experiments.{module}"), function)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(ENTRIES)
+
+    def __len__(self) -> int:
+        return len(ENTRIES)
 
 
-_ENTRIES: Mapping[str, _Entry] = {
-    "xenonnt-2024-s2": _Entry(
-        xenonnt_2024_s2, "published", "XENONnT 8B CEvNS, SR0+SR1 in three cS2 bins, as arXiv:2411.11749 has it"
-    ),
-    "xenonnt-2024": _Entry(
-        xenonnt_2024, "published", "XENONnT 8B CEvNS, SR0+SR1, the released four-dimensional templates"
-    ),
-    "xenonnt-2026": _Entry(
-        xenonnt_2026, "published", "XENONnT 8B CEvNS, SR0+SR1+SR2, released templates, some widths assumed"
-    ),
-    "xenonnt-s2only-2026": _Entry(
-        xenonnt_s2only_2026,
-        "published",
-        "XENONnT ionisation signals alone, SR0+SR1+SR2, 7 bins of S2 each; data run low",
-    ),
-    "pandax4t-us2": _Entry(
-        pandax4t_us2, "reconstructed", "PandaX-4T 8B CEvNS, ionisation only (US2), eight bins of electrons"
-    ),
-    "coherent-csi-2021": _Entry(
-        coherent_csi_2021, "published", "COHERENT CsI[Na] CEvNS at the SNS, light and time, 99 bins"
-    ),
-    "coherent-lar-2020": _Entry(
-        coherent_lar_2020, "published", "COHERENT argon CEvNS at the SNS, energy, F90 and time, 960 bins"
-    ),
-    "xenonnt-er-2022": _Entry(xenonnt_er_2022, "published", "XENONnT electron recoils, 1 to 30 keV, 1.16 tonne-year"),
-    "lz-er-ws2022": _Entry(lz_er_ws2022, "digitised", "LZ electron recoils, first run, 0.904 tonne-year"),
-    "lz-er-ws2024": _Entry(lz_er_ws2024, "digitised", "LZ electron recoils of 2024, 3.3 tonne-year"),
-    "pandax4t-er-run1": _Entry(
-        pandax4t_er_run1, "digitised", "PandaX-4T electron recoils of Run1, exposure inferred"
-    ),
-    "texono-2010": _Entry(
-        texono_2010, "published", "TEXONO reactor antineutrinos on electrons of CsI(Tl), rate only"
-    ),
-    "borexino-phase2": _Entry(
-        borexino_phase2, "published", "Borexino solar pp, pep and 7Be neutrinos on electrons, three rates"
-    ),
-    "borexino-phase3": _Entry(
-        borexino_phase3, "digitised", "Borexino solar neutrinos on electrons, 0.32 to 2.64 MeV, response inferred"
-    ),
-    "dresden-ii": _Entry(
-        dresden_ii, "digitised", "Dresden-II reactor CEvNS in germanium, 130 bins; hangs on contested quenching"
-    ),
-    "conus-plus-2025": _Entry(conus_plus_2025, "transcribed", "CONUS+ reactor CEvNS in germanium, rate only"),
-    "coherent-ge-2024": _Entry(
-        coherent_ge_2024, "transcribed", "COHERENT germanium CEvNS at the SNS, first result, rate only"
-    ),
-    "coherent-ge-2026": _Entry(
-        coherent_ge_2026, "transcribed", "COHERENT germanium CEvNS at the SNS, second result, rate only"
-    ),
-}
-
-EXPERIMENTS: Mapping[str, Callable[..., Experiment]] = {name: entry.build for name, entry in _ENTRIES.items()}
+EXPERIMENTS: Mapping[str, Callable[..., Experiment]] = _Builders()
 """Built-in experiments: name to the function that builds it."""
 
 _RANGES = {
@@ -99,8 +46,6 @@ _RANGES = {
     "threshold": (0.05, 0.7, "keV"),
 }
 """Values that each option of a number may have, and their unit."""
-
-_FORM = "NAME:option=value, as in pandax4t-us2:table=T3"
 
 
 def describe() -> list[dict[str, Any]]:
@@ -120,9 +65,9 @@ def describe() -> list[dict[str, Any]]:
             "name": name,
             "about": entry.about,
             "status": entry.status,
-            "options": [(option, p.default) for option, p in inspect.signature(entry.build).parameters.items()],
+            "options": [(option, p.default) for option, p in inspect.signature(EXPERIMENTS[name]).parameters.items()],
         }
-        for name, entry in _ENTRIES.items()
+        for name, entry in ENTRIES.items()
     ]
 
 
@@ -145,7 +90,7 @@ def experiment(name: str, **options: Any) -> Experiment:
         >>> pandax.notes[0][:8]
         'table T3'
     """
-    name, own = _parsed(name)
+    name, own = parsed(name)
     twice = [option for option in options if option in own]
     if twice:
         raise ValueError(f"{name}: option {twice[0]!r} is given twice, in the name and beside it")
@@ -164,7 +109,7 @@ def experiment(name: str, **options: Any) -> Experiment:
 
 def parse_experiment(text: str, **defaults: Any) -> Experiment:
     """The same with defaults: options used where the experiment has them and the text does not set them."""
-    name, own = _parsed(text)
+    name, own = parsed(text)
     if name.endswith(".toml"):
         return experiment(text)
     known = _options(name)
@@ -173,61 +118,13 @@ def parse_experiment(text: str, **defaults: Any) -> Experiment:
 
 def takes(text: str, option: str) -> bool:
     """Whether an experiment has an option, and the text does not set it."""
-    name, own = _parsed(text)
+    name, own = parsed(text)
     return name in EXPERIMENTS and option in _options(name) and option not in own
-
-
-def listed(text: str) -> list[str]:
-    """Experiments separated by commas; a comma inside the path of a file that is there belongs to it."""
-    pieces, found = text.split(","), []
-    while pieces:
-        for size in range(1, len(pieces) + 1):
-            whole = ",".join(pieces[:size]).strip()
-            values = [option.partition("=")[2] for option in re.split(r":(?=\w+=)", whole)]
-            if any(map(_is_file, [whole] if whole.endswith(".toml") else values)):
-                break
-        else:
-            size = 1
-        found.append(",".join(pieces[:size]).strip())
-        pieces = pieces[size:]
-    return [one for one in found if one]
-
-
-def _is_file(path: str) -> bool:
-    try:
-        return bool(path) and Path(path).is_file()
-    except (OSError, ValueError):  # too long for a path, or with a zero byte
-        return False
-
-
-def _parsed(text: str) -> tuple[str, dict[str, str]]:
-    """Name and options of `NAME[:option=value...]`."""
-    text = text.strip()
-    if text.endswith(".toml") and text.partition(":")[0] not in EXPERIMENTS:
-        return text, {}
-    name, *pieces = text.split(":")
-    pairs: list[str] = []
-    for piece in pieces:
-        # A colon inside a path, as in table=C:\\bins.csv, begins no option.
-        if pairs and "=" in pairs[-1] and "=" not in piece and any(c in piece for c in "/\\."):
-            pairs[-1] += f":{piece}"
-        else:
-            pairs.append(piece)
-    options: dict[str, str] = {}
-    for pair in pairs:
-        key, separator, value = pair.partition("=")
-        if not key or not separator or not value:
-            raise ValueError(f"{text!r}: {pair!r} is no option, expected {_FORM}")
-        if key in options:
-            raise ValueError(f"{text!r}: option {key!r} is given twice")
-        options[key] = value
-    return name, options
 
 
 def _options(name: str) -> dict[str, Any]:
     """Options of a built-in experiment and their defaults."""
-    if name not in EXPERIMENTS:
-        raise ValueError(unknown("experiment", name, EXPERIMENTS, "give a file ending in .toml, or one of"))
+    check_known([name])
     return {option: p.default for option, p in inspect.signature(EXPERIMENTS[name]).parameters.items()}
 
 
