@@ -94,8 +94,9 @@ class Limit:
         """
         if self.method == "pcl":
             return self.upper
-        known = self.upper is not None and bool(self.expected)
-        return max(self.upper, self.expected[BANDS.index(-1)]) if known else None
+        if self.upper is None or not self.expected:
+            return None
+        return max(self.upper, self.expected[BANDS.index(-1)])
 
     @property
     def runs_low(self) -> bool:
