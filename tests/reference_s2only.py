@@ -40,11 +40,12 @@ def fold(rate: Callable[[np.ndarray], np.ndarray], order: int = 2) -> np.ndarray
     """Events (run, t_qy, bin) of dR/dT in events/(tonne year keV): response linear between nodes."""
     nodes, response = pack()["recoil_keV"], pack()["response"]
     x, w = np.polynomial.legendre.leggauss(order)
+    at, step = (1 + x) / 2, np.diff(nodes)
+    rates = rate((nodes[:-1, None] + at * step[:, None]).ravel()).reshape(step.size, order)
     total = 0.0
-    for i, (low, high) in enumerate(itertools.pairwise(nodes)):
-        for u, weight in zip((1 + x) / 2, w / 2, strict=True):
-            (here,) = rate(np.array([low + u * (high - low)]))
-            total = total + weight * (high - low) * here * ((1 - u) * response[:, :, i] + u * response[:, :, i + 1])
+    for i, k in itertools.product(range(step.size), range(order)):
+        seen = (1 - at[k]) * response[:, :, i] + at[k] * response[:, :, i + 1]
+        total = total + w[k] / 2 * step[i] * rates[i, k] * seen
     return at_exposure(total)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import cache
 
 import jax.numpy as jnp
@@ -67,7 +68,7 @@ def test_counts_and_expected_events() -> None:
     for run in range(3):
         own = signal[run].reshape(3, 7)
         assert own[run].sum() == pytest.approx(EVENTS_8B[run], rel=3e-3)
-        assert own.sum() == own[run].sum()  # the source of a run has counts there alone
+        assert not np.any(np.delete(own, run, axis=0))  # the source of a run has counts there alone
     assert not any(name.startswith("accidentals_sr2") for name in one.backgrounds)
     for run in ref.RUNS:  # the shape of the cathode moves events between bins, and makes none
         moved = np.asarray(one.backgrounds[f"cathode_{run}"]).sum(axis=1)
@@ -86,7 +87,7 @@ def test_folded_and_released_8b_differ_below_the_response() -> None:
     folded = ref.fold(neutrino_rate(ref.TEMPLATE_FLUX))
     ratio = folded.sum(axis=2) / b8_released().sum(axis=2)
     np.testing.assert_allclose(ratio[:, 3], [0.983, 0.985, 0.994], atol=2e-3)  # recoils below 0.5 keV are missing
-    assert np.all(np.diff(ratio, axis=1) < 0)  # and more of them are seen the higher the charge yield
+    assert np.all(np.diff(ratio[:, 2:], axis=1) < 0)  # and more of them are seen the higher the charge yield
 
 
 # The likelihood ------------------------------------------------------------------------------------------------
@@ -111,6 +112,7 @@ def test_chi2_with_a_recoil_spectrum_and_the_flux_of_the_solar_model() -> None:
         assert ours == pytest.approx(independent.chi2(x), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_8b_strength_and_its_limit() -> None:
     (limit,) = jc.limits(released(), "flux")
     assert limit.valid
@@ -124,6 +126,7 @@ def test_8b_strength_and_its_limit() -> None:
     assert independent.minimum(b8=mu)[0] - lowest == pytest.approx(RISE, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_cost_of_the_standard_model() -> None:
     found = jc.profile(released(), {"flux": ref.TEMPLATE_FLUX})
     independent = ref.S2Only(b8_released(), b8_width=np.inf)
@@ -144,7 +147,7 @@ def test_first_run_by_itself() -> None:
     strength = found.values["flux.b8"] / ref.TEMPLATE_FLUX
     assert strength == pytest.approx(best["b8"], rel=1e-4)
     assert strength == pytest.approx(0.70, rel=0.03)
-    assert float(found.profile.chi2) == pytest.approx(lowest, abs=1e-6)
+    assert found.chi2_min == pytest.approx(lowest, abs=1e-6)
 
 
 # WIMPs ---------------------------------------------------------------------------------------------------------
@@ -155,6 +158,7 @@ def test_a_wimp_spectrum_folds_to_its_template() -> None:
     np.testing.assert_allclose(folded[:, 3], ref.at_exposure(ref.pack()["wimp_si_6GeV_1e45"])[:, 3], rtol=0.01)
 
 
+@pytest.mark.slow
 def test_wimp_limit_in_units_of_the_template() -> None:
     energies = np.linspace(0.45, 5.05, 461)
     spectrum = jc.TabulatedSpectrum(energies, ref.wimp_rate(energies, 6.0, 1e-45))
@@ -194,12 +198,10 @@ def test_other_searches_in_the_same_runs_are_refused_unless_disjoint(other) -> N
 
 
 def _renamed(built: jc.Experiment) -> jc.Experiment:
-    import dataclasses
-
     return dataclasses.replace(built, name="again")
 
 
 @pytest.mark.parametrize("option", ["flux", "template", "run", "disjoint"])
 def test_unknown_options(option) -> None:
-    with pytest.raises(ValueError, match=f"xenonnt-s2only-2026: {option} 'other'"):
+    with pytest.raises(ValueError, match=f"xenonnt-s2only-2026: unknown {option} 'other': choose from"):
         jc.experiment(ref.NAME, **{option: "other"})

@@ -88,12 +88,12 @@ def xenonnt_s2only_2026(
     response, released = pack["response"][chosen], pack["b8_at_5p25e6"][chosen]
     tables = {name: pack[name][chosen] for name in BACKGROUNDS}
     rows = _Rows(len(runs), pack["t_qy"])
+    energies = interpolated_response(pack["recoil_keV"], response[0, 0].T, 1.0).recoil_keV
     matrices, backgrounds = [], {}
     nuisances = []
     for i, name in enumerate(runs):
         seen = [interpolated_response(pack["recoil_keV"], at.T, float(exposure[i])) for at in response[i]]
         matrices.append(rows.moved(np.stack([np.asarray(r.matrix) for r in seen]), 0))
-        energies = seen[0].recoil_keV
         nuisances.append(_nuisance(f"signal_efficiency_{name}", (f"signal:{name}",), widths))
         for background, table in tables.items():
             component = f"{background}_{name}"

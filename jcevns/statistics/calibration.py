@@ -158,7 +158,7 @@ def coverage(
         (0.88, 0.01)
         >>> (row,) = jc.coverage("xenonnt-2024-s2", "flux", [5.46e6], [0.90], 1000, calibrated=True, upper=True)
         >>> round(row.coverage, 2), round(row.error, 2)
-        (0.91, 0.01)
+        (0.89, 0.01)
     """
     here = hypothesis(likelihood, name, at, profiled)
     if upper:
@@ -172,7 +172,7 @@ def coverage(
     rows = []
     for value in map(float, values):
         thrown, invalid = _valid(run_toys(here, value, toys, seed, None, store, chunk, progress))
-        q = statistic(thrown)
+        q, known = statistic(thrown), np.zeros(0)
         if calibrated:
             _, truth = fit_observed(here, value)
             more, lost = _valid(run_toys(here, value, toys, seed + 1, truth, store, chunk, progress))
@@ -183,7 +183,7 @@ def coverage(
                 threshold = float(np.quantile(known, cl))
             fraction, error = _binomial(int(np.sum(q <= threshold * (1 + _TIE) + _TIE)), len(thrown))
             if calibrated:  # the quantile's own error, as coverage
-                error = math.hypot(error, math.sqrt(cl * (1 - cl) / len(more)))
+                error = math.hypot(error, math.sqrt(cl * (1 - cl) / known.size))
             censored = int(np.sum(thrown.censored))
             rows.append(Coverage(value, cl, threshold, fraction, error, len(thrown), invalid, censored))
     return rows

@@ -93,8 +93,9 @@ class Limit:
         """
         if self.method == "pcl":
             return self.upper
-        known = self.upper is not None and bool(self.expected)
-        return max(self.upper, self.expected[BANDS.index(-1)]) if known else None
+        if self.upper is None or not self.expected:
+            return None
+        return max(self.upper, self.expected[BANDS.index(-1)])
 
     @property
     def runs_low(self) -> bool:
@@ -288,7 +289,9 @@ def where_low(
         ...     backgrounds={"accidental": [6.0, 4.0, 3.0]},
         ...     nuisances=[jc.Nuisance("accidental", 0.05, ("accidental",))],
         ... )
-        >>> print(where_low(few, *jc.limits(few, "flux")).note)
+        >>> limit = where_low(few, *jc.limits(few, "flux"))
+        >>> limit.runs_low, f"{limit.alone:.2e} alone, {limit.constrained:.2e} power-constrained"
+        (True, '9.22e+05 alone, 1.69e+06 power-constrained')
     """
     record = (likelihood := as_likelihood(likelihood)).parameters[found.name]
     null, upper = record.null, found.upper
