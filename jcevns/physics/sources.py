@@ -33,7 +33,7 @@ def _line(
     return NeutrinoFlux(nodes, [0.0, 1 / LINE_WIDTH, 0.0], total, name, flavours, fractions, error, True, sources)
 
 
-def _solar_source(source: str, total: float) -> list[NeutrinoFlux]:
+def _solar_source(source: str, total: float, theta_23: float | None, delta: float | None) -> list[NeutrinoFlux]:
     lines = datasets.read_table("solar_lines")
     mine = lines["source"] == source
     survival = source if source in ("pp", "be7") else "be7"
@@ -45,7 +45,7 @@ def _solar_source(source: str, total: float) -> list[NeutrinoFlux]:
                 source,
                 SOLAR_FLAVOURS,
                 total * float(share),
-                np.repeat(solar_fractions(survival, np.array([float(energy)])), 3, axis=1),
+                np.repeat(solar_fractions(survival, np.array([float(energy)]), theta_23, delta), 3, axis=1),
                 sources=(source,),
             )
             for energy, share in pairs
@@ -53,17 +53,24 @@ def _solar_source(source: str, total: float) -> list[NeutrinoFlux]:
     spectra = datasets.read_table("solar_spectra")
     mine = spectra["source"] == source
     energy, density = spectra["energy_MeV"][mine], spectra["density_per_MeV"][mine]
-    shares = solar_fractions(survival, energy)
+    shares = solar_fractions(survival, energy, theta_23, delta)
     return [NeutrinoFlux(energy, density, total, source, SOLAR_FLAVOURS, shares, sources=(source,))]
 
 
-def solar(model: str = "gs98", sources: tuple[str, ...] = SOLAR_SOURCES) -> NeutrinoFlux:
+def solar(
+    model: str = "gs98",
+    sources: tuple[str, ...] = SOLAR_SOURCES,
+    theta_23: float | None = None,
+    delta: float | None = None,
+) -> NeutrinoFlux:
     """Solar neutrinos below 2 MeV as one flux, with flavours by the survival probability of each source.
 
     Args:
         model: B16 standard solar model (arXiv:1611.09867), `gs98` or `agss09met`.
         sources: of `pp`, `pep`, `be7`, `n13`, `o15`, `f17`. Those without a tabulated survival probability take
             that of 7Be, which is produced at similar radii.
+        theta_23: rad, with `delta`, what shares nu_mu and nu_tau, see `flux.solar_fractions`; NuFIT 6.0's if absent.
+        delta: rad.
 
     Raises:
         ValueError: unknown model or source.
@@ -84,7 +91,7 @@ def solar(model: str = "gs98", sources: tuple[str, ...] = SOLAR_SOURCES) -> Neut
         if source not in SOLAR_SOURCES:
             raise ValueError(unknown("solar source", source, SOLAR_SOURCES))
         row = list(table["source"]).index(_TABLE_NAMES.get(source, source))
-        parts += _solar_source(source, float(table[f"{model}_cm2_s"][row]))
+        parts += _solar_source(source, float(table[f"{model}_cm2_s"][row]), theta_23, delta)
     return combine("solar", parts, SOLAR_ERROR, relative=True)
 
 
