@@ -222,6 +222,7 @@ def test_couplings_at_tree_level_are_the_default(rest) -> None:
     assert np.abs(counts(shifted) / counts(plain) - 1).min() > 0.01
 
 
+@pytest.mark.slow
 def test_limits_on_the_coupling_of_protons_are_those_on_the_weak_angle() -> None:
     """On nuclei at tree level g_V^p is 1/2 - 2 sin2w, and nothing else depends on either."""
     protons = jc.Likelihood("xenonnt-2024-s2", jc.theory("standard-model:g_V_p=0.0229"))

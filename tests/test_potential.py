@@ -61,6 +61,7 @@ def test_a_short_range_is_nsi_whatever_the_mass(mass: float, charges) -> None:
     assert np.abs(paths[0] - paths[1]).max() < 1e-10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "earth"), [(NAME, "lngs"), ("lz-er-ws2022", "day")])
 def test_counts_of_a_heavy_vector_are_those_of_nsi(name: str, earth: str) -> None:
     """Scattering and propagation at once, on nuclei and on electrons."""
@@ -211,6 +212,7 @@ def test_a_flavour_that_decouples_leaves_the_others_alone() -> None:
 # Likelihoods, messages.
 
 
+@pytest.mark.slow
 def test_limits_are_where_the_profile_says() -> None:
     """Through the verbs, with all masses and mixing among the parameters."""
     likelihood = jc.Likelihood(NAME, jc.theory("b-3ltau:mass=20:propagation=matter+oscillations:earth=day"))
