@@ -11,6 +11,7 @@ from scipy.integrate import quad
 
 import jcevns as jc
 from jcevns.datasets import read_table
+from jcevns.physics.flux import solar_fractions
 from jcevns.physics.theories import MEDIATORS as INTERACTIONS
 from tests import reference_complementary as ref
 from tests.reference import MOLE
@@ -195,8 +196,9 @@ def test_pp_rate_by_adaptive_quadrature() -> None:
     def integrand(energy):
         p = np.interp(energy, survival["energy_MeV"], survival["pp"])
         mixed = p * ref.electron(energy, recoil, "e")
-        for flavour in ("mu", "tau"):
-            mixed += (1 - p) / 2 * ref.electron(energy, recoil, flavour)
+        _, *others = solar_fractions("pp", np.array([energy]))[:, 0]  # tested by itself
+        for flavour, share in zip(("mu", "tau"), others, strict=True):
+            mixed += share * ref.electron(energy, recoil, flavour)
         return np.interp(energy, nodes, density) * mixed
 
     start = ref.lowest_energy(recoil, ref.ME)

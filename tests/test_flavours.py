@@ -9,7 +9,9 @@ import pytest
 
 import jcevns as jc
 from jcevns.datasets import read_table
+from jcevns.physics.flux import solar_fractions
 from tests import problems, reference
+from tests.test_oscillations import PMNS, sun_by_numpy
 
 RECOILS = jnp.asarray([0.1, 0.6, 1.1, 2.0])  # keV
 ELECTRON_RECOILS = jnp.asarray([2.0, 9.0, 50.0])
@@ -35,6 +37,17 @@ SOURCES = {
     ),
     "reactor on electrons": lambda theory: jc.physics.recoil_spectrum(
         theory, jc.physics.reactor(), jc.physics.electrons_of(108.0, 259.81), MEV_RECOILS
+    ),
+}
+
+
+MAXIMAL = {"theta_23": np.pi / 4, "delta": np.pi / 2}  # as many nu_mu as nu_tau
+ALIKE = {
+    "8B on xenon": lambda theory: jc.physics.recoil_spectrum(
+        theory, jc.physics.b8(**MAXIMAL), jc.physics.xenon(), RECOILS
+    ),
+    "sun on electrons": lambda theory: jc.physics.recoil_spectrum(
+        theory, jc.physics.solar(**MAXIMAL), jc.physics.xenon_electrons(), ELECTRON_RECOILS
     ),
 }
 
@@ -76,6 +89,31 @@ def survival(energy):
     return np.interp(energy, table["energy_MeV"], table["b8"])
 
 
+def shares(energy):
+    """Of nu_e, nu_mu and nu_tau: the mass states that give the survival probability, in the flavours they hold."""
+    squares, p = np.abs(PMNS) ** 2, survival(energy).ravel()
+    third = squares[0, 2]
+    rows = np.array([[1.0, 1.0], squares[0, :2]])
+    first, second = np.linalg.solve(rows, np.stack([np.full_like(p, 1 - third), p - third**2]))
+    return (squares @ np.stack([first, second, np.full_like(p, third)])).reshape(3, *energy.shape)
+
+
+def test_shares_of_the_sun() -> None:
+    """Within the small change of theta13 by matter of those that NumPy's eigenvectors give."""
+    energy = np.array([3.0, 7.0, 10.0, 15.0])
+    found = solar_fractions("b8", energy)
+    np.testing.assert_allclose(found, shares(energy), rtol=1e-12)
+    for e, column in zip(energy, found.T, strict=True):
+        assert np.abs(np.diagonal(sun_by_numpy(e, "b8", False)).real - column).max() < 2e-3
+    assert found[1, 2] / found[2, 2] > 1.4
+    alike = solar_fractions("b8", energy, np.pi / 4, np.pi / 2)
+    np.testing.assert_allclose(alike[1], alike[2], rtol=1e-12)
+    np.testing.assert_array_equal(alike[0], found[0])
+    for make in (jc.physics.b8, jc.physics.hep, jc.physics.solar):
+        flux = make(**MAXIMAL)
+        np.testing.assert_allclose(flux.fractions[1], flux.fractions[2], rtol=1e-12)
+
+
 def vector(E, T, Z, A, mass, squared):
     """CEvNS with a vector mediator of 10 MeV, `squared` in place of g^2; also the Standard Model's, for 0."""
     charge = Z * (1 - 4 * reference.SIN2W) / 2 - (A - Z) / 2
@@ -87,9 +125,9 @@ def mixed(charges):
     """Cross section of the neutrinos that arrive, flavour by flavour."""
 
     def cross_section(E, T, Z, A, mass):
-        p, g2 = survival(E), COUPLINGS["vector"] ** 2
-        e, mu, tau = (vector(E, T, Z, A, mass, q * g2) for q in charges)
-        return p * e + (1 - p) / 2 * mu + (1 - p) / 2 * tau
+        share, g2 = shares(E), COUPLINGS["vector"] ** 2
+        every = (vector(E, T, Z, A, mass, q * g2) for q in charges)
+        return sum(p * one for p, one in zip(share, every, strict=True))
 
     return cross_section
 
@@ -122,11 +160,11 @@ def test_beam_flavours_by_their_own_fluxes() -> None:
 
 @pytest.mark.parametrize("source", ["8B on xenon", "sun on electrons"])
 def test_opposite_charges_cancel_in_the_interference(source) -> None:
-    """As many nu_mu as nu_tau arrive from the sun: what is left goes as g^4, as for (0, 1, 1)."""
+    """Where as many nu_mu as nu_tau arrive from the sun: what is left goes as g^4, as for (0, 1, 1)."""
     model = jc.StandardModel(electron_couplings="tree")  # radiative corrections tell mu from tau
-    standard = np.asarray(SOURCES[source](model))
+    standard = np.asarray(ALIKE[source](model))
     extra = {
-        (charges, f): np.asarray(SOURCES[source](made("vector", charges, f, standard_model=model))) - standard
+        (charges, f): np.asarray(ALIKE[source](made("vector", charges, f, standard_model=model))) - standard
         for charges in ((0.0, 1.0, -1.0), (0.0, 1.0, 1.0), (0.0, -1.0, -1.0))
         for f in (1.0, 2.0)
     }
@@ -139,8 +177,8 @@ def test_opposite_charges_cancel_in_the_interference(source) -> None:
 
 
 def test_radiative_corrections_tell_mu_from_tau() -> None:
-    make = lambda f: SOURCES["sun on electrons"](made("vector", (0.0, 1.0, -1.0), f))  # noqa: E731
-    standard = SOURCES["sun on electrons"](jc.StandardModel())
+    make = lambda f: ALIKE["sun on electrons"](made("vector", (0.0, 1.0, -1.0), f))  # noqa: E731
+    standard = ALIKE["sun on electrons"](jc.StandardModel())
     ratio = np.asarray((make(0.02) - standard) / (make(0.01) - standard))
     assert np.all(np.abs(ratio - 16) > 1)
 

@@ -11,12 +11,15 @@ import pytest
 from scipy.optimize import brentq
 
 import jcevns as jc
+from jcevns.physics import mass_fractions, nufit60, production_region, solar_density_matrix
+from jcevns.physics.electromagnetic import effective_moment_squared
 from jcevns.physics.electrons import Electron
 from jcevns.physics.interaction import theory_parameters
 from jcevns.physics.nuclei import Nucleus
 from tests import reference
 from tests import reference_complementary as ref
 from tests.test_cli import call
+from tests.test_oscillations import PMNS
 
 XE = Nucleus(Z=54, A=132, mass=122840.3, spin=0)
 ELECTRON = Electron()
@@ -320,6 +323,23 @@ def test_magnetic_moment_per_flavour(place, flavour, charges) -> None:
 def test_squared_moments_are_not_negative(name) -> None:
     with pytest.raises(ValueError, match="multiply squared moments, none may be negative"):
         jc.theory(name, flavours=(-1.0, 0.0, 0.0))
+
+
+def test_effective_moment_of_a_mixture_of_mass_states() -> None:
+    """Against the trace with the density matrix in flavour; of one size for all, against nothing but that size."""
+    energy = jnp.array([0.3, 5.0, 10.0])
+    shares = mass_fractions(energy, production_region("b8"), nufit60())
+    stream = np.random.default_rng(3)
+    moments = stream.normal(size=(3, 3)) + 1j * stream.normal(size=(3, 3))
+    for one in (moments, moments - moments.T):  # Dirac, Majorana
+        found = np.asarray(effective_moment_squared(shares, jnp.asarray(one)))
+        in_flavour = one @ PMNS.conj().T  # of an initial flavour
+        rho = np.asarray(solar_density_matrix(energy))
+        expected = np.einsum("ja,eab,jb->e", in_flavour, rho, in_flavour.conj()).real
+        np.testing.assert_allclose(found, expected, rtol=1e-5)  # 8 nodes stand for the region of production
+        assert np.ptp(found) > 0.1
+    universal = effective_moment_squared(shares, 3.0 * jnp.eye(3, dtype=complex))
+    np.testing.assert_allclose(universal, 9.0, rtol=1e-12)
 
 
 def test_theories_are_listed(capsys) -> None:

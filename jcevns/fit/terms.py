@@ -230,10 +230,14 @@ def _weights(
         return (jnp.prod(factors, axis=1)[:, None] * weights).ravel()
 
     # Each order carries those below along: the function is compiled once, not once for each.
-    call = [lambda values: (found := one(values), (found,))]
+    def kept(values: Array) -> tuple[Array, tuple[Array, ...]]:
+        found = one(values)
+        return found, (found,)
+
+    call: Callable[[Array], Any] = kept
     for _ in range(order):
-        call.append(_with_slope(call[-1]))
-    return list(jax.vmap(lambda values: call[-1](values)[1], out_axes=1)(points))
+        call = _with_slope(call)
+    return list(jax.vmap(lambda values: call(values)[1], out_axes=1)(points))
 
 
 def _with_slope(function: Callable[[Array], tuple[Array, tuple[Array, ...]]]) -> Callable[[Array], Any]:

@@ -16,7 +16,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float
+from jaxtyping import Array, Complex, Float
 
 from jcevns.constants import CM2_PER_INVERSE_MEV2, ELECTRON_MASS, FERMI_CONSTANT, FINE_STRUCTURE
 from jcevns.parameters import parameter
@@ -28,7 +28,14 @@ from jcevns.physics.oscillations import hermitian
 from jcevns.physics.standard_model import NuclearCharge, StandardModel, bilinear_on_nuclei
 from jcevns.precision import optional_array
 
-__all__ = ["ChargeRadius", "DipolePortal", "MagneticMoment", "Millicharge", "photon_shift"]
+__all__ = [
+    "ChargeRadius",
+    "DipolePortal",
+    "MagneticMoment",
+    "Millicharge",
+    "effective_moment_squared",
+    "photon_shift",
+]
 
 UNIT = 1e-12  # mu_B, and of the elementary charge
 _RADIUS = 1e-32 / CM2_PER_INVERSE_MEV2  # MeV^-2
@@ -61,6 +68,32 @@ def _moment_squared(model: StandardModel, recoil: Array, particle: Particle) -> 
     if isinstance(particle, Electron):
         return one
     return one * (particle.Z * model.form_factor.proton(2 * particle.mass * recoil, particle)) ** 2
+
+
+def effective_moment_squared(fractions: Float[Array, "*n 3"], moments: Complex[Array, "3 3"]) -> Float[Array, "*n"]:
+    """Squared effective moment of neutrinos that arrive as an incoherent mixture of mass states, as from the Sun.
+
+    mu_eff^2 = sum_k P_k sum_j |mu_jk|^2 (arXiv:hep-ph/9907383): the state in the end is not seen. For Majorana
+    neutrinos the moments are antisymmetric in j and k, without a diagonal; for Dirac neutrinos any matrix. Divided by
+    `MagneticMoment.moment` squared, it is what an energy has of it.
+
+    Args:
+        fractions: share P_k of each mass state, as from `jcevns.physics.mass_fractions`.
+        moments: mu_jk of the mass states, final ones in rows.
+
+    Returns:
+        In the units of the moments, squared.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jcevns.physics import mass_fractions, nufit60, production_region
+        >>> from jcevns.physics.electromagnetic import effective_moment_squared
+        >>> shares = mass_fractions(jnp.array([0.4, 10.0]), production_region("b8"), nufit60())
+        >>> moments = jnp.zeros((3, 3), complex).at[0, 1].set(1.0).at[1, 0].set(-1.0)  # mu_12 alone
+        >>> [round(float(x), 3) for x in effective_moment_squared(shares, moments)]  # P_1 + P_2
+        [0.978, 0.976]
+    """
+    return fractions @ jnp.sum(moments.real**2 + moments.imag**2, axis=0)
 
 
 class MagneticMoment(NewPhysics):

@@ -36,7 +36,7 @@ def _diagonal(values: Sequence[Any]) -> Complex[Array, "3 3"]:
 def standard_matrices(model: StandardModel) -> ChargeMatrices:
     """Charges of the Standard Model; on nuclei those of `StandardModel.nucleon_charges`."""
     nucleons = [model.nucleon_charges(family) for family in FAMILIES]
-    own = [model.charges(Electron(), family) for family in FAMILIES]
+    own = [model.charges(Electron(), family)[:2] for family in FAMILIES]
     s = model.sin2w
     return ChargeMatrices(
         _diagonal([proton + s * slope for proton, slope, _ in nucleons]),

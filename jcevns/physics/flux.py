@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from jcevns import datasets
 from jcevns.parameters import Parameter
+from jcevns.physics.oscillations import nufit60_errors
 from jcevns.precision import as_float_array, optional_array
 from jcevns.spelling import unknown
 
@@ -155,15 +156,38 @@ class NeutrinoFlux(eqx.Module):
 SOLAR_FLAVOURS = ("e", "mu", "tau")
 
 
-def solar_fractions(source: str, energy: Float[np.ndarray, " energy"]) -> Float[np.ndarray, "3 energy"]:
+def solar_fractions(
+    source: str,
+    energy: Float[np.ndarray, " energy"],
+    theta_23: float | None = None,
+    delta: float | None = None,
+) -> Float[np.ndarray, "3 energy"]:
     """Shares of nu_e, nu_mu, nu_tau of a solar source at Earth by day (card `solar_survival`).
 
-    The adiabatic survival probability P_ee averaged over the region of production; what has changed flavour is
-    shared equally between mu and tau, as for maximal theta_23.
+    The adiabatic survival probability P_ee averaged over the region of production is that of the card, at its
+    theta_12 and theta_13 of NuFIT 6.0, and says how much of each mass state arrives. The rows mu and tau of the
+    mixing matrix then share the rest; standard matter does not see theta_23 and delta. That matter moves theta_13 is
+    left out, as in the card: 1e-3 of the shares.
+
+    Args:
+        source: pp, be7, b8 or hep.
+        energy: MeV.
+        theta_23: rad; that of NuFIT 6.0, normal ordering, if absent.
+        delta: CP phase in rad; the same. With theta_23 of 45 degrees and a phase of 90, mu and tau are alike.
     """
     table = datasets.read_table("solar_survival")
     survival = np.interp(energy, table["energy_MeV"], table[source])
-    return np.stack([survival, (1 - survival) / 2, (1 - survival) / 2])
+    best = {name: value for name, (value, _, _) in nufit60_errors().items()}
+    theta_23, delta = best["theta23"] if theta_23 is None else theta_23, best["delta_CP"] if delta is None else delta
+    s12, c12 = np.sin(best["theta12"]), np.cos(best["theta12"])
+    s13, c13 = np.sin(best["theta13"]), np.cos(best["theta13"])
+    third = s13**2
+    first = ((survival - s13**2 * third) / c13**2 - (1 - third) * s12**2) / (c12**2 - s12**2)
+    phase = s13 * np.exp(1j * delta)
+    s23, c23 = np.sin(theta_23), np.cos(theta_23)
+    row = np.array([-s12 * c23 - c12 * s23 * phase, c12 * c23 - s12 * s23 * phase, s23 * c13])
+    mu = np.abs(row) ** 2 @ np.stack([first, 1 - third - first, np.full_like(first, third)])
+    return np.stack([survival, mu, 1 - survival - mu])
 
 
 def combine(
@@ -220,13 +244,21 @@ def _sources(
     return names, rows
 
 
-def b8(shape: str = "bahcall1996", shift: float = 0.0, total: float = B8_FLUX) -> NeutrinoFlux:
+def b8(
+    shape: str = "bahcall1996",
+    shift: float = 0.0,
+    total: float = B8_FLUX,
+    theta_23: float | None = None,
+    delta: float | None = None,
+) -> NeutrinoFlux:
     """Solar 8B flux.
 
     Args:
         shape: `bahcall1996` (PRC 54, 411; XENONnT's templates fold back with it) or `winter2006` (PRC 73, 025503).
         shift: deformation of the Winter 2006 shape in units of its correlated 1 sigma error.
         total: cm^-2 s^-1.
+        theta_23: rad, with `delta`, what shares nu_mu and nu_tau, see `solar_fractions`; NuFIT 6.0's if absent.
+        delta: rad.
 
     Raises:
         ValueError: unknown shape, a shift of a shape that has none, or a negative total.
@@ -249,12 +281,17 @@ def b8(shape: str = "bahcall1996", shift: float = 0.0, total: float = B8_FLUX) -
     elif shift != 0.0:
         raise ValueError(f"the {shape} shape has no tabulated error: shift needs shape='winter2006'")
     energy = table["energy_MeV"]
-    shares = solar_fractions("b8", energy)
+    shares = solar_fractions("b8", energy, theta_23, delta)
     return NeutrinoFlux(energy, values, total, "b8", SOLAR_FLAVOURS, shares, B8_RELATIVE_ERROR, sources=("b8",))
 
 
-def hep(total: float = 7.98e3) -> NeutrinoFlux:
+def hep(total: float = 7.98e3, theta_23: float | None = None, delta: float | None = None) -> NeutrinoFlux:
     """Solar hep flux, B16-GS98 total in cm^-2 s^-1 (arXiv:1611.09867); adds under 1% above 1 keV.
+
+    Args:
+        total: cm^-2 s^-1.
+        theta_23: rad, as for `b8`.
+        delta: rad.
 
     Example:
         >>> import jax.numpy as jnp
@@ -265,7 +302,7 @@ def hep(total: float = 7.98e3) -> NeutrinoFlux:
     """
     table = datasets.read_table("hep_spectrum")
     energy = table["energy_MeV"]
-    shares = solar_fractions("hep", energy)
+    shares = solar_fractions("hep", energy, theta_23, delta)
     return NeutrinoFlux(energy, table["density_per_MeV"], total, "hep", SOLAR_FLAVOURS, shares, sources=("hep",))
 
 

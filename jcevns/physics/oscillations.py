@@ -16,6 +16,7 @@ from jaxtyping import Array, Complex, Float
 
 from jcevns import datasets
 from jcevns.constants import AVOGADRO, FERMI_CONSTANT, HBAR_C
+from jcevns.parameters import Parameter
 from jcevns.physics.potential import Spread, VectorPotential
 from jcevns.precision import as_float_array
 from jcevns.spelling import unknown
@@ -87,8 +88,26 @@ def _best_fit(name: str) -> float:
     return nufit60_errors()[name][0]
 
 
-def _field(name: str) -> Any:
-    return eqx.field(converter=as_float_array, default_factory=partial(_best_fit, name))
+def _constraint(name: str, targets: Any) -> dict[str, float]:
+    """NuFIT's error, the mean of the two sides."""
+    _, up, down = nufit60_errors()[name]
+    return {"sigma": (up + down) / 2, "scale": (up + down) / 2}
+
+
+def _field(name: str, unit: str, label: str, lower: float, upper: float) -> Any:
+    """A field with its record; default and constraint are read when they are used: import reads no table."""
+    record = Parameter(
+        "",
+        (lower + upper) / 2,
+        unit=unit,
+        lower=lower,
+        upper=upper,
+        label=label,
+        still=True,
+        adapt=partial(_constraint, name),
+    )
+    default = partial(_best_fit, name)
+    return eqx.field(converter=as_float_array, default_factory=default, metadata={"record": record})
 
 
 class OscillationParameters(eqx.Module):
@@ -111,12 +130,12 @@ class OscillationParameters(eqx.Module):
         (0.6, 7.49e-05)
     """
 
-    theta12: Float[Array, ""] = _field("theta12")
-    theta13: Float[Array, ""] = _field("theta13")
-    theta23: Float[Array, ""] = _field("theta23")
-    delta_CP: Float[Array, ""] = _field("delta_CP")
-    dm2_21: Float[Array, ""] = _field("dm2_21")
-    dm2_31: Float[Array, ""] = _field("dm2_31")
+    theta12: Float[Array, ""] = _field("theta12", "rad", r"$\theta_{12}$", 0.0, np.pi / 2)
+    theta13: Float[Array, ""] = _field("theta13", "rad", r"$\theta_{13}$", 0.0, np.pi / 2)
+    theta23: Float[Array, ""] = _field("theta23", "rad", r"$\theta_{23}$", 0.0, np.pi / 2)
+    delta_CP: Float[Array, ""] = _field("delta_CP", "rad", r"$\delta_{CP}$", -2 * np.pi, 4 * np.pi)
+    dm2_21: Float[Array, ""] = _field("dm2_21", "eV^2", r"$\Delta m^2_{21}$ [eV$^2$]", 0.0, 1e-2)
+    dm2_31: Float[Array, ""] = _field("dm2_31", "eV^2", r"$\Delta m^2_{31}$ [eV$^2$]", -1e-1, 1e-1)
 
     def __check_init__(self):
         concrete = isinstance(self.dm2_21, Tracer) or not eqx.is_array(self.dm2_21)

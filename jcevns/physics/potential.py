@@ -129,7 +129,7 @@ def _averages(radius: tuple[float, ...]) -> _Averages:
             # A narrow kernel is a spike that the steps miss, but it is known what an even density gives.
             mean = kernel @ np.ones_like(s) if x < _NARROW else even
             row[:, k] = np.log((np.sum(kernel * (relative - 1), axis=1) + mean) * (1 + x**2))
-    return _Averages(found, np.gradient(found, _LOGARITHMS, axis=-1))
+    return _Averages(found, np.asarray(np.gradient(found, _LOGARITHMS, axis=-1)))
 
 
 def solar_spread(radius: tuple[float, ...], shape: tuple[int, ...] = (-1,)) -> Spread:

@@ -15,14 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
-from jcevns.parameters import Parameter
 from jcevns.physics.earth import LATITUDES
 from jcevns.physics.flavour import FlavourCharges
 from jcevns.physics.flux import SOLAR_FLAVOURS, NeutrinoFlux
 from jcevns.physics.interaction import Interaction, has_terms, label_of
 from jcevns.physics.new_physics import NewPhysics
 from jcevns.physics.night import night_density_matrix
-from jcevns.physics.oscillations import MatterNSI, OscillationParameters, nufit60_errors
+from jcevns.physics.oscillations import MatterNSI, OscillationParameters
 from jcevns.physics.potential import VectorPotential
 from jcevns.physics.standard_model import StandardModel
 from jcevns.physics.sun import production_regions, solar_density_matrix
@@ -67,36 +66,15 @@ def basis(source: str, energy: Float[Array, " energy"]) -> Float[Array, "node en
     return jnp.stack(rows)
 
 
-_FIELDS = {
-    "theta_12": ("theta12", "rad", r"$\theta_{12}$", 0.0, np.pi / 2),
-    "theta_13": ("theta13", "rad", r"$\theta_{13}$", 0.0, np.pi / 2),
-    "theta_23": ("theta23", "rad", r"$\theta_{23}$", 0.0, np.pi / 2),
-    "dm2_21": ("dm2_21", "eV^2", r"$\Delta m^2_{21}$ [eV$^2$]", 0.0, 1e-2),
-    "dm2_31": ("dm2_31", "eV^2", r"$\Delta m^2_{31}$ [eV$^2$]", -1e-1, 1e-1),
-    "delta": ("delta_CP", "rad", r"$\delta_{CP}$", -2 * np.pi, 4 * np.pi),
-}
+_ANGLES = {"theta_12": "theta12", "theta_13": "theta13", "theta_23": "theta23", "delta": "delta_CP"}
+"""Parameters that `OscillationParameters` calls otherwise."""
 
 
-def _constraint(name: str, targets: Any) -> dict[str, float]:
-    """NuFIT's error, the mean of the two sides."""
-    _, up, down = nufit60_errors()[name]
-    return {"sigma": (up + down) / 2, "scale": (up + down) / 2}
-
-
-def _best_fit(name: str) -> float:
-    return nufit60_errors()[name][0]
-
-
-def _angle(name: str) -> Any:
-    """A field whose default and constraint are read when they are used: import reads no table."""
-    field, unit, label, lower, upper = _FIELDS[name]
-    middle = (lower + upper) / 2
-    record = Parameter(
-        "", middle, unit=unit, lower=lower, upper=upper, label=label, still=True, adapt=partial(_constraint, field)
-    )
-    return eqx.field(
-        converter=as_float_array, default_factory=partial(_best_fit, field), metadata={"parameter": record}
-    )
+def _oscillation(name: str) -> Any:
+    """The field of `OscillationParameters` as a parameter of a theory."""
+    field = OscillationParameters.__dataclass_fields__[_ANGLES.get(name, name)]
+    metadata = {"parameter": field.metadata["record"]}
+    return eqx.field(converter=as_float_array, default_factory=field.default_factory, metadata=metadata)
 
 
 class Propagation(NewPhysics):
@@ -106,22 +84,22 @@ class Propagation(NewPhysics):
     errors of angles as those of their sin^2, both sides averaged.
 
     Attributes:
-        theta_12: rad.
-        theta_13: rad.
-        theta_23: rad.
-        dm2_21: eV^2.
-        dm2_31: eV^2; negative for the inverted ordering.
-        delta: CP phase in rad.
+        theta_12: this and the next five as in `OscillationParameters`, which has their units and bounds.
+        theta_13: the same.
+        theta_23: the same.
+        dm2_21: the same.
+        dm2_31: the same.
+        delta: the same, `delta_CP` there.
         earth: where the detector is, for the nights of a year: `lngs`, `jinping`, `surf`; `day` without the Earth.
         populations: solar sources and flavours that the fluxes hold; all that there are if absent.
     """
 
-    theta_12: Float[Array, ""] = _angle("theta_12")
-    theta_13: Float[Array, ""] = _angle("theta_13")
-    theta_23: Float[Array, ""] = _angle("theta_23")
-    dm2_21: Float[Array, ""] = _angle("dm2_21")
-    dm2_31: Float[Array, ""] = _angle("dm2_31")
-    delta: Float[Array, ""] = _angle("delta")
+    theta_12: Float[Array, ""] = _oscillation("theta_12")
+    theta_13: Float[Array, ""] = _oscillation("theta_13")
+    theta_23: Float[Array, ""] = _oscillation("theta_23")
+    dm2_21: Float[Array, ""] = _oscillation("dm2_21")
+    dm2_31: Float[Array, ""] = _oscillation("dm2_31")
+    delta: Float[Array, ""] = _oscillation("delta")
     earth: str = eqx.field(static=True, default="lngs")
     populations: tuple[str, ...] | None = eqx.field(static=True, default=None)
 
@@ -157,8 +135,9 @@ class Propagation(NewPhysics):
         if not solar:
             return jnp.concatenate(rest)
         require_x64("neutrino oscillations")
-        angles = OscillationParameters(*(getattr(self, n) for n in ("theta_12", "theta_13", "theta_23", "delta")))
-        mixing = eqx.tree_at(lambda p: (p.dm2_21, p.dm2_31), angles, (self.dm2_21, self.dm2_31))
+        names = (*_ANGLES, "dm2_21", "dm2_31")  # in the order of its fields
+        empty = OscillationParameters()  # whatever is put there is not checked: a fit never raises
+        mixing = eqx.tree_at(jax.tree.leaves, empty, [getattr(self, name) for name in names])
         matter = self.matter()
         matter = MatterNSI(matter.electron, matter.up, matter.down, (*matter.vectors, *vectors))
         return jnp.concatenate([_solar(mixing, matter, solar, self.earth), *rest])

@@ -50,7 +50,7 @@ def _line(
     return NeutrinoFlux(nodes, [0.0, 1 / LINE_WIDTH, 0.0], total, name, flavours, fractions, error, True, sources)
 
 
-def _solar_source(source: str, total: float) -> list[NeutrinoFlux]:
+def _solar_source(source: str, total: float, theta_23: float | None, delta: float | None) -> list[NeutrinoFlux]:
     lines = datasets.read_table("solar_lines")
     mine = lines["source"] == source
     survival = source if source in ("pp", "be7") else "be7"
@@ -62,7 +62,7 @@ def _solar_source(source: str, total: float) -> list[NeutrinoFlux]:
                 source,
                 SOLAR_FLAVOURS,
                 total * float(share),
-                np.repeat(solar_fractions(survival, np.array([float(energy)])), 3, axis=1),
+                np.repeat(solar_fractions(survival, np.array([float(energy)]), theta_23, delta), 3, axis=1),
                 sources=(source,),
             )
             for energy, share in pairs
@@ -70,17 +70,24 @@ def _solar_source(source: str, total: float) -> list[NeutrinoFlux]:
     spectra = datasets.read_table("solar_spectra")
     mine = spectra["source"] == source
     energy, density = spectra["energy_MeV"][mine], spectra["density_per_MeV"][mine]
-    shares = solar_fractions(survival, energy)
+    shares = solar_fractions(survival, energy, theta_23, delta)
     return [NeutrinoFlux(energy, density, total, source, SOLAR_FLAVOURS, shares, sources=(source,))]
 
 
-def solar(model: str = "gs98", sources: tuple[str, ...] = SOLAR_SOURCES) -> NeutrinoFlux:
+def solar(
+    model: str = "gs98",
+    sources: tuple[str, ...] = SOLAR_SOURCES,
+    theta_23: float | None = None,
+    delta: float | None = None,
+) -> NeutrinoFlux:
     """Solar neutrinos below 2 MeV as one flux, with flavours by the survival probability of each source.
 
     Args:
         model: B16 standard solar model (arXiv:1611.09867), `gs98` or `agss09met`.
         sources: of `pp`, `pep`, `be7`, `n13`, `o15`, `f17`. Those without a tabulated survival probability take
             that of 7Be, which is produced at similar radii.
+        theta_23: rad, with `delta`, what shares nu_mu and nu_tau, see `flux.solar_fractions`; NuFIT 6.0's if absent.
+        delta: rad.
 
     Raises:
         ValueError: unknown model or source.
@@ -97,7 +104,7 @@ def solar(model: str = "gs98", sources: tuple[str, ...] = SOLAR_SOURCES) -> Neut
     for source in sources:
         if source not in SOLAR_SOURCES:
             raise ValueError(unknown("solar source", source, SOLAR_SOURCES))
-        parts += _solar_source(source, _model_flux(source, model)[0])
+        parts += _solar_source(source, _model_flux(source, model)[0], theta_23, delta)
     return combine("solar", parts, SOLAR_ERROR, relative=True)
 
 
@@ -110,7 +117,9 @@ def _model_flux(source: str, model: str) -> tuple[float, float]:
     return float(table[f"{model}_cm2_s"][row]), float(table[f"{model}_relative_error"][row])
 
 
-def solar_component(name: str, model: str = "gs98") -> NeutrinoFlux:
+def solar_component(
+    name: str, model: str = "gs98", theta_23: float | None = None, delta: float | None = None
+) -> NeutrinoFlux:
     """One part of the solar neutrinos below 2 MeV as a flux of its own, with the error of the solar model.
 
     Its parameter is the flux itself, as `flux.be7`, constrained to the model (arXiv:1611.09867). `solar` is the sum
@@ -121,6 +130,8 @@ def solar_component(name: str, model: str = "gs98") -> NeutrinoFlux:
         name: `pp`, `pep`, `be7` (both lines) or `cno` (13N, 15O and 17F in the ratio of the model, whose errors are
             taken as fully correlated: 15.9% for GS98).
         model: B16 standard solar model, `gs98` or `agss09met`.
+        theta_23: rad, with `delta`, what shares nu_mu and nu_tau, see `flux.solar_fractions`; NuFIT 6.0's if absent.
+        delta: rad.
 
     Raises:
         ValueError: unknown name or model.
@@ -135,7 +146,8 @@ def solar_component(name: str, model: str = "gs98") -> NeutrinoFlux:
         raise ValueError(unknown("part of the solar neutrinos", name, SOLAR_COMPONENTS))
     found = {source: _model_flux(source, model) for source in SOLAR_COMPONENTS[name]}
     error = sum(flux * relative for flux, relative in found.values()) / sum(flux for flux, _ in found.values())
-    return combine(name, [part for s, (flux, _) in found.items() for part in _solar_source(s, flux)], error)
+    parts = [part for s, (flux, _) in found.items() for part in _solar_source(s, flux, theta_23, delta)]
+    return combine(name, parts, error)
 
 
 def _fluence_rate(protons: float, per_proton: float, distance_m: float) -> float:

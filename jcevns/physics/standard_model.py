@@ -78,6 +78,10 @@ def _above_mirror(targets: Sequence[Any]) -> dict[str, Any]:
     }
 
 
+def _coupling(nucleon: str) -> Any:
+    return parameter(None, lower=-2.0, upper=2.0, label=f"$g_V^{nucleon}$", scale=0.1, prior="uniform:-2:2")
+
+
 class StandardModel(Interaction):
     """Standard Model scattering on nuclei (eq. 1 of arXiv:2411.11749) and on electrons.
 
@@ -86,6 +90,9 @@ class StandardModel(Interaction):
         form_factor: F(q^2), Klein-Nystrand as in the paper.
         electron_couplings: of neutrinos to electrons, `radiative` (corrected, at low energy) or `tree`.
         nuclear_couplings: to nucleons, `tree` as in the paper, or `radiative`: g_V^p by flavour, and g_V^n.
+        g_V_p: vector coupling of the proton for all flavours, a parameter where it is given: then sin2w acts on
+            electrons alone.
+        g_V_n: of the neutron; -1/2 at tree level.
 
     Example:
         >>> import jcevns as jc
@@ -100,6 +107,8 @@ class StandardModel(Interaction):
     form_factor: AbstractFormFactor = eqx.field(default_factory=KleinNystrand)
     electron_couplings: str = eqx.field(static=True, default="radiative")
     nuclear_couplings: str = eqx.field(static=True, default="tree")
+    g_V_p: Float[Array, ""] | None = _coupling("p")
+    g_V_n: Float[Array, ""] | None = _coupling("n")
 
     label = "standard-model"
 
@@ -109,31 +118,47 @@ class StandardModel(Interaction):
                 raise ValueError(f"{name} {getattr(self, name)!r} must be 'radiative' or 'tree'")
 
     def weights(self):
-        """1, sin2w and its square: all charges are linear in it."""
+        """1, sin2w and its square: all charges are linear in it, and in couplings that are given."""
         return coherent_weights(self, [])
 
     def terms(self, recoil, particle, flavour):
         """Eq. 1 of arXiv:2411.11749; on electrons the couplings of `electrons.standard_charges`."""
         return coherent_terms(self, [], recoil, particle, flavour)
 
-    def charges(self, particle: Particle, flavour: str) -> list[tuple[Any, Any]]:
-        """Vector and axial charge at sin2w = 0, and their slope in sin2w."""
-        if isinstance(particle, Electron):
-            return list(electrons.standard_charges(flavour, self.electron_couplings == "radiative"))
-        proton, slope, neutron = self.nucleon_charges(flavour)
-        at_zero = NuclearCharge(proton * particle.Z, neutron * particle.N)
-        return [(at_zero, 0.0), (NuclearCharge(slope * particle.Z, 0.0), 0.0)]
+    def amplitudes(self) -> list[Float[Array, ""]]:
+        """What `charges` are multiplied by: 1, sin2w, and the couplings that are given."""
+        given = [coupling for coupling in (self.g_V_p, self.g_V_n) if coupling is not None]
+        return [jnp.ones_like(self.sin2w), self.sin2w, *given]
 
-    def nucleon_charges(self, flavour: str) -> tuple[float, float, float]:
-        """g_V^p at sin2w = 0, its slope in sin2w, and g_V^n."""
+    def charges(self, particle: Particle, flavour: str) -> list[tuple[Any, Any]]:
+        """Vector and axial charge at sin2w = 0, their slope in sin2w, and in each coupling that is given."""
+        given = [self.g_V_p is not None, self.g_V_n is not None]
+        if isinstance(particle, Electron):
+            own = electrons.standard_charges(flavour, self.electron_couplings == "radiative")
+            return [*own, *((0.0, 0.0) for one in given if one)]
+        proton, slope, neutron = self._nucleons(flavour)
+        at_zero = NuclearCharge(0.0 if given[0] else proton * particle.Z, 0.0 if given[1] else neutron * particle.N)
+        in_sin2w = NuclearCharge(0.0 if given[0] else slope * particle.Z, 0.0)
+        each = (NuclearCharge(particle.Z, 0.0), NuclearCharge(0.0, particle.N))
+        found = [at_zero, in_sin2w, *(charge for charge, one in zip(each, given, strict=True) if one)]
+        return [(charge, 0.0) for charge in found]
+
+    def nucleon_charges(self, flavour: str) -> tuple[Any, float, Any]:
+        """g_V^p at sin2w = 0, its slope in sin2w, and g_V^n; those that are given instead, without a slope."""
+        proton, slope, neutron = self._nucleons(flavour)
+        if self.g_V_p is not None:
+            proton, slope = self.g_V_p, 0.0
+        return proton, slope, neutron if self.g_V_n is None else self.g_V_n
+
+    def _nucleons(self, flavour: str) -> tuple[float, float, float]:
         if self.nuclear_couplings == "radiative":
             return RADIATIVE_PROTON[flavour.removeprefix("anti-")] + 2 * SIN2_THETA_W, -2.0, RADIATIVE_NEUTRON
         return 0.5, -2.0, -0.5
 
 
 def coherent_weights(model: StandardModel, amplitudes: Sequence[Float[Array, ""]]) -> Float[Array, " term"]:
-    """Products of two amplitudes: those of the Standard Model, 1 and sin2w, then others that shift its charges."""
-    every = [jnp.ones_like(model.sin2w), model.sin2w, *amplitudes]
+    """Products of two amplitudes: those of the Standard Model, then others that shift its charges."""
+    every = [*model.amplitudes(), *amplitudes]
     return jnp.stack([every[i] * every[j] for i in range(len(every)) for j in range(i, len(every))])
 
 

@@ -105,12 +105,13 @@ def production_regions(sources: Sequence[str], counts: Sequence[int]) -> Product
     """Regions of several sources, as rows: one for each energy, as many as said of each source."""
     with jax.ensure_compile_time_eval():  # these are numbers, also where a function is being traced
         every = [production_region(source) for source in sources]
-    columns = (
-        np.concatenate([np.tile(np.asarray(getattr(r, name)), (n, 1)) for r, n in zip(every, counts, strict=True)])
-        for name in ("density", "neutrons_per_electron", "weight")
-    )
-    radius = tuple(x for r, n in zip(every, counts, strict=True) for x in (r.radius or ()) * n)
-    return ProductionRegion(*columns, radius)
+    pairs = list(zip(every, counts, strict=True))
+
+    def rows(name: str) -> np.ndarray:
+        return np.concatenate([np.tile(np.asarray(getattr(region, name)), (n, 1)) for region, n in pairs])
+
+    radius = tuple(x for region, n in pairs for x in (region.radius or ()) * n)
+    return ProductionRegion(rows("density"), rows("neutrons_per_electron"), rows("weight"), radius)
 
 
 def _gauss(x: np.ndarray, weight: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -197,6 +197,8 @@ MODEL_OPTIONS = {
     "R_n": "form_factor",
     "R_p": "form_factor",
     "sin2w": "sin2w",
+    "g_V_p": "g_V_p",
+    "g_V_n": "g_V_n",
 }
 """Options that go to the Standard Model: `couplings` to those of electrons and nuclei, radii to the form factor."""
 
