@@ -81,7 +81,7 @@ def dresden_flux(normalisation: str = "total") -> NeutrinoFlux:
             which 1.2 after captures; so they do if they come from 2.96 GW at 10.39 m [recalled], which give 4.78e13.
             `fission`: those of the tabulated fission spectra, and captures come on top: the signal is 28% larger.
             `others`: the same with captures of 0.6 of the area of fission, as the code of others has it: 1.6 times
-            4.8e13 in all, and the same nuclear recoils.
+            4.8e13 in all, with 0.05% more nuclear recoils.
 
     Raises:
         ValueError: unknown normalisation.
@@ -221,7 +221,7 @@ def dresden_ii(
         start = START[state]._replace(decay=START["on"].decay) if off == "shared" else START[state]
         rates, changes = _backgrounds(state, start, edges, number)
 
-        def placed(one: Bins, i: int = i) -> Bins:
+        def placed(one: np.ndarray, i: int = i) -> np.ndarray:
             """In the bins of this spectrum, in counts."""
             return np.pad(one, (i * size, (len(states) - 1 - i) * size)) * counted.scale
 
