@@ -1,4 +1,4 @@
-"""Reactor antineutrinos on germanium and Dresden-II's fit in NumPy, SciPy and iminuit, sharing no code with jcevns."""
+"""Reactor antineutrinos on germanium and Dresden-II's fit in NumPy and iminuit, sharing no code with jcevns."""
 
 from __future__ import annotations
 
@@ -53,13 +53,15 @@ def fission() -> tuple[np.ndarray, np.ndarray]:
     """Antineutrinos per MeV and fission on a fine grid, logarithmic between the tabulated energies."""
     table = read_table("reactor_spectra_tables")
     energy = np.linspace(0.0079, 8.0, 40001)
-    rows = [f * np.exp(np.interp(energy, table["energy_MeV"], np.log(table[f"{i}_per_MeV"]))) for i, f in FRACTIONS.items()]
+    rows = [
+        f * np.exp(np.interp(energy, table["energy_MeV"], np.log(table[f"{i}_per_MeV"])))
+        for i, f in FRACTIONS.items()
+    ]
     return energy, np.sum(rows, axis=0)
 
 
 def dresden_signal(curve: Callable, quenching: float = 1.0, resolution: float = 1.0) -> np.ndarray:
     """CEvNS per day and 10 eV bin: 4.8e13 cm^-2 s^-1 with 7.2 antineutrinos per fission."""
-    energy, spectrum = fission()
     T = np.linspace(0.004, 2.0, 2500)
     rate = dresden_rate(T)
     nominal = curve(T) * T
