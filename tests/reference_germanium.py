@@ -134,6 +134,10 @@ class Fit:
 
     def minimum(self, strength: float, sigma: float | None = None) -> float:
         """Profiled over the background, quenching and resolution, and the flux where it has an error."""
+        return self.best(strength, sigma)[0]
+
+    def best(self, strength: float, sigma: float | None = None) -> tuple[float, np.ndarray]:
+        """The same with the parameters there."""
 
         def total(p: np.ndarray) -> float:
             return self.chi2(strength, p[:9], p[9], 1.0 if sigma is None else sigma)
@@ -148,4 +152,4 @@ class Fit:
         minuit.strategy = 1
         minuit.migrad()
         minuit.migrad()
-        return float(minuit.fval)
+        return float(minuit.fval), np.array(minuit.values)

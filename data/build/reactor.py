@@ -192,7 +192,10 @@ COLLARESI = (
     "Phys. Rev. Lett. 129, 211802 (2022)"
 )
 DOI_DRESDEN = "10.1103/PhysRevLett.129.211802"
-COPY = " The files are a copy kept by others (github.com/LeireLarizgoitia/Reactor_CEnuNS), not compared with the original."
+COPY = (
+    " The files are a copy kept by others (github.com/LeireLarizgoitia/Reactor_CEnuNS), not compared with the "
+    "original."
+)
 NO_LICENCE = "none stated; facts from the cited publication"
 _PER_DAY = "1/(10 eV 3 kg day)"
 
