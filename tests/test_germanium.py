@@ -400,3 +400,20 @@ def test_the_same_detector_is_not_combined() -> None:
         jc.Likelihood(["coherent-ge-2024", "coherent-ge-2026"])
     both = jc.Likelihood(["coherent-ge-2026", "coherent-csi-2021:shapes=none"])
     assert "flux.sns" in both.parameters
+
+
+# COHERENT CsI -----------------------------------------------------------------------------------------------------
+
+
+def test_released_widths_of_csi() -> None:
+    """Half the change of the counts between -1 and 1 standard deviation of the released curves."""
+    shaped = jc.experiment("coherent-csi-2021", electrons="no")
+    total = np.asarray(jc.signal_counts(shaped, jc.StandardModel())).sum(axis=-1).reshape(3, 5)
+    half = (total[:, 3] - total[:, 1]) / 2 / total[:, 2]
+    (quenching, efficiency) = (
+        n.sigma for n in jc.experiment("coherent-csi-2021", shapes="none", widths="released").nuisances[:2]
+    )
+    assert quenching == pytest.approx(np.hypot(*half[:2]), abs=5e-4)
+    assert efficiency == pytest.approx(half[2], abs=5e-4)
+    with pytest.raises(ValueError, match="widths 'x'"):
+        jc.experiment("coherent-csi-2021", widths="x")
