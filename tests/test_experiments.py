@@ -309,11 +309,11 @@ def test_description_of_the_built_in_experiments() -> None:
 
 
 def test_every_built_in_experiment_has_its_flux() -> None:
-    expected = {"flux.b8": 0.12, "flux.sns": 0.10, "flux.solar": 0.10}
+    expected = {"flux.b8": 0.12, "flux.sns": 0.10, "flux.solar": 0.10, "flux.dresden": 0.05}
     for name in EXPERIMENTS:
         for flux in built(name).fluxes.values():
             record = flux.parameter
-            if record.name == "flux.reactor":
+            if record.name in ("flux.reactor", "flux.leibstadt"):
                 assert record.sigma is None
             else:
                 assert record.sigma == pytest.approx(expected[record.name] * record.default)

@@ -166,7 +166,7 @@ def germanium_rates(inputs: Path) -> Table:
         ("ge_threshold", first["threshold_keVee"], 0.0, 0.0, "keV", "published", early),
         ("ge_window_end", 8.5, 0.0, 0.0, "keV", "assumed", RECALLED),
         ("ge_distance", 19.2, 0.0, 0.0, "m", "recalled", RECALLED),
-        ("ge_protons_per_GWh", 3.198e23 / 13.99, 0.0, 0.0, "1", "inferred", "3.198e23 in 13.99 GWh, arXiv:2110.07730"),
+        ("ge_protons_per_GWh", 3.198e23 / 13.99, 0.0, 0.0, "1", "inferred", "3.198e23 / 13.99, arXiv:2110.07730"),
         ("ge_2026_observed", float(second["counts"]), float(second["plus"]), float(second["minus"]), "events",
          "published", late),
         ("ge_2026_ratio", second["sigma_over_SM"], 0.0, 0.0, "1", "published", late),
@@ -192,7 +192,10 @@ COLLARESI = (
     "Phys. Rev. Lett. 129, 211802 (2022)"
 )
 DOI_DRESDEN = "10.1103/PhysRevLett.129.211802"
-COPY = " The files are a copy kept by others (github.com/LeireLarizgoitia/Reactor_CEnuNS), not compared with the original."
+COPY = (
+    " The files are a copy kept by others (github.com/LeireLarizgoitia/Reactor_CEnuNS), not compared with the "
+    "original."
+)
 NO_LICENCE = "none stated; facts from the cited publication"
 _PER_DAY = "1/(10 eV 3 kg day)"
 
@@ -212,8 +215,8 @@ def _quantities(statuses: str) -> dict[str, tuple[str, str]]:
 REACTOR_CARDS: dict[str, CardText] = {
     "germanium_isotopes": CardText(
         "Isotopes of natural germanium", "published",
-        "Masses, mole fractions and ground-state spins. The nuclear mass is the atomic mass less the electron masses. "
-        "There are no spin multipoles of 73Ge here: its axial part is left out, below 1e-3 of the rate.",
+        "Masses, mole fractions and ground-state spins. The nuclear mass is the atomic mass less the electron "
+        "masses. There are no spin multipoles of 73Ge here: its axial part is left out, below 1e-3 of the rate.",
         "AME2020 atomic masses (Chinese Phys. C 45, 030003); CIAAW isotopic abundances", "",
         "10.1088/1674-1137/abddaf", FACTS,
         {
@@ -253,10 +256,10 @@ REACTOR_CARDS: dict[str, CardText] = {
     "reactor_spectra_tables": CardText(
         "Reactor antineutrino spectra per fission, below 2 MeV too", "transcribed",
         "Antineutrinos per MeV and fission at 35 energies, tabulated by others, who name Mueller, Huber, Vogel and "
-        "Engel as sources. Above 2 MeV within 13% of the polynomials of the card reactor_spectra, typically 2%. In one "
-        "of two copies of Pu239 the value at 7.75 MeV is ten times lower; the one kept lies on the curve.",
-        "P. Vogel and J. Engel, Phys. Rev. D 39, 3378 (1989); P. Huber, Phys. Rev. C 84, 024617 (2011); T. A. Mueller "
-        "et al., Phys. Rev. C 83, 054615 (2011)", "", "10.1103/PhysRevD.39.3378", NO_LICENCE,
+        "Engel as sources. Above 2 MeV within 13% of the polynomials of the card reactor_spectra, typically 2%. In "
+        "one of two copies of Pu239 the value at 7.75 MeV is ten times lower; the one kept lies on the curve.",
+        "P. Vogel and J. Engel, Phys. Rev. D 39, 3378 (1989); P. Huber, Phys. Rev. C 84, 024617 (2011); T. A. "
+        "Mueller et al., Phys. Rev. C 83, 054615 (2011)", "", "10.1103/PhysRevD.39.3378", NO_LICENCE,
         {
             "energy_MeV": ("MeV", "antineutrino energy"),
             **{f"{isotope}_per_MeV": ("1/MeV", f"antineutrinos per fission of {isotope}") for isotope in ISOTOPES},
@@ -288,8 +291,8 @@ REACTOR_CARDS: dict[str, CardText] = {
     ),
     "dresden_ii_numbers": CardText(
         "Dresden-II: detector, reactor and background", "transcribed",
-        "Numbers that a fit needs. The status column tells what the publication says (published, as others quote it), "
-        "what stands in the code of others alone (others), and what is from memory (recalled).",
+        "Numbers that a fit needs. The status column tells what the publication says (published, as others quote "
+        "it), what stands in the code of others alone (others), and what is from memory (recalled).",
         COLLARESI, "2202.09672", DOI_DRESDEN, NO_LICENCE, _quantities("published, others or recalled"),
     ),
     "germanium_rates": CardText(

@@ -1,6 +1,7 @@
 """Quenching of nuclear recoils in germanium: ionisation over recoil energy, by a model or by measured curves."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -15,10 +16,10 @@ MEASURED = {"fef": "iron_filter", "ybe": "photoneutron"}
 LINDHARD_K = (0.05, 0.5)
 """Values of k that are a model of something: Lindhard's own is 0.133 Z^(2/3) A^(-1/2) = 0.157 in germanium."""
 
-Curve = Callable[[np.ndarray], np.ndarray]
+Curve = Callable[[Any], Any]
 
 
-def lindhard(Z: float, k: float) -> Curve:
+def lindhard(Z: float | int, k: float) -> Curve:
     """Lindhard's quenching factor of recoils in a material of their own kind.
 
     k g/(1 + k g) with g = 3 e^0.15 + 0.7 e^0.6 + e and e = 11.5 Z^(-7/3) T/keV (Lindhard et al., Mat. Fys. Medd.
@@ -45,7 +46,7 @@ def lindhard(Z: float, k: float) -> Curve:
     if not (low <= k <= high and 1 <= Z <= 120):
         raise ValueError(f"Lindhard's k {k!r} must be from {low:g} to {high:g}, as 0.157, and Z {Z!r} from 1 to 120")
 
-    def factor(recoil_keV: np.ndarray) -> np.ndarray:
+    def factor(recoil_keV: Any) -> np.ndarray:
         e = 11.5 * Z ** (-7 / 3) * np.asarray(recoil_keV, float)
         g = 3 * e**0.15 + 0.7 * e**0.6 + e
         return k * g / (1 + k * g)

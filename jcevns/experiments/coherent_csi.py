@@ -25,7 +25,16 @@ MASS = 14.6e-3  # tonne
 LIGHT_YIELD = 13.35  # photoelectrons per keV electron equivalent
 STEADY_STATE = 1286.0  # events expected in these bins
 LIFETIMES = {"pi": 0.026033, "mu": 2.1969811}  # us
-OPTIONS = {"shapes": ("all", "none"), "steady_state": ("product", "counts"), "electrons": ("yes", "no")}
+OPTIONS = {
+    "shapes": ("all", "none"),
+    "steady_state": ("product", "counts"),
+    "electrons": ("yes", "no"),
+    "widths": ("recalled", "released"),
+}
+WIDTHS = {"recalled": (0.038, 0.041), "released": (0.033, 0.108)}
+"""Of quenching and efficiency where they are normalisations. `released`: half the change of the Standard Model's
+counts between -1 and +1 standard deviation of the released curves, both modes of the scintillation in quadrature."""
+
 ANCHORS = (-3.0, -1.0, 0.0, 1.0, 3.0)
 _PANELS = 32  # of 4 nodes, between no recoil and the end point
 
@@ -131,6 +140,7 @@ def coherent_csi_2021(
     beam_centre: float = 0.56,
     beam_width: float = 0.15,
     electrons: str = "yes",
+    widths: str = "recalled",
 ) -> Experiment:
     """COHERENT CsI[Na], 14.6 kg at 19.3 m: 1578 events, about 300 of them CEvNS.
 
@@ -139,8 +149,8 @@ def coherent_csi_2021(
 
     Args:
         shapes: `all` has the two modes of the scintillation response and the efficiency as shape nuisances, each
-            known from -3 to 3 standard deviations; `none` has normalisations of 3.8% and 4.1% in their place
-            [recalled], and is much faster in scans.
+            known from -3 to 3 standard deviations; `none` has normalisations in their place, see `widths`, and is
+            much faster in scans.
         steady_state: `product` of the light of the anti-coincidence events and the time efficiency, or their
             `counts`, whose own fluctuations are then in the prediction.
         beam_centre: of the protons on target, in us after the trigger [inferred: the released two-dimensional
@@ -149,11 +159,18 @@ def coherent_csi_2021(
         electrons: `yes` has scattering on the electrons of CsI, bound in steps, beside that on nuclei: all their
             energy is light, not quenched, with smearing, efficiency and times of nuclear recoils. `no` leaves it
             out. A normalisation of the quenching (`shapes=none`) acts on both, its shapes on nuclei alone.
+        widths: of the normalisations of quenching and efficiency with `shapes=none`: 3.8% and 4.1% (`recalled`), or
+            3.3% and 10.8%, computed from the released curves (`released`).
 
     Raises:
         ValueError: unknown option, or a beam that is none.
     """
-    for option, value in (("shapes", shapes), ("steady_state", steady_state), ("electrons", electrons)):
+    for option, value in (
+        ("shapes", shapes),
+        ("steady_state", steady_state),
+        ("electrons", electrons),
+        ("widths", widths),
+    ):
         if value not in OPTIONS[option]:
             raise ValueError(unknown(f"coherent-csi-2021: {option}", value, OPTIONS[option]))
     if not (np.isfinite(beam_centre) and 0 < beam_width < np.inf):
@@ -192,10 +209,14 @@ def coherent_csi_2021(
 
     own: tuple[Nuisance, ...] = ()
     if shapes == "none":
-        own = (Nuisance("quenching", 0.038, (SIGNAL,)), Nuisance("efficiency", 0.041, (SIGNAL,)))
+        pairs = zip(("quenching", "efficiency"), WIDTHS[widths], strict=True)
+        own = tuple(Nuisance(name, width, (SIGNAL,)) for name, width in pairs)
     notes = [f"beam: Gaussian of {beam_centre} +- {beam_width} us [inferred]; steady state: {steady_state}"]
     if shapes == "none":
-        notes.append("quenching and efficiency are normalisations of 3.8% and 4.1% [recalled]")
+        quenching, efficiency = WIDTHS[widths]
+        notes.append(
+            f"quenching and efficiency are normalisations of {quenching:.1%} and {efficiency:.1%} [{widths}]"
+        )
     return Experiment(
         name="coherent-csi-2021",
         channels=channels,

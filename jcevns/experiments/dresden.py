@@ -81,7 +81,7 @@ def dresden_flux(normalisation: str = "total") -> NeutrinoFlux:
             which 1.2 after captures; so they do if they come from 2.96 GW at 10.39 m [recalled], which give 4.78e13.
             `fission`: those of the tabulated fission spectra, and captures come on top: the signal is 28% larger.
             `others`: the same with captures of 0.6 of the area of fission, as the code of others has it: 1.6 times
-            4.8e13 in all, and the same nuclear recoils.
+            4.8e13 in all, with 0.05% more nuclear recoils.
 
     Raises:
         ValueError: unknown normalisation.
@@ -192,11 +192,11 @@ def dresden_ii(
             that of the Standard Model; or `lindhard`, with which it is several times that.
         k: of the Lindhard model.
         normalisation: of the flux, see `dresden_flux`.
-        off: `none` fits the spectrum with the reactor on. `own` fits the one with it off beside it, with shapes of its
-            own: it tells whether the form of the background is adequate, and changes nothing about the signal.
+        off: `none` fits the spectrum with the reactor on. `own` fits the one with it off beside it, with shapes of
+            its own: it tells whether the form of the background is adequate, and changes nothing about the signal.
             `shared` has one decay constant of the exponential for both.
-        errors: `poisson` has effective counts whose root is the published error; `gaussian` the chi2 of least squares,
-            by a plinth under the counts, which makes searches slower.
+        errors: `poisson` has effective counts whose root is the published error; `gaussian` the chi2 of least
+            squares, by a plinth under the counts, which makes searches slower.
         electrons: `yes` has scattering on electrons, bound in steps, beside that on nuclei; their ionisation is not
             quenched. 0.1% of the signal in the Standard Model, most of it for light mediators and moments.
 
@@ -214,22 +214,24 @@ def dresden_ii(
     rate, error = (np.concatenate([table[f"{s}{what}_per_day"] for s in states]) for what in ("", "_error"))
     counted = _counted(rate, error, errors)
 
-    shapes = dict.fromkeys(("quenching", "resolution"), (SIGNAL_ANCHORS, 1.0, ""))
+    shapes: dict[str, tuple[tuple[float, ...], float, str]] = dict.fromkeys(
+        ("quenching", "resolution"), (SIGNAL_ANCHORS, 1.0, "")
+    )
     nominal: dict[str, Bins] = {}
     moved: dict[tuple[str, str], list[Bins]] = {}
     for i, state in enumerate(states):
         start = START[state]._replace(decay=START["on"].decay) if off == "shared" else START[state]
         rates, changes = _backgrounds(state, start, edges, number)
 
-        def placed(one: Bins, i: int = i) -> Bins:
+        def placed(one: np.ndarray, i: int = i) -> np.ndarray:
             """In the bins of this spectrum, in counts."""
             return np.pad(one, (i * size, (len(states) - 1 - i) * size)) * counted.scale
 
         nominal |= {f"{name}_{state}": placed(one) for name, one in rates.items()}
         for shape, templates in changes.items():
             full = shape if off == "shared" and shape == "decay" else f"{shape}_{state}"
-            unit = ("keV^-1", DECAY_ANCHORS) if shape == "decay" else ("eV", LINE_ANCHORS)
-            shapes[full] = (unit[1], FREE, unit[0])
+            falls = shape == "decay"
+            shapes[full] = (DECAY_ANCHORS, FREE, "keV^-1") if falls else (LINE_ANCHORS, FREE, "eV")
             moved |= {(f"{name}_{state}", full): [placed(r) for r in rows] for name, rows in templates.items()}
     backgrounds = {
         name: np.concatenate([moved.get((name, s), [one] * len(anchors)) for s, (anchors, *_) in shapes.items()])
@@ -279,7 +281,7 @@ def dresden_ii(
         notes=(
             f"quenching {used}: the signal hangs on it, and it is contested",
             f"flux: 4.8e13 cm^-2 s^-1 taken as {normalisation}; spectra tabulated by others, captures digitised",
-            "background form, widths of 5% and M to L1 ratio from the code of others; counts are in units of the errors",
+            "background form, widths of 5%, M to L1 ratio from the code of others; counts are in units of the errors",
         ),
         tables=(
             *("dresden_ii_spectra", "dresden_ii_numbers", "germanium_isotopes", "reactor_spectra_tables"),

@@ -1,6 +1,7 @@
 """Gaussian measurements as Poisson bins: on a plinth so high that the root of the counts is the published error."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,20 +85,22 @@ def skewed_counts(value: float, up: float, down: float) -> EffectiveCounts:
             f"errors +{up!r} -{down!r} must be positive and the upper one larger, by less than a factor 3"
         )
 
+    def root(call: Callable[[float], float], low: float, high: float) -> float:
+        return float(np.asarray(brentq(call, low, high)))
+
     def ends(n: float) -> tuple[float, float]:
         """Upper and lower end of the interval around n counts, as distances from it."""
 
         def excess(x: float) -> float:
-            return 2 * (x - n - n * np.log(x / n)) - 1
+            return 2 * (x - n - n * math.log(x / n)) - 1
 
-        root = np.sqrt(n)
-        return brentq(excess, n, n + 3 * root + 3) - n, n - brentq(excess, 1e-12 * n, n)
+        return root(excess, n, n + 3 * math.sqrt(n) + 3) - n, n - root(excess, 1e-12 * n, n)
 
     def skew(log_n: float) -> float:
-        high, low = ends(float(np.exp(log_n)))
+        high, low = ends(math.exp(log_n))
         return high / low - up / down
 
-    n = float(np.exp(brentq(skew, np.log(0.6), np.log(1e9))))
+    n = math.exp(root(skew, math.log(0.6), math.log(1e9)))
     scale = ends(n)[0] / up
     if value * scale > n:
         raise ValueError(

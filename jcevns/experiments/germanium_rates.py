@@ -23,8 +23,8 @@ RATE = "rate, in units of its error"
 def _numbers() -> dict[str, tuple[float, float, float]]:
     """Values and errors, up and down, by name."""
     table = datasets.read_table("germanium_rates")
-    rows = zip(table["value"], table["error_up"], table["error_down"], strict=True)
-    return dict(zip(map(str, table["quantity"]), (tuple(map(float, row)) for row in rows), strict=True))
+    names, *columns = (table[key].tolist() for key in ("quantity", "value", "error_up", "error_down"))
+    return {name: (value, up, down) for name, value, up, down in zip(names, *columns, strict=True)}
 
 
 def window_response(low: float, high: float, quenching: str, k: float, exposure: float, panels: int = 96) -> Response:
@@ -40,8 +40,8 @@ def window_response(low: float, high: float, quenching: str, k: float, exposure:
     """
     fine = np.geomspace(1e-2, 1e3, 20001)
     seen = fine * germanium_quenching(quenching, k)(fine)
-    ends = np.interp([low, high], seen, fine)
-    recoil, weight = (x.ravel() for x in legendre_panels(np.linspace(*ends, panels + 1), 4))
+    lowest, highest = map(float, np.interp([low, high], seen, fine))
+    recoil, weight = (x.ravel() for x in legendre_panels(np.linspace(lowest, highest, panels + 1), 4))
     return Response(recoil, weight[None] * exposure)
 
 
@@ -97,7 +97,7 @@ def conus_plus_2025(k: float = 0.162, threshold: float = 0.16) -> Experiment:
         status="transcribed",
         notes=(
             "rate only: one bin stands for 395 +- 106 events, 347 +- 59 predicted",
-            f"window {threshold:g} to {high:g} keV, Lindhard k = {k:g}, resolution, fission fractions: assumed or recalled",
+            f"window {threshold:g} to {high:g} keV, Lindhard k = {k:g}, resolution, fissions: assumed or recalled",
         ),
         tables=("germanium_rates", "germanium_isotopes", "reactor_spectra_tables"),
         runs=("CONUS+ run 1",),
@@ -164,8 +164,8 @@ def coherent_ge_2024(k: float = 0.157, errors: str = "skewed", prediction: str =
 def coherent_ge_2026(k: float = 0.157, errors: str = "ratio") -> Experiment:
     """COHERENT's Ge-Mini, second result (arXiv:2603.17951): cross section 1.00 +- 0.10 +- 0.10 times that of the SM.
 
-    Rate only. The second error is that of the flux at the SNS, 10%, which the other experiments there share [inferred].
-    It may hold the events of 2024: they are not combined.
+    Rate only. The second error is that of the flux at the SNS, 10%, which the other experiments there share
+    [inferred]. It may hold the events of 2024: they are not combined.
 
     Args:
         k: of the Lindhard model.

@@ -134,7 +134,7 @@ class ShapeNuisance:
         here = f"shape nuisance {self.name!r}"
         object.__setattr__(self, "anchors", tuple(_number(here, "anchor", a) for a in self.anchors))
         if not np.all(np.isfinite(self.anchors)) or np.max(np.abs(self.anchors), initial=0) > 1e3:
-            raise ValueError(f"{here}: anchors {self.anchors} must be finite, 1000 at most")
+            raise ValueError(f"{here}: anchors {self.anchors} are in standard deviations or its unit, 1000 at most")
         if len(self.anchors) < 2 or np.any(np.diff(self.anchors) <= 0) or 0.0 not in self.anchors:
             raise ValueError(f"shape nuisance {self.name!r}: anchors must increase and have 0 (nominal) among them")
         sigma = _number(here, "sigma", self.sigma)

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jcevns.likelihood.anchors import Group
-from jcevns.likelihood.morphing import Morphed, along_each, blend, corners
+from jcevns.likelihood.morphing import Morphed, along_each, blend, surroundings
 from jcevns.likelihood.poisson import deviance, poisson_chi2
 
 __all__ = [
@@ -169,7 +169,7 @@ def _templates(model: Model, signal: Array | Mixture, position: Array, cell: Arr
         first_shape, first_row = 0, 0
         for group in model.groups:
             here = slice(first_shape, first_shape + len(group.sizes))
-            corners = corners(pick, group.sizes, first_row, cell[here])
+            corners = surroundings(pick, group.sizes, first_row, cell[here])
             for key, value in blend(corners, fraction[here], width[here]).items():
                 place = tuple(first_shape + i for i in key)
                 total[place] = total[place] + value if place in total else value

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from jcevns.likelihood.anchors import Group
 
-__all__ = ["Morphed", "along_each", "blend", "corners"]
+__all__ = ["Morphed", "along_each", "blend", "surroundings"]
 
 
 class Morphed(NamedTuple):
@@ -21,7 +21,7 @@ class Morphed(NamedTuple):
     cross: dict[tuple[int, int], Float[Array, "component bin"]]
 
 
-def corners(pick: Callable[[Any, int], Array], sizes: tuple[int, ...], first: int, cell: Array) -> Array:
+def surroundings(pick: Callable[[Any, int], Array], sizes: tuple[int, ...], first: int, cell: Array) -> Array:
     """Templates around a position in one group, shape (2, ..., 2, bin): neighbours along the last shape at once."""
     strides = np.append(np.cumprod(sizes[:0:-1])[::-1], 1).tolist()
     pairs = []
