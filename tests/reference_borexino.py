@@ -146,7 +146,10 @@ RECOIL = np.arange(150.25, 3000, 0.5)
 @lru_cache
 def recoils(name: str) -> np.ndarray:
     """Standard Model recoils per day and 100 t in steps of 0.5 keV, around `RECOIL`."""
-    return spectrum(name, RECOIL) * 0.5
+    if name not in ("pep", "be7"):
+        return spectrum(name, RECOIL) * 0.5
+    inside = (np.arange(20) + 0.5) / 40 - 0.25  # lines step within a cell
+    return spectrum(name, (RECOIL[:, None] + inside).ravel()).reshape(-1, 20).mean(axis=1) * 0.5
 
 
 def seen(name: str, *calibration: float, merge: int = 1) -> np.ndarray:
