@@ -18,7 +18,8 @@ Cross = Callable[..., np.ndarray]
 SOURCES = {"pp": ("pp",), "pep": ("pep",), "be7": ("be7",), "cno": ("n13", "o15", "f17"), "b8": ("b8",)}
 IN_TABLE = {"be7": "7Be", "n13": "13N", "o15": "15O", "f17": "17F", "b8": "8B"}
 FLUXES = {"pp": (5.98e10, 0.006), "pep": (1.44e8, 0.01), "be7": (4.93e9, 0.06), "b8": (5.46e6, 0.12)}
-PER_DAY_100T_KEV = 3.307e31 * 86400 * (HBARC * 1e-13) ** 2 * 1e-3  # cm^-2 s^-1 and MeV^-3 to 1/(day 100 t keV)
+ELECTRONS = 3.307e31  # in 100 t
+PER_DAY_100T_KEV = ELECTRONS * 86400 * (HBARC * 1e-13) ** 2 * 1e-3  # cm^-2 s^-1 and MeV^-3 to 1/(day 100 t keV)
 MEASURED = np.array([134.0, 2.43, 48.3])  # pp, pep, 7Be per day and 100 t
 INVERSE = np.array([[0.00647, -0.0126, -0.017], [-0.0126, 6.36, -0.501], [-0.017, -0.501, 0.784]])
 EXPOSURE = 1431.6 * 0.6397 * 71.3 / 100  # day and 100 t
@@ -46,7 +47,7 @@ def _one(source: str, T: np.ndarray, cross: Cross, probabilities: Callable) -> n
             table = read_table("solar_spectra")
             mine = table["source"] == source
             energy, density = table["energy_MeV"][mine], table["density_per_MeV"][mine]
-        x, w = np.polynomial.legendre.leggauss(120)
+        x, w = np.polynomial.legendre.leggauss(80)
         half = np.maximum(energy[-1] - low, 0) / 2
         E = low + half * (1 + x)
         weight = half * w * np.interp(E, energy, density, right=0.0)
@@ -72,24 +73,38 @@ def spectrum(
     return total * PER_DAY_100T_KEV
 
 
-TOP = {"pp": 261.4, "pep": 1225.2, "be7": 664.3, "cno": 1518.0, "b8": 16000.0}
+def largest(E: float) -> float:
+    """Recoil energy in keV, of a neutrino energy in MeV."""
+    return 2e3 * E**2 / (2 * E + ME)
+
+
+ENDS = {
+    "pp": [largest(0.42341)], "pep": [largest(1.442)], "be7": [largest(0.3843), largest(0.8613)],
+    "cno": [largest(1.1982), largest(1.7317), largest(1.7364)],
+}  # fmt: skip
 
 
 def rate(name: str, low: float = 0.0, cross: Cross = electron, probabilities: Callable = tabulated) -> float:
     """Per day and 100 t above a recoil energy in keV: panels that end where the lines of 7Be end."""
-    edges = {"be7": [230.8, TOP["be7"]], "cno": [987.0, 1509.0, TOP["cno"]]}.get(name, [TOP[name]])
-    cuts = np.array([low, *(e for e in edges if e > low)])
-    cuts = np.unique(np.concatenate([np.linspace(a, b, 21) for a, b in itertools.pairwise(cuts)]))
+    cuts = np.array([low, *(e for e in ENDS[name] if e > low)])
+    spaced = np.geomspace if low > 0 else np.linspace
+    cuts = np.unique(np.concatenate([spaced(a, b, 11) for a, b in itertools.pairwise(cuts)]))
     x, w = np.polynomial.legendre.leggauss(6)
     half = np.diff(cuts)[:, None] / 2
     T = cuts[:-1, None] + half * (1 + x)
     return float(np.sum(half * w * spectrum(name, T.ravel(), cross, probabilities).reshape(T.shape)))
 
 
+@lru_cache
+def _to_zero(name: str, above: float) -> float:
+    """Standard Model counts from zero energy over those above an energy."""
+    return rate(name) / rate(name, above)
+
+
 def rates(cross: Cross = electron, above: float = 190.0, probabilities: Callable = tabulated) -> np.ndarray:
     """pp, pep, 7Be as phase II would publish them: counts above an energy, scaled to zero as the Standard Model."""
     names = ("pp", "pep", "be7")
-    scale = [rate(n) / rate(n, above) for n in names]
+    scale = [_to_zero(n, above) for n in names]
     return np.array([s * rate(n, above, cross, probabilities) for n, s in zip(names, scale, strict=True)])
 
 
@@ -109,16 +124,17 @@ BACKGROUNDS = {
 
 
 @lru_cache
-def channels() -> tuple[np.ndarray, np.ndarray]:
-    """Edges in keV, counts."""
+def channels(merge: int) -> tuple[np.ndarray, np.ndarray]:
+    """Edges in keV, counts, of so many channels in a bin."""
     table = read_table("borexino_phase3_spectrum")
     low, high = (table["energy_keV"] + s * table["width_keV"] / 2 for s in (-1, 1))
-    return np.append(low, high[-1]), table["observed"]
+    starts = np.arange(0, low.size, merge)
+    return np.append(low[starts], high[-1]), np.add.reduceat(table["observed"], starts)
 
 
-def in_channels(mean: np.ndarray, variance, events: np.ndarray, scale=0.0, offset=0.0, smearing=0.0) -> np.ndarray:
+def in_channels(mean, variance, events, scale=0.0, offset=0.0, smearing=0.0, merge=1) -> np.ndarray:
     """Events at simulated energies, calibrated and smeared into the channels; nuisances in standard deviations."""
-    edges, _ = channels()
+    edges, _ = channels(merge)
     energy = 1.00629 * mean - 6.41286 + 0.005 * scale * (mean - 443) + 5 * offset
     width = np.sqrt(variance + (44.7232 + 5 * smearing) ** 2 * mean / 1000)
     return np.diff(ndtr((edges[:, None] - energy) / width), axis=0) @ events
@@ -130,17 +146,22 @@ RECOIL = np.arange(150.25, 3000, 0.5)
 @lru_cache
 def recoils(name: str) -> np.ndarray:
     """Standard Model recoils per day and 100 t in steps of 0.5 keV, around `RECOIL`."""
-    return spectrum(name, RECOIL) * 0.5
+    if name not in ("pep", "be7"):
+        return spectrum(name, RECOIL) * 0.5
+    inside = (np.arange(20) + 0.5) / 40 - 0.25  # lines step within a cell
+    return spectrum(name, (RECOIL[:, None] + inside).ravel()).reshape(-1, 20).mean(axis=1) * 0.5
 
 
-def seen(name: str, *calibration: float) -> np.ndarray:
+def seen(name: str, *calibration: float, merge: int = 1) -> np.ndarray:
     """Counts of a flux in the channels."""
     mean = -41.629 + 0.988343 * RECOIL + 3.5212 * np.sqrt(RECOIL)
     variance = -247.7026 + 4.762814 * RECOIL - 4.44503e-4 * RECOIL**2
-    return EXPOSURE * in_channels(mean, variance, recoils(name), *calibration)
+    top = np.searchsorted(RECOIL, max(ENDS.get(name, [np.inf])))
+    few = slice(0, top + 1)
+    return EXPOSURE * in_channels(mean[few], variance[few], recoils(name)[few], *calibration, merge=merge)
 
 
-def backgrounds(*calibration: float) -> dict[str, np.ndarray]:
+def backgrounds(*calibration: float, merge: int = 1) -> dict[str, np.ndarray]:
     """Counts of the backgrounds in the channels, at nominal rates; shapes as histograms of narrow cells."""
     table, drawn = read_table("borexino_phase3_shapes"), read_table("borexino_phase3_polonium")
     low, high = table["energy_lo_keV"], table["energy_hi_keV"]
@@ -148,11 +169,15 @@ def backgrounds(*calibration: float) -> dict[str, np.ndarray]:
     found = {}
     for name, nominal in BACKGROUNDS.items():
         if name == "polonium210":
-            found[name] = EXPOSURE * nominal * in_channels(drawn["energy_keV"], 0.0, drawn["density"], *calibration)
+            found[name] = (
+                EXPOSURE
+                * nominal
+                * in_channels(drawn["energy_keV"], 0.0, drawn["density"], *calibration, merge=merge)
+            )
             continue
         density = np.interp(cells, (low + high) / 2, table[name]) * 2.0
         rate = nominal / (10.0 if name == "bismuth210" else 1.0)
-        found[name] = EXPOSURE * rate * in_channels(cells, 0.0, density, *calibration)
+        found[name] = EXPOSURE * rate * in_channels(cells, 0.0, density, *calibration, merge=merge)
     return found
 
 
@@ -161,25 +186,21 @@ WIDTHS = {"pp": 0.006, "pep": 0.01, "b8": 0.12, **dict.fromkeys([n for n in BACK
 WIDTHS["carbon11"] = 0.03
 
 
-def phase3_fit(**fixed: float) -> tuple[float, dict[str, float], dict[str, float]]:
-    """Least chi2 with 7Be and CNO free, exact in the calibration; factors, and their errors by the Jacobian."""
-    _, n = channels()
+def phase3_fit(merge: int = 8, **fixed: float) -> tuple[float, dict[str, float]]:
+    """Least chi2, exact in the calibration: 7Be and CNO free where they are not fixed; chi2 and factors."""
+    _, n = channels(merge)
     free = [name for name in NAMES if name not in fixed]
 
     def residuals(x: np.ndarray) -> np.ndarray:
         factor = dict(zip(free, x[3:], strict=True)) | fixed
-        calibration = tuple(x[:3])
-        parts = {name: seen(name, *calibration) for name in NAMES[:5]} | backgrounds(*calibration)
+        parts = {name: seen(name, *x[:3], merge=merge) for name in NAMES[:5]} | backgrounds(*x[:3], merge=merge)
         mu = np.maximum(sum(factor[k] * parts[k] for k in NAMES), 1e-9)
         deviance = 2 * (mu - n + np.where(n > 0, n * np.log(np.maximum(n, 1) / mu), 0))
         pulls = [(factor[k] - 1) / s for k, s in WIDTHS.items()]
         half = 10.8 * max(factor["bismuth210"] - 1, 0)  # the limit: 10.8 +- 1.0, of one side
-        return np.concatenate([np.sign(mu - n) * np.sqrt(np.maximum(deviance, 0)), calibration, pulls, [half]])
+        return np.concatenate([np.sign(mu - n) * np.sqrt(np.maximum(deviance, 0)), x[:3], pulls, [half]])
 
     low = np.array([-3.0] * 3 + [0.0] * len(free))
-    found = least_squares(
-        residuals, [0.1, 0.1, 0.1] + [0.97] * len(free), bounds=(low, np.inf), x_scale=0.05, max_nfev=15
-    )
-    errors = np.sqrt(np.diag(np.linalg.pinv(found.jac.T @ found.jac)))
-    names = ["scale", "offset", "smearing", *free]
-    return 2 * found.cost, dict(zip(names, found.x, strict=True)), dict(zip(names, errors, strict=True))
+    start = [0.5, -0.15, -0.15, *(0.95 if name == "bismuth210" else 1.01 for name in free)]
+    found = least_squares(residuals, start, bounds=(low, np.inf), x_scale=[1.0] * 3 + [0.05] * len(free), xtol=1e-6)
+    return 2 * found.cost, dict(zip(["scale", "offset", "smearing", *free], found.x, strict=True))

@@ -12,6 +12,7 @@ from jcevns.physics.flux import NeutrinoFlux
 from jcevns.physics.interaction import maximum_recoil
 from jcevns.physics.sources import solar_component
 from jcevns.physics.standard_model import StandardModel
+from jcevns.precision import as_float_array
 
 __all__ = ["LOWEST", "borexino_phase2", "recoil_ends", "scintillator_electrons"]
 
@@ -34,8 +35,9 @@ def scintillator_electrons() -> ElectronTarget:
 
 def recoil_ends(flux: NeutrinoFlux) -> np.ndarray:
     """Recoil energies in keV at which the spectrum of lines steps, to end panels there; none of other spectra."""
-    nodes = np.asarray(flux.energy)
-    return np.asarray(maximum_recoil(nodes, ELECTRON_MASS)) / KEV if flux.name in ("pep", "be7") else np.zeros(0)
+    if flux.name not in ("pep", "be7"):
+        return np.zeros(0)
+    return np.asarray(maximum_recoil(flux.energy, as_float_array(ELECTRON_MASS))) / KEV
 
 
 def _above(low: float, flux: NeutrinoFlux, width: float = 10.0) -> Response:

@@ -41,6 +41,7 @@ BETWEEN = 1.0 + 1e-9
 
 BISMUTH = ("limit", "free")
 FREE = 100.0  # relative width of a rate that the data alone determine
+MOST_MERGED = 43
 CELLS = 4  # of each bin of the shapes, linear between the middles of the bins
 LOWEST, ANCHORS = 150.0, (-3.0, -1.0, 0.0, 1.0, 3.0)
 _PANELS = {  # keV: largest recoil and width of the panels
@@ -110,22 +111,26 @@ def _positions() -> Iterator[Calibration]:
 
 
 class _Phase3(NamedTuple):
-    """What the tables hold: edges in keV, numbers by name, errors of the calibration, exposure in day and 100 t."""
+    """What the tables hold: edges in keV, counts, numbers by name, errors of the calibration, days times 100 t."""
 
     edges: np.ndarray
+    observed: np.ndarray
     number: dict[str, float]
     errors: Calibration
     exposure: float
 
 
-def _tables() -> _Phase3:
+def _tables(merge: int) -> _Phase3:
+    """Tables for bins of so many channels each; the last has what is left."""
     table = datasets.read_table("borexino_phase3_spectrum")
     low, high = (table["energy_keV"] + side * table["width_keV"] / 2 for side in (-1, 1))
     rows = datasets.read_table("borexino_phase3_numbers")
     number = dict(zip(map(str, rows["quantity"]), map(float, rows["value"]), strict=True))
     errors = Calibration(*(number[f"{name}_error"] for name in ("energy_scale", "energy_offset", "smearing")))
     exposure = number["exposure"] * number["exposure_kept"] * number["fiducial_mass"] / 100.0
-    return _Phase3(np.append(low, high[-1]), number, errors, exposure)
+    starts = np.arange(0, low.size, merge)
+    observed = np.add.reduceat(table["observed"], starts)
+    return _Phase3(np.append(low[starts], high[-1]), observed, number, errors, exposure)
 
 
 def _response(flux: NeutrinoFlux, tables: _Phase3) -> Response:
@@ -161,9 +166,9 @@ def _backgrounds(tables: _Phase3) -> dict[str, np.ndarray]:
 
 
 def borexino_phase3(
-    bismuth210: str = "limit", background_error: float | None = None, solar_model: str = "gs98"
+    bismuth210: str = "limit", background_error: float = 0.03, merge: float = 8.0, solar_model: str = "gs98"
 ) -> Experiment:
-    """Spectrum of Borexino's phase III after the subtraction of 11C by the threefold coincidence, 817 channels.
+    """Spectrum of Borexino's phase III after the subtraction of 11C by the threefold coincidence.
 
     Recoils of pp, 7Be, pep, CNO and 8B neutrinos, each flux a parameter, go through a response that is inferred from
     simulated shapes; the shapes themselves are used for backgrounds alone. 210Po and 85Kr are free. The limit on
@@ -173,7 +178,8 @@ def borexino_phase3(
     Args:
         bismuth210: `limit` (rate below 10.8 +- 1.0 per day and 100 t, as published) or `free`.
         background_error: relative error of 11C and of the three external backgrounds, in place of the spectrum of
-            11C and the radial distribution, which are not public; that of the card, 3%, if absent [inferred].
+            11C and the radial distribution, which are not public [inferred, that of the card].
+        merge: channels in a bin, of 817; 8 make bins of 19 to 26 keV, less than half of the resolution.
         solar_model: B16 model of the fluxes and their errors, see `solar_component`.
 
     Raises:
@@ -181,11 +187,12 @@ def borexino_phase3(
     """
     if bismuth210 not in BISMUTH:
         raise ValueError(unknown("borexino-phase3: bismuth210", bismuth210, BISMUTH))
-    tables = _tables()
+    if not (1 <= merge <= MOST_MERGED and merge == int(merge)):
+        raise ValueError(f"borexino-phase3: merge {merge!r} must be a whole number of channels, 1 to {MOST_MERGED}")
+    tables = _tables(int(merge))
     target = scintillator_electrons()
     fluxes: list[NeutrinoFlux] = [solar_component(name, solar_model) for name in ("pp", "be7", "pep", "cno")]
     backgrounds = _backgrounds(tables)
-    error = tables.number["background_error"] if background_error is None else background_error
     bismuth = (
         Nuisance("bismuth210", FREE, ("bismuth210",), bounds=(0.0, BETWEEN)),
         Nuisance("bismuth210_limit", 1.0 / tables.number["bismuth210_limit"], ("bismuth210",)),
@@ -194,12 +201,12 @@ def borexino_phase3(
     return Experiment(
         name="borexino-phase3",
         channels=tuple(Channel(f, target, _response(f, tables)) for f in [*fluxes, b8()]),
-        observed=datasets.read_table("borexino_phase3_spectrum")["observed"],
+        observed=tables.observed,
         backgrounds=backgrounds,
         nuisances=(
             *(bismuth if bismuth210 == "limit" else (Nuisance("bismuth210", FREE, ("bismuth210",)),)),
             *(Nuisance(name, FREE, (name,)) for name in ("krypton85", "polonium210")),
-            *(Nuisance(name, error, (name,)) for name in known),
+            *(Nuisance(name, background_error, (name,)) for name in known),
         ),
         shapes=tuple(ShapeNuisance(name, ANCHORS) for name in Calibration._fields),
         morphing="sum",

@@ -40,6 +40,7 @@ _RANGES = {
     "bin_keV": (0.1, 29.0, "keV"),
     "exposure": (1e-4, 1e4, "tonne-year"),
     "above_keV": (LOWEST, 230.0, "keV"),
+    "merge": (1.0, 43.0, "channels"),
     "accidental_sr2": (1e-4, 1e2, "relative"),
     "efficiency": (1e-4, 1e2, "relative"),
     "k": (0.05, 0.5, "of the Lindhard model"),
