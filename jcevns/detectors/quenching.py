@@ -46,7 +46,7 @@ def lindhard(Z: float | int, k: float) -> Curve:
     if not (low <= k <= high and 1 <= Z <= 120):
         raise ValueError(f"Lindhard's k {k!r} must be from {low:g} to {high:g}, as 0.157, and Z {Z!r} from 1 to 120")
 
-    def factor(recoil_keV: Any) -> np.ndarray:
+    def factor(recoil_keV: Any) -> Any:
         e = 11.5 * Z ** (-7 / 3) * np.asarray(recoil_keV, float)
         g = 3 * e**0.15 + 0.7 * e**0.6 + e
         return k * g / (1 + k * g)

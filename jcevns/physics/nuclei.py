@@ -173,7 +173,7 @@ def germanium() -> Target:
         >>> target.names
         ('70Ge', '72Ge', '73Ge', '74Ge', '76Ge')
         >>> f"{target.atoms_per_tonne.sum():.3e}"
-        '8.291e+27'
+        '8.292e+27'
     """
     return _tabulated("germanium_isotopes")
 
