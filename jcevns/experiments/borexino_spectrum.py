@@ -218,6 +218,7 @@ def borexino_phase3(
             "spectrum and simulated shapes transcribed, 210Po digitised; response inferred from the shapes",
             "calibration, its widths and those of 11C and external backgrounds are choices of others",
             "cross-check: rates must agree with borexino-phase2, which is to be preferred where they do not",
+            "recoils that rise at low energies trade with free 85Kr: magnetic moments from here alone mean little",
         ),
         tables=tuple(f"borexino_phase3_{name}" for name in ("spectrum", "shapes", "polonium", "numbers")),
         runs=("Borexino phase III",),
