@@ -12,7 +12,7 @@ from jcevns.experiments.catalogue import EXPERIMENTS
 NOTHING_PUBLISHED = {
     "xenonnt-2026": "the release has templates, its result was not at hand",
     "lz-er-ws2024": "no limit on what is built in was at hand",
-    "xenonnt-s2only-2026": "its limits are on WIMPs: tests/test_s2only.py and the page on ionisation signals have them",
+    "xenonnt-s2only-2026": "its limits are on WIMPs: the page on ionisation signals has them beside ours",
     "dresden-ii": "no number with the same quenching and flux was at hand",
     "coherent-ge-2024": "the one number, the rate, is what it is made of",
     "pandax4t-er-run1": "the exposure is not published, limits on the moment scale with it",
