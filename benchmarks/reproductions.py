@@ -1,7 +1,11 @@
-"""Published numbers beside ours: `python -m benchmarks.reproductions` runs every command and writes the results."""
+"""Published numbers beside ours: `python -m benchmarks.reproductions [TEXT]` runs the commands, writes the results.
+
+With a text, only rows that contain it are run; the others keep what is written.
+"""
 
 import json
 import shlex
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -44,10 +48,12 @@ def _at(found: Any, path: str) -> Any:
 
 
 def main() -> None:
-    """Measure all rows."""
+    """Measure rows."""
+    old = json.loads(RESULTS.read_text(encoding="utf-8"))["results"] if RESULTS.is_file() else {}
     results = {}
     for row in rows():
-        results[key(row)] = measure(row)
+        text = sys.argv[1] if len(sys.argv) > 1 else ""
+        results[key(row)] = measure(row) if text in key(row) else old[key(row)]
         print(f"{key(row)}: {row['published']} | {', '.join(f'{x:.4g}' for x in results[key(row)])}", flush=True)
     content = {"machine": machine.describe(), "results": results}
     RESULTS.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
