@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 from jcevns.spelling import unknown
 
-__all__ = ["GROUPS", "Group", "expand", "left_out"]
+__all__ = ["GROUPS", "ExperimentGroup", "expand", "left_out"]
 
 
-class Group(NamedTuple):
+class ExperimentGroup(NamedTuple):
     """Experiments with independent events.
 
     Attributes:
@@ -29,9 +29,9 @@ _8B_LEFT_OUT = {
     "xenonnt-s2only-2026": "is from the same runs as xenonnt-2026, and whether events are shared is not stated",
 }
 
-GROUPS: Mapping[str, Group] = {
-    "all-8b": Group("CEvNS of solar 8B neutrinos on xenon", _8B, _8B_LEFT_OUT),
-    "all-cevns": Group(
+GROUPS: Mapping[str, ExperimentGroup] = {
+    "all-8b": ExperimentGroup("CEvNS of solar 8B neutrinos on xenon", _8B, _8B_LEFT_OUT),
+    "all-cevns": ExperimentGroup(
         "CEvNS of 8B neutrinos, pion decay at rest and reactors",
         (*_8B, "coherent-csi-2021", "coherent-lar-2020", "coherent-ge-2026", "conus-plus-2025"),
         {
@@ -40,7 +40,7 @@ GROUPS: Mapping[str, Group] = {
             "dresden-ii": "hangs on a contested quenching factor, add it by name",
         },
     ),
-    "all-er": Group(
+    "all-er": ExperimentGroup(
         "scattering on electrons of solar and reactor neutrinos",
         ("xenonnt-er-2022", "lz-er-ws2022", "lz-er-ws2024", "pandax4t-er-run1", "borexino-phase2", "texono-2010"),
         {"borexino-phase3": "has an inferred response, where borexino-phase2 has published rates"},

@@ -15,7 +15,7 @@ class Entry(NamedTuple):
     """A built-in experiment.
 
     Attributes:
-        where: `module:function` that builds it, in `jcevns.experiments`.
+        where: `module:function` that builds it, in this folder.
         status: of its data at default options.
         about: what it is, in a line.
     """

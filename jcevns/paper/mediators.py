@@ -20,7 +20,7 @@ from jcevns.plot import style
 from jcevns.plot.exclusion import borders
 from jcevns.statistics.limits import Limit
 
-__all__ = ["CURVES", "ENDS", "ON_ELECTRONS", "PANELS", "Source", "curve_of", "figure_5"]
+__all__ = ["CURVES", "ENDS", "ON_ELECTRONS", "PANELS", "Probe", "curve_of", "figure_5"]
 
 PANELS = {"scalar": "scalar", "axial": "axial vector", "b-l": r"vector ($B-L$)", "vector": "vector (universal)"}
 """Panels and their titles."""
@@ -30,7 +30,7 @@ _SPIN = ("coherent-csi-2021",)
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class Probe:
     """Where one of our curves comes from.
 
     Attributes:
@@ -58,12 +58,12 @@ class Source:
 
 _DETECTORS = ("coherent-csi-2021", "coherent-lar-2020"), ("xenonnt-er-2022", "lz-er-ws2022")
 CURVES = {
-    "8B": Source((), (0.5, 500.0), "#D55E00", r"$^8$B", r"$^8$B: XENONnT + PandaX-4T US2 (reconstructed)"),
-    "COHERENT": Source(_DETECTORS[0], (1e-2, 1.5e3), "#0072B2", "COHERENT", "COHERENT CsI + LAr (axial: CsI)", 7),
-    "electron recoils": Source(
+    "8B": Probe((), (0.5, 500.0), "#D55E00", r"$^8$B", r"$^8$B: XENONnT + PandaX-4T US2 (reconstructed)"),
+    "COHERENT": Probe(_DETECTORS[0], (1e-2, 1.5e3), "#0072B2", "COHERENT", "COHERENT CsI + LAr (axial: CsI)", 7),
+    "electron recoils": Probe(
         _DETECTORS[1], (1e-2, 5.0), "#009E73", "electron recoils", "electron recoils: XENONnT + LZ"
     ),
-    "TEXONO": Source(("texono-2010",), (0.1, 100.0), "#CC79A7", "TEXONO", r"TEXONO ($\bar\nu_e e$)"),
+    "TEXONO": Probe(("texono-2010",), (0.1, 100.0), "#CC79A7", "TEXONO", r"TEXONO ($\bar\nu_e e$)"),
 }
 """Our curves, in every panel."""
 

@@ -30,6 +30,7 @@ __all__ = [
     "flavour_moments",
     "hep",
     "inverse_energy_moments",
+    "solar_fractions",
 ]
 
 _MOST = 1e30  # cm^-2 s^-1, beyond any source, and far below what overflows
