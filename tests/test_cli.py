@@ -170,6 +170,7 @@ def test_data_lists_and_shows(capsys):
     assert "MeV" in out
 
 
+XE = "xenonnt-2024-s2"
 SCAN = ("scan", "scalar", "--mass", "1", "--coupling", "1", "--out", "x.zarr")
 BAD = [
     (("fit", "flux", "--experiments", "xenonnt"), "did you mean xenonnt-202"),
@@ -229,13 +230,19 @@ BAD = [
     (("limit", "scalar", "--mass", "0:9:3", "--experiments", "xenonnt-2024-s2"), "0:9:3:lin"),
     (("limit", "scalar", "--experiments", "xenonnt-2024-s2"), "--mass is missing"),
     (("limit", "sin2w", "--mass", "1", "--experiments", "xenonnt-2024-s2"), "--mass goes with one of scalar"),
-    (("limit", "coupling", "--theory", "scalar", "--mass", "1", "--experiments", "x"), "write --over mass=1,10"),
-    (("limit", "coupling", "--theory", "scalar", "--flavours", "1,0,0", "--experiments", "x"), "vector:flavours="),
+    (
+        ("limit", "coupling", "--theory", "scalar", "--mass", "1", "--experiments", XE),
+        "write --over mass=1,10",
+    ),
+    (
+        ("limit", "coupling", "--theory", "scalar", "--flavours", "1,0,0", "--experiments", XE),
+        "vector:flavours=",
+    ),
     (("limit", "sin2w", "--minimum", "all", "--experiments", "xenonnt-2024-s2"), "--minimum is not used here"),
     (("limit", "sin2w", "--over", "flux=5,6", "--experiments", "xenonnt-2024-s2"), "as in 5e6"),
     (("limit", "scalar", "--mass", "1", "--experiments", "xenonnt-2024-s2", "--cl", "90"), "outside (0, 1)"),
     (("limit", "scalar", "--mass", "1", "--experiments", "xenonnt-2024-s2", "--dof", "0"), "dof"),
-    ((*SCAN, "--experiments", "x", "--shard", "3/2"), "i runs from 1 to n"),
+    ((*SCAN, "--experiments", XE, "--shard", "3/2"), "i runs from 1 to n"),
     (("scan", "--experiments", "xenonnt-2024-s2", "--out", "x.zarr"), "needs an axis"),
     (("scan", "scaler", "--mass", "1", "--experiments", "xenonnt-2024-s2", "--out", "x.zarr"), "did you mean scalar"),
     (("scan", "--axis", "sin2w=1:2", "--experiments", "xenonnt-2024-s2", "--out", "x.zarr"), "lo:hi:n"),
@@ -288,7 +295,16 @@ def test_corrupted_data_stops_with_a_remedy(tmp_path):
 def test_help_explains_every_command(capsys):
     code, out, _ = call(capsys, "--help")
     assert code == 0
-    for word in ("reproduce", "fit", "spectrum", "data", "table=T1", "Exit code", "RUNS THE FILE", "texono-2010"):
+    for word in (
+        "reproduce",
+        "fit",
+        "spectrum",
+        "data",
+        "NAME[:option=value...]",
+        "Exit code",
+        "RUNS THE FILE",
+        "texono-2010",
+    ):
         assert word in out
     for command in cli.cli.commands:
         code, out, _ = call(capsys, command, "--help")
