@@ -66,14 +66,10 @@ def _write_files(page: Path, folder: Path) -> None:
             (folder / caption).write_text(text, encoding="utf-8")
 
 
-def _settings(cache: Path | None) -> dict[str, str]:
-    settings = {"JAX_PLATFORMS": "cpu", "MPLBACKEND": "agg"}
-    if cache is not None:
-        settings |= {"JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
-    return settings
+_SETTINGS = {"JAX_PLATFORMS": "cpu", "MPLBACKEND": "agg", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2"}
 
 
-def _run(page: Path, folder: Path, cache: Path | None = None) -> list[str]:
+def _run(page: Path, folder: Path) -> list[str]:
     _write_files(page, folder)
     blocks = [(f"{page.name}, block {i}", code) for i, (code, _) in enumerate(_examples(page), 1)]
     run = subprocess.run(
@@ -83,7 +79,7 @@ def _run(page: Path, folder: Path, cache: Path | None = None) -> list[str]:
         text=True,
         cwd=folder,
         timeout=300,
-        env=os.environ | _settings(cache),
+        env=os.environ | _SETTINGS,
     )
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout.splitlines()[-1])
@@ -99,15 +95,6 @@ def _agree(found: str, shown: str) -> bool:
 
 def _id(page: Path) -> str:
     return page.relative_to(DOCS).with_suffix("").as_posix()
-
-
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory) -> Path:
-    """Compiled code that the pages share, also between the processes of pytest-xdist."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled-pages"
-    folder.mkdir(exist_ok=True)
-    return folder
 
 
 @pytest.mark.slow
@@ -132,8 +119,8 @@ def test_site_builds_without_warnings(tmp_path):
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if _examples(p)], ids=_id)
-def test_python_examples_print_what_the_page_shows(tmp_path, cache, page):
-    for (_, shown), found in zip(_examples(page), _run(page, tmp_path, cache), strict=True):
+def test_python_examples_print_what_the_page_shows(tmp_path, page):
+    for (_, shown), found in zip(_examples(page), _run(page, tmp_path), strict=True):
         assert _agree(found, shown), f"shown:\n{shown}\nfound:\n{found}"
 
 
@@ -157,7 +144,7 @@ def _command_lines(page: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_theory_of_ones_own_runs_from_the_command_line(tmp_path, cache):
+def test_a_theory_of_ones_own_runs_from_the_command_line(tmp_path):
     page = DOCS / "howto" / "own_theory.md"
     _write_files(page, tmp_path)
     lines = [line.removeprefix("jcevns ") for line in _command_lines(page)]
@@ -169,7 +156,7 @@ def test_a_theory_of_ones_own_runs_from_the_command_line(tmp_path, cache):
         text=True,
         cwd=tmp_path,
         timeout=600,
-        env=os.environ | _settings(cache),
+        env=os.environ | _SETTINGS,
     )
     assert run.returncode == 0, run.stderr
     for line, (code, output) in zip(lines, json.loads(run.stdout.splitlines()[-1]), strict=True):

@@ -127,16 +127,10 @@ def test_frame_for_the_reader(path):
     assert solution, "the exercise has no solution in a <details> block"
 
 
-@pytest.fixture(scope="session")
-def compilations(tmp_path_factory):
-    """A folder where the kernels of this session keep what JAX has compiled."""
-    return tmp_path_factory.mktemp("jax-cache")
-
-
 @pytest.mark.slow
-def test_runs_and_prints_what_is_committed(path, tmp_path, monkeypatch, compilations):
+def test_runs_and_prints_what_is_committed(path, tmp_path, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(compilations))
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.delenv("JAX_ENABLE_X64", raising=False)
     monkeypatch.delenv("JCEVNS_DATA", raising=False)
