@@ -90,8 +90,8 @@ def effective_moment_squared(fractions: Float[Array, "*n 3"], moments: Complex[A
         >>> from jcevns.physics.electromagnetic import effective_moment_squared
         >>> shares = mass_fractions(jnp.array([0.4, 10.0]), production_region("b8"), nufit60())
         >>> moments = jnp.zeros((3, 3), complex).at[0, 1].set(1.0).at[1, 0].set(-1.0)  # mu_12 alone
-        >>> [round(float(x), 3) for x in effective_moment_squared(shares, moments)]  # P_1 + P_2
-        [0.978, 0.976]
+        >>> [round(float(x), 2) for x in effective_moment_squared(shares, moments)]  # P_1 + P_2
+        [0.98, 0.98]
     """
     return fractions @ jnp.sum(moments.real**2 + moments.imag**2, axis=0)
 
