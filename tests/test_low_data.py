@@ -83,12 +83,13 @@ def test_power_constrained_limits_keep_that_of_the_data() -> None:
 
 
 def test_the_command_line_says_it_in_one_line(monkeypatch, capsys) -> None:
-    from jcevns.experiments import catalogue
+    from jcevns.experiments import catalogue, names
 
     few = problems.counting("few", [38.0], [10.0], {"flat": [BACKGROUND]}, (), error=None)
     usual = dataclasses.replace(few, name="usual", observed=np.array([50.0]))
     for built in (few, usual):
-        monkeypatch.setitem(catalogue.EXPERIMENTS, built.name, lambda built=built: built)
+        monkeypatch.setitem(names.ENTRIES, built.name, names.Entry("", "user", ""))
+    monkeypatch.setattr(catalogue, "EXPERIMENTS", {"few": lambda: few, "usual": lambda: usual})
     for name, low in (("few", True), ("usual", False)):
         cli.main(["limit", "flux", "--experiments", name], standalone_mode=False)
         lines = [line for line in capsys.readouterr().out.splitlines() if "the data run low" in line]
