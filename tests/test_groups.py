@@ -24,10 +24,10 @@ def test_members_have_independent_events(name) -> None:
 
 
 def test_every_experiment_is_in_a_group_or_left_out_with_a_reason() -> None:
-    named = {n for group in GROUPS.values() for n in (*group.members, *group.left_out)}
+    named = {n.partition(":")[0] for group in GROUPS.values() for n in (*group.members, *group.left_out)}
     assert named == set(EXPERIMENTS)
     for group in GROUPS.values():
-        assert not set(group.members) & set(group.left_out)
+        assert not {n.partition(":")[0] for n in group.members} & set(group.left_out)
         for other, why in group.left_out.items():
             assert len(why) > 10
             if "same runs" in why:
@@ -62,3 +62,25 @@ def test_the_command_line_says_what_is_left_out() -> None:
     assert left_out(["all-8b"])[0].startswith("all-8b leaves out xenonnt-2024: it holds events")
     listing = CliRunner().invoke(cli, ["experiments"]).output
     assert all(f"{name:18} {group.about}" in listing for name, group in GROUPS.items())
+
+
+@pytest.mark.slow
+def test_all_cevns_is_fitted_at_once() -> None:
+    """The mixing angle from all CEvNS data: between those of its parts, and no less precise than COHERENT's CsI."""
+    everything = jc.fit("all-cevns", "sin2w")
+    alone = jc.fit("coherent-csi-2021:shapes=none", "sin2w")
+    assert everything.valid
+    assert alone.valid
+    (low, high), (least, most) = (f.intervals["sin2w"][0].segments[0] for f in (everything, alone))
+    assert least < everything.values["sin2w"] < most
+    assert high - low < most - least
+
+
+def test_out_of_memory_is_one_line(monkeypatch, capsys) -> None:
+    from jcevns.cli import guarded
+
+    def fails() -> None:
+        raise MemoryError
+
+    assert guarded(fails) == 1
+    assert "shapes=none" in capsys.readouterr().err

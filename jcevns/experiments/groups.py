@@ -13,7 +13,7 @@ class ExperimentGroup(NamedTuple):
 
     Attributes:
         about: what they have in common.
-        members: names of the experiments.
+        members: names of the experiments, with options.
         left_out: names of others of the kind, with the reason.
     """
 
@@ -32,10 +32,19 @@ _8B_LEFT_OUT = {
 GROUPS: Mapping[str, ExperimentGroup] = {
     "all-8b": ExperimentGroup("CEvNS of solar 8B neutrinos on xenon", _8B, _8B_LEFT_OUT),
     "all-cevns": ExperimentGroup(
-        "CEvNS of 8B neutrinos, pion decay at rest and reactors",
-        (*_8B, "coherent-csi-2021", "coherent-lar-2020", "coherent-ge-2026", "conus-plus-2025"),
+        "CEvNS of 8B neutrinos, pion decay at rest and reactors, without shape nuisances: a fit takes milliseconds",
+        (
+            "xenonnt-2024-s2",
+            "pandax4t-us2",
+            "coherent-csi-2021:shapes=none",
+            "coherent-lar-2020:shapes=none",
+            "coherent-ge-2026",
+            "conus-plus-2025",
+        ),
         {
-            **_8B_LEFT_OUT,
+            "xenonnt-2024": "holds events of the same runs as xenonnt-2024-s2",
+            "xenonnt-2026": "holds events of the same runs as xenonnt-2024-s2, and has shape nuisances",
+            "xenonnt-s2only-2026": "is from the same runs as xenonnt-2024-s2, events may be shared",
             "coherent-ge-2024": "may hold events of the same runs as coherent-ge-2026",
             "dresden-ii": "hangs on a contested quenching factor, add it by name",
         },
