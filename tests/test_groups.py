@@ -80,7 +80,7 @@ def test_out_of_memory_is_one_line(monkeypatch, capsys) -> None:
     from jcevns.cli import guarded
 
     def fails() -> None:
-        raise MemoryError
+        raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 59478576320 bytes.")
 
     assert guarded(fails) == 1
     assert "shapes=none" in capsys.readouterr().err

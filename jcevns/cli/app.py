@@ -261,11 +261,11 @@ def guarded(run: Callable[[], Any]) -> int:
         if place is not None:
             say(f"jcevns: {place}: {type(error).__name__}: {_line(error)} (JCEVNS_TRACEBACK=1 shows all)")
             return 2
+        if "RESOURCE_EXHAUSTED" in str(error):  # of JAX
+            say("jcevns: out of memory: take fewer experiments with shapes at a time, or none by shapes=none")
+            return 1
         if isinstance(error, RuntimeError) and type(error).__module__ == "builtins":
             say(f"jcevns: {_line(error)}")
-            return 1
-        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-            say("jcevns: out of memory: take fewer experiments with shapes at a time, or none by shapes=none")
             return 1
         what = f"{type(error).__name__}: {_line(error)}"
         say(f"jcevns: internal error, {what} (JCEVNS_TRACEBACK=1 shows where; please report)")
