@@ -217,7 +217,7 @@ def test_pandax_is_incomplete() -> None:
     one = jc.experiment("pandax4t-er-run1")  # with an exposure inferred from another search
     assert one.exposure == 1.0
     assert any("incomplete" in note and "exposure" in note for note in one.notes)
-    assert one.status == "reconstructed"
+    assert one.status == "digitised"
     twice = jc.experiment("pandax4t-er-run1", exposure=2.0)
     np.testing.assert_allclose(
         jc.signal_counts(twice, jc.StandardModel()), 2 * jc.signal_counts(one, jc.StandardModel()), rtol=1e-12
@@ -227,7 +227,7 @@ def test_pandax_is_incomplete() -> None:
 def test_digitised_data_say_so() -> None:
     for name in (LZ, "lz-er-ws2024"):
         one = experiment(name)
-        assert one.status == "reconstructed"
+        assert one.status == "digitised"
         assert any("digitised" in note for note in one.notes)
     assert experiment(XENONNT).status == "published"
     assert experiment("lz-er-ws2024").exposure == 3.3
