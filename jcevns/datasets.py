@@ -27,6 +27,7 @@ __all__ = [
     "read_arrays",
     "read_csv",
     "read_limited",
+    "read_numbers",
     "read_table",
 ]
 
@@ -167,6 +168,19 @@ def read_table(name: str) -> dict[str, np.ndarray]:
         text = [column.name for column in info.columns if column.unit == TEXT_UNIT]
         _PARSED[key] = _parse_csv(path, content, [column.name for column in info.columns], text)
     return dict(_PARSED[key])
+
+
+def read_numbers(name: str) -> dict[str, float]:
+    """Values of a shipped table of named numbers, one a row in the columns quantity and value.
+
+    Args:
+        name: Name of the card.
+
+    Raises:
+        DataError: as `read_table`.
+    """
+    table = read_table(name)
+    return dict(zip(map(str, table["quantity"]), map(float, table["value"]), strict=True))
 
 
 def read_arrays(name: str) -> dict[str, np.ndarray]:

@@ -1,9 +1,9 @@
 """How names and numbers are written: the nearest to a name that is not known; what no one means as a number."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
-__all__ = ["number", "unknown", "whole"]
+__all__ = ["check_options", "number", "unknown", "whole"]
 
 
 def number(text: str) -> float:
@@ -18,6 +18,19 @@ def number(text: str) -> float:
 def whole(text: str) -> int:
     """The same for a whole number."""
     return int(text.replace("_", "?"))
+
+
+def check_options(where: str, known: Mapping[str, Collection[str]], **given: str) -> None:
+    """Raise ValueError for an option that has none of its values.
+
+    Args:
+        where: whose options they are.
+        known: values of each option.
+        given: options.
+    """
+    for option, value in given.items():
+        if value not in known[option]:
+            raise ValueError(unknown(f"{where}: {option}", value, known[option]))
 
 
 def unknown(

@@ -7,7 +7,7 @@ from complementary_cards import COMPLEMENTARY_CARDS
 from oscillations import OSCILLATION_CARDS
 from reactor import REACTOR_CARDS
 from s2only import S2ONLY_CARDS
-from text import FACTS, OWN, CardText
+from text import FACTS, ISOTOPE_COLUMNS, OWN, CardText
 
 ENERGY: tuple[str, str] = ("MeV", "neutrino energy")
 DENSITY: tuple[str, str] = ("1/MeV", "probability density, about unit area")
@@ -118,15 +118,7 @@ CARDS: dict[str, CardText] = {
         "masses; electron binding (below 0.4 MeV) is neglected.",
         "AME2020 atomic masses (Chinese Phys. C 45, 030003); CIAAW isotopic abundances",
         "", "10.1088/1674-1137/abddaf", FACTS,
-        {
-            "isotope": ("text", "mass number and symbol"),
-            "Z": ("1", "proton number"),
-            "A": ("1", "mass number"),
-            "atomic_mass_u": ("u", "mass of the neutral atom"),
-            "abundance": ("1", "mole fraction"),
-            "spin": ("hbar", "ground-state spin"),
-            "nuclear_mass_MeV": ("MeV", "mass of the bare nucleus"),
-        },
+        ISOTOPE_COLUMNS,
     ),
     "spin_multipoles": CardText(
         "Spin multipoles of the isotopes with spin in xenon and caesium iodide", "computed",

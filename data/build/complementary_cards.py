@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from text import FACTS, OWN, CardText
+from text import FACTS, ISOTOPE_COLUMNS, OWN, CardText
 
 Columns = dict[str, tuple[str, str]]
 CSI = "COHERENT Collaboration, Measurement of the coherent elastic neutrino-nucleus scattering cross section on CsI"
@@ -33,19 +33,6 @@ def _bins(background: str = "") -> Columns:
     return columns | ({"background": ("events", background)} if background else {})
 
 
-def _isotopes() -> Columns:
-    """Columns of an isotope table."""
-    return {
-        "isotope": ("text", "mass number and symbol"),
-        "Z": ("1", "proton number"),
-        "A": ("1", "mass number"),
-        "atomic_mass_u": ("u", "mass of the neutral atom"),
-        "abundance": ("1", "mole fraction"),
-        "spin": ("hbar", "ground-state spin"),
-        "nuclear_mass_MeV": ("MeV", "mass of the bare nucleus"),
-    }
-
-
 def _quantities() -> Columns:
     """Columns of a list of named numbers."""
     return {
@@ -64,7 +51,7 @@ NUCLEI: dict[str, CardText] = {
         "Masses, mole fractions and ground-state spins; half of the atoms are caesium, half iodine. The nuclear mass "
         "is the atomic mass less the electron masses; electron binding (below 0.4 MeV) is neglected. The sodium "
         "doping of the COHERENT crystal is left out.",
-        "AME2020 atomic masses (Chinese Phys. C 45, 030003)", "", "10.1088/1674-1137/abddaf", FACTS, _isotopes(),
+        "AME2020 atomic masses (Chinese Phys. C 45, 030003)", "", "10.1088/1674-1137/abddaf", FACTS, ISOTOPE_COLUMNS,
     ),
     "argon_isotopes": CardText(
         "Isotopes of natural argon", "published",
@@ -72,7 +59,7 @@ NUCLEI: dict[str, CardText] = {
         "and were not compared with the evaluation. Argon from underground wells has other fractions of the rare "
         "isotopes.",
         "AME2020 atomic masses (Chinese Phys. C 45, 030003); standard isotopic abundances",
-        "", "10.1088/1674-1137/abddaf", FACTS, _isotopes(),
+        "", "10.1088/1674-1137/abddaf", FACTS, ISOTOPE_COLUMNS,
     ),
 }  # fmt: skip
 

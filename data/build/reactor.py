@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from tables import Table, column, digits, read_rows, require_close
-from text import FACTS, CardText
+from text import FACTS, ISOTOPE_COLUMNS, CardText
 
 REACTOR = "reactor"
 QUANTITIES = ("quantity", "value", "error_up", "error_down", "unit", "status", "source")
@@ -219,15 +219,7 @@ REACTOR_CARDS: dict[str, CardText] = {
         "masses. There are no spin multipoles of 73Ge here: its axial part is left out, below 1e-3 of the rate.",
         "AME2020 atomic masses (Chinese Phys. C 45, 030003); CIAAW isotopic abundances", "",
         "10.1088/1674-1137/abddaf", FACTS,
-        {
-            "isotope": ("text", "mass number and symbol"),
-            "Z": ("1", "proton number"),
-            "A": ("1", "mass number"),
-            "atomic_mass_u": ("u", "mass of the neutral atom"),
-            "abundance": ("1", "mole fraction"),
-            "spin": ("hbar", "ground-state spin"),
-            "nuclear_mass_MeV": ("MeV", "mass of the bare nucleus"),
-        },
+        ISOTOPE_COLUMNS,
     ),
     "germanium_shells": CardText(
         "Shells of the germanium atom", "published",

@@ -411,13 +411,12 @@ def combinations(_: re.Match[str]) -> str:
 
 def reproductions(_: re.Match[str]) -> str:
     """Published numbers beside ours."""
-    import tomllib
+    from benchmarks import reproductions as written
 
-    folder = Path(__file__).parents[2] / "benchmarks"
-    ours = json.loads((folder / "results" / "reproductions.json").read_text("utf-8"))["results"]
+    ours = json.loads(written.RESULTS.read_text("utf-8"))["results"]
     rows = []
-    for row in tomllib.loads((folder / "reproductions.toml").read_text("utf-8"))["row"]:
-        found = ours[f"{row['experiment']}: {row['quantity']}"]
+    for row in written.rows():
+        found = ours[written.key(row)]
         text = f"{found[0]:.4g}"
         if len(found) == 3:
             text += f" +{found[2] - found[0]:.2g} -{found[0] - found[1]:.2g}"

@@ -124,8 +124,7 @@ def _tables(merge: int) -> _Phase3:
     """Tables for bins of so many channels each; the last has what is left."""
     table = datasets.read_table("borexino_phase3_spectrum")
     low, high = (table["energy_keV"] + side * table["width_keV"] / 2 for side in (-1, 1))
-    rows = datasets.read_table("borexino_phase3_numbers")
-    number = dict(zip(map(str, rows["quantity"]), map(float, rows["value"]), strict=True))
+    number = datasets.read_numbers("borexino_phase3_numbers")
     errors = Calibration(*(number[f"{name}_error"] for name in ("energy_scale", "energy_offset", "smearing")))
     exposure = number["exposure"] * number["exposure_kept"] * number["fiducial_mass"] / 100.0
     starts = np.arange(0, low.size, merge)

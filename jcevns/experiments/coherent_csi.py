@@ -14,7 +14,7 @@ from jcevns.physics.electrons import cesium_iodide_electrons
 from jcevns.physics.flux import NeutrinoFlux
 from jcevns.physics.nuclei import Target, cesium_iodide
 from jcevns.physics.sources import delayed_neutrinos, prompt_neutrinos
-from jcevns.spelling import unknown
+from jcevns.spelling import check_options
 
 __all__ = ["arrival_probability", "coherent_csi_2021", "electron_panels", "end_points", "recoil_panels"]
 
@@ -165,14 +165,8 @@ def coherent_csi_2021(
     Raises:
         ValueError: unknown option, or a beam that is none.
     """
-    for option, value in (
-        ("shapes", shapes),
-        ("steady_state", steady_state),
-        ("electrons", electrons),
-        ("widths", widths),
-    ):
-        if value not in OPTIONS[option]:
-            raise ValueError(unknown(f"coherent-csi-2021: {option}", value, OPTIONS[option]))
+    given = {"shapes": shapes, "steady_state": steady_state, "electrons": electrons, "widths": widths}
+    check_options("coherent-csi-2021", OPTIONS, **given)
     if not (np.isfinite(beam_centre) and 0 < beam_width < np.inf):
         raise ValueError(
             f"coherent-csi-2021: beam_centre {beam_centre!r} must be finite and beam_width {beam_width!r} positive, "

@@ -12,7 +12,7 @@ from jcevns.experiments.nuisances import Nuisance, ShapeNuisance
 from jcevns.physics.nuclei import argon
 from jcevns.physics.sources import SNS_ERROR, spallation
 from jcevns.physics.standard_model import StandardModel
-from jcevns.spelling import unknown
+from jcevns.spelling import check_options
 
 __all__ = ["coherent_lar_2020"]
 
@@ -87,9 +87,7 @@ def coherent_lar_2020(shapes: str = "all", correction: str = "release") -> Exper
     Raises:
         ValueError: unknown option.
     """
-    for option, value in (("shapes", shapes), ("correction", correction)):
-        if value not in OPTIONS[option]:
-            raise ValueError(unknown(f"coherent-lar-2020: {option}", value, OPTIONS[option]))
+    check_options("coherent-lar-2020", OPTIONS, shapes=shapes, correction=correction)
     table = datasets.read_table("coherent_lar_2020_bins")
     flux, target = spallation(PROTONS, NEUTRINOS_PER_PROTON, DISTANCE), argon()
     energies = _energy_response(recoil_panels([0.0, *end_points(flux, target)], _PANELS))

@@ -18,7 +18,7 @@ from jcevns.physics.electrons import germanium_electrons
 from jcevns.physics.flux import NeutrinoFlux
 from jcevns.physics.nuclei import germanium
 from jcevns.physics.sources import fission_spectrum, reactor
-from jcevns.spelling import unknown
+from jcevns.spelling import check_options
 
 __all__ = ["dresden_flux", "dresden_ii"]
 
@@ -68,11 +68,6 @@ Curve = Callable[[np.ndarray], np.ndarray]
 Bins = Float[np.ndarray, " bin"]
 
 
-def _numbers() -> dict[str, float]:
-    table = datasets.read_table("dresden_ii_numbers")
-    return dict(zip(map(str, table["quantity"]), map(float, table["value"]), strict=True))
-
-
 def dresden_flux(normalisation: str = "total") -> NeutrinoFlux:
     """Antineutrinos at the detector, `flux.dresden`, with an error of 5% [others].
 
@@ -93,9 +88,8 @@ def dresden_flux(normalisation: str = "total") -> NeutrinoFlux:
         >>> [f"{float(f.total * jnp.trapezoid(f.shape, f.energy)):.3g}" for f in fluxes]  # cm^-2 s^-1, as tabulated
         ['4.54e+13', '5.83e+13', '7.68e+13']
     """
-    if normalisation not in OPTIONS["normalisation"]:
-        raise ValueError(unknown("dresden-ii: normalisation", normalisation, OPTIONS["normalisation"]))
-    number = _numbers()
+    check_options("dresden-ii", OPTIONS, normalisation=normalisation)
+    number = datasets.read_numbers("dresden_ii_numbers")
     fractions = {i: number[f"fission_fraction_{i}"] for i in ("U235", "U238", "Pu239", "Pu241")}
     energy, spectrum = fission_spectrum(fractions, "tables")
     area = float(np.trapezoid(spectrum, energy))
@@ -204,10 +198,9 @@ def dresden_ii(
         ValueError: unknown option.
     """
     given = {"quenching": quenching, "normalisation": normalisation, "off": off, "errors": errors}
-    for option, value in {**given, "electrons": electrons}.items():
-        if value not in OPTIONS[option]:
-            raise ValueError(unknown(f"dresden-ii: {option}", value, OPTIONS[option]))
-    number, table, factor = _numbers(), datasets.read_table("dresden_ii_spectra"), germanium_quenching(quenching, k)
+    check_options("dresden-ii", OPTIONS, **given, electrons=electrons)
+    number, table = datasets.read_numbers("dresden_ii_numbers"), datasets.read_table("dresden_ii_spectra")
+    factor = germanium_quenching(quenching, k)
     states = ("on",) if off == "none" else ("on", "off")
     edges = np.append(table["energy_keV"] - HALF_BIN, table["energy_keV"][-1] + HALF_BIN)
     size = edges.size - 1

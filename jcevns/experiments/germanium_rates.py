@@ -12,7 +12,7 @@ from jcevns.experiments.nuisances import Nuisance
 from jcevns.physics.nuclei import germanium
 from jcevns.physics.sources import reactor, spallation
 from jcevns.physics.standard_model import StandardModel
-from jcevns.spelling import unknown
+from jcevns.spelling import check_options
 
 __all__ = ["coherent_ge_2024", "coherent_ge_2026", "conus_plus_2025", "window_response"]
 
@@ -134,12 +134,8 @@ def coherent_ge_2024(k: float = 0.157, errors: str = "skewed", prediction: str =
     Raises:
         ValueError: unknown option, k out of range.
     """
-    for option, value, known in (
-        ("errors", errors, ("skewed", "mean")),
-        ("prediction", prediction, ("recalled", "computed")),
-    ):
-        if value not in known:
-            raise ValueError(unknown(f"coherent-ge-2024: {option}", value, known))
+    known = {"errors": ("skewed", "mean"), "prediction": ("recalled", "computed")}
+    check_options("coherent-ge-2024", known, errors=errors, prediction=prediction)
     channel, number = _sns_channel(k), _numbers()
     value, up, down = number["ge_2024_observed"]
     counts = skewed_counts(value, up, down) if errors == "skewed" else gaussian_counts(value, (up + down) / 2)
@@ -175,8 +171,7 @@ def coherent_ge_2026(k: float = 0.157, errors: str = "ratio") -> Experiment:
     Raises:
         ValueError: unknown option, k out of range.
     """
-    if errors not in ("ratio", "counts"):
-        raise ValueError(unknown("coherent-ge-2026: errors", errors, ("ratio", "counts")))
+    check_options("coherent-ge-2026", {"errors": ("ratio", "counts")}, errors=errors)
     number = _numbers()
     ratio, (observed, up, down) = number["ge_2026_ratio"][0], number["ge_2026_observed"]
     error = number["ge_2026_ratio_statistical"][0] if errors == "ratio" else ratio * (up + down) / 2 / observed

@@ -25,8 +25,7 @@ def texono_2010() -> Experiment:
     statistical error and a fraction of it, as a nuisance, the systematic one. The tree-level prediction at
     sin2w = 0.2387 is a ratio of one.
     """
-    table = datasets.read_table("texono_2010")
-    number = dict(zip(map(str, table["quantity"]), map(float, table["value"]), strict=True))
+    number = datasets.read_numbers("texono_2010")
     edges = np.linspace(1e3 * number["recoil_min"], 1e3 * number["recoil_max"], 26)
     recoil, weight = (x.ravel() for x in legendre_panels(edges, 4))
     channel = Channel(reactor(), electrons_of(108.0, 132.905 + 126.904), Response(recoil, weight[None]))

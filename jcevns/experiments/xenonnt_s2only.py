@@ -12,7 +12,7 @@ from jcevns.experiments.xenonnt_official import TEMPLATE_FLUX, TEMPLATES
 from jcevns.physics.flux import NeutrinoFlux, b8
 from jcevns.physics.nuclei import xenon
 from jcevns.physics.standard_model import StandardModel
-from jcevns.spelling import unknown
+from jcevns.spelling import check_options
 
 __all__ = ["xenonnt_s2only_2026"]
 
@@ -75,10 +75,8 @@ def xenonnt_s2only_2026(
     Raises:
         ValueError: unknown option.
     """
-    options = {"flux": (flux, FLUXES), "template": (template, TEMPLATES), "run": (run, RUNS)}
-    for what, (value, known) in {**options, "disjoint": (disjoint, DISJOINT)}.items():
-        if value not in known:
-            raise ValueError(unknown(f"{NAME}: {what}", value, known))
+    known = {"flux": FLUXES, "template": TEMPLATES, "run": RUNS, "disjoint": DISJOINT}
+    check_options(NAME, known, flux=flux, template=template, run=run, disjoint=disjoint)
     pack = datasets.read_arrays(CARDS[0])
     widths = _widths()
     every = [str(name) for name in pack["run"]]

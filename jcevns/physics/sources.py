@@ -282,9 +282,8 @@ def reactor(
         >>> round(float(jnp.trapezoid(flux.shape, flux.energy)), 3)  # share of the flux above 2 MeV
         0.22
     """
-    numbers = datasets.read_table("texono_2010")
     if fractions is None:
-        values = dict(zip(map(str, numbers["quantity"]), map(float, numbers["value"]), strict=True))
+        values = datasets.read_numbers("texono_2010")
         fractions = {i: values[f"fission_fraction_{i}"] for i in ("U235", "Pu239", "Pu241", "U238")}
     energy, spectrum = fission_spectrum(fractions, spectra)
     if per_fission is None:
