@@ -427,30 +427,6 @@ def test_messages() -> None:
 
 
 @pytest.mark.slow
-def test_every_verb_takes_it() -> None:
-    """None of them has a word about it."""
-    likelihood = jc.Likelihood(NAME, jc.NSI(propagation="standard", earth="day"))
-    names = ("eps_u_ee", "eps_d_mumu")
-    best = jc.fit(likelihood, "eps_u_ee")
-    ((low, high),) = jc.interval(likelihood, "eps_u_ee", cl=0.683).segments
-    assert best.valid
-    down, up = best.errors["eps_u_ee"]
-    assert best.values["eps_u_ee"] - down == pytest.approx(low, abs=1e-3)
-    assert best.values["eps_u_ee"] + up == pytest.approx(high, abs=1e-3)
-    axes = {names[0]: np.linspace(-0.3, 0.7, 21), names[1]: np.linspace(-0.3, 0.5, 5)}
-    found = jc.scan(likelihood, axes, progress=False)
-    assert bool(found.valid.all())
-    alone = jc.Surface(likelihood, names).evaluate(np.array([[axes[names[0]][3], axes[names[1]][1]]])).chi2[0]
-    assert float(found.chi2[3, 1]) == pytest.approx(alone, abs=1e-9)
-    region = jc.contour(likelihood, names, cl=[0.683])
-    assert region.valid
-    posterior = jc.sample(likelihood, "eps_u_ee", chains=2, samples=200, warmup=200, seed=1)
-    drawn = np.asarray(posterior.samples("eps_u_ee"))
-    assert low - 0.4 < np.quantile(drawn, 0.16) < np.quantile(drawn, 0.84) < high + 0.4
-    toys = jc.throw(likelihood, "eps_u_ee", 0.1, 50, seed=2)
-    assert toys.valid.mean() > 0.9
-
-
 def test_a_scan_with_propagation_is_fast() -> None:
     """Ten thousand points, compiled before: far below the ten seconds that are asked."""
     likelihood = jc.Likelihood(NAME, jc.NSI())

@@ -96,7 +96,7 @@ def truncated_normal(
     flip = score > 0
     below, above = jnp.where(flip, -high, low), jnp.where(flip, -low, high)
     first = ndtr(below)
-    x = ndtri(first + ndtr(-jnp.abs(score)) * (ndtr(above) - first))
+    x = ndtri(first + ndtr(jnp.where(flip, -score, score)) * (ndtr(above) - first))
     return jnp.where(flip, -x, x)
 
 

@@ -1,4 +1,4 @@
-"""Bayesian posteriors of any parameters, by NUTS around the same likelihood.
+"""Bayesian posteriors of any parameters, by NUTS or by independent draws, around the same likelihood.
 
 Nuisances are the factors themselves, truncated normals within their bounds (a normal in the pulls, cut where the
 yield would be negative), and the positions of the shapes. The sampler moves in standard normal scores: every prior,
@@ -25,14 +25,20 @@ from jcevns.likelihood.likelihood import (
 from jcevns.parameters import Parameters
 from jcevns.physics.interaction import label_of
 from jcevns.precision import check_seed, require_x64
+from jcevns.spelling import unknown
+from jcevns.statistics.independence import independent_draws
 from jcevns.statistics.priors import Prior
 from jcevns.statistics.sampled_model import OTHERS, VALUES, SampledModel
 
-__all__ = ["Posterior", "Sampled", "sample"]
+__all__ = ["METHODS", "Posterior", "Sampled", "sample"]
+
+METHODS = ("nuts", "independence")
+"""Samplers by name."""
 
 _R_HAT, _ESS_PER_CHAIN, _DIVERGENT = 1.01, 100.0, 0.0
 _GAP = 0.5  # of the density at the ends of a range: what is less between two ranges sets them apart
 _STEEP, _USUAL = 0.99, 0.95
+_PARETO_K = 0.7  # above it the weights of the proposals have no useful mean (arXiv:1507.02646)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +82,7 @@ class Posterior:
 
     Attributes:
         parameters: marginals of the parameters of interest, by full name.
-        divergences: divergent transitions.
+        divergences: divergent transitions of NUTS.
         seconds: wall time of warm-up and sampling, compilation included.
         problems: what the diagnostics object to, with the remedy; empty if the run can be used.
         experiments: names.
@@ -132,8 +138,14 @@ def sample(
     seed: int = 1,
     target_accept: float | None = None,
     progress: bool = False,
+    method: str = "nuts",
 ) -> Posterior:
-    """Sample a posterior with NUTS (dense mass matrix, chains vectorised on one device).
+    """Sample a posterior.
+
+    NUTS (dense mass matrix, chains vectorised on one device) takes any number of parameters of interest.
+    `independence` takes up to three and needs milliseconds once compiled: its proposals are drawn from the posterior of
+    Laplace's method and accepted as Metropolis and Hastings say (`jcevns.statistics.independence`). It gives the
+    evidence too, and objects where its proposals do not cover the posterior.
 
     What has a constraint and is not named is sampled along with it as its prior; what has none stays at its default.
 
@@ -144,11 +156,12 @@ def sample(
         at: values of other parameters, fixed.
         chains: number of chains.
         samples: per chain, after warm-up.
-        warmup: steps of adaptation per chain, discarded.
+        warmup: steps of adaptation of NUTS per chain, discarded.
         seed: of everything random.
         target_accept: acceptance probability to aim at; raise it against divergences. By default 0.95, and 0.99 with
             a parameter of the theory whose usual prior is log-uniform, as a coupling: its likelihood ends in a wall.
-        progress: a progress bar.
+        progress: a progress bar, of NUTS.
+        method: of `METHODS`.
 
     Returns:
         Marginals, diagnostics and samples. Look at `problems`, or call `check`: the diagnostics are not silent.
@@ -165,9 +178,11 @@ def sample(
         True
     """
     check_seed(seed)
+    if method not in METHODS:
+        raise ValueError(unknown("method", method, METHODS))
     if target_accept is not None and not 0 < target_accept < 1:
         raise ValueError(f"target_accept {target_accept!r} is a probability, between 0 and 1")
-    numpyro, arviz = _require()
+    _, arviz = _require()
     require_x64("a posterior")
     sampled = SampledModel(likelihood, free, priors, at)
     likelihood, records = sampled.likelihood, sampled.likelihood.parameters
@@ -175,23 +190,12 @@ def sample(
     sampled.require_effect()
     accept = (_STEEP if steep else _USUAL) if target_accept is None else target_accept
     started = time.perf_counter()
-    kernel = numpyro.infer.NUTS(
-        sampled.numpyro_model(),
-        dense_mass=True,
-        target_accept_prob=accept,
-        init_strategy=numpyro.infer.init_to_uniform(radius=1.0),
-    )
-    method = "vectorized" if jax.local_device_count() < chains else "parallel"
-    mcmc = numpyro.infer.MCMC(
-        kernel, num_warmup=warmup, num_samples=samples, num_chains=chains, chain_method=method, progress_bar=progress
-    )
-    with jax.numpy_dtype_promotion("standard"), warnings.catch_warnings():  # NumPyro adds integers to floats
-        warnings.filterwarnings("ignore", message="IProgress not found")  # its bar in a notebook, even if off
-        mcmc.run(jax.random.key(seed), extra_fields=("diverging",))
-    drawn = {k: np.asarray(v) for k, v in mcmc.get_samples(group_by_chain=True).items()}
+    if method == "nuts":
+        drawn, diverging, settings = _by_nuts(sampled, chains, samples, warmup, seed, accept, progress)
+    else:
+        drawn, diverging, settings = _by_independence(sampled, chains, samples, seed)
     draws = {name: drawn[VALUES][..., i] for i, name in enumerate(sampled.priors)}
     draws |= {name: drawn[OTHERS][..., i] for i, name in enumerate(sampled.nuisances)}
-    diverging = np.asarray(mcmc.get_extra_fields(group_by_chain=True)["diverging"])
     seconds = time.perf_counter() - started
     predictive, observed = _predictive(sampled, draws, seed)
     data = arviz.from_dict(
@@ -200,12 +204,11 @@ def sample(
         posterior_predictive={"counts": predictive},
         observed_data={"counts": observed},
     )
-    settings = {
+    settings |= {
+        "method": method,
         "chains": chains,
         "samples": samples,
-        "warmup": warmup,
         "seed": seed,
-        "target_accept": accept,
         "theory": label_of(likelihood.theory),
         "at": sampled.at,
         "priors": {n: str(p) for n, p in sampled.priors.items()},
@@ -214,6 +217,48 @@ def sample(
     }
     data.attrs.update({k: str(v) for k, v in settings.items()} | {"experiments": ",".join(likelihood.names)})
     return _summary(data, sampled, int(diverging.sum()), seconds, settings)
+
+
+def _by_nuts(
+    sampled: SampledModel, chains: int, samples: int, warmup: int, seed: int, accept: float, progress: bool
+) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, Any]]:
+    """Draws by site, divergent transitions, and what to keep about the run."""
+    numpyro, _ = _require()
+    kernel = numpyro.infer.NUTS(
+        sampled.numpyro_model(),
+        dense_mass=True,
+        target_accept_prob=accept,
+        init_strategy=numpyro.infer.init_to_uniform(radius=1.0),
+    )
+    way = "vectorized" if jax.local_device_count() < chains else "parallel"
+    mcmc = numpyro.infer.MCMC(
+        kernel, num_warmup=warmup, num_samples=samples, num_chains=chains, chain_method=way, progress_bar=progress
+    )
+    with jax.numpy_dtype_promotion("standard"), warnings.catch_warnings():  # NumPyro adds integers to floats
+        warnings.filterwarnings("ignore", message="IProgress not found")  # its bar in a notebook, even if off
+        mcmc.run(jax.random.key(seed), extra_fields=("diverging",))
+    drawn = {k: np.asarray(v) for k, v in mcmc.get_samples(group_by_chain=True).items()}
+    diverging = np.asarray(mcmc.get_extra_fields(group_by_chain=True)["diverging"])
+    return drawn, diverging, {"warmup": warmup, "target_accept": accept}
+
+
+def _by_independence(
+    sampled: SampledModel, chains: int, samples: int, seed: int
+) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, Any]]:
+    """As `_by_nuts`: without warm-up and divergences, with the evidence and the Pareto shape of the weights."""
+    _, arviz = _require()
+    found = independent_draws(sampled, chains, samples, seed)
+    flat = jax.jit(jax.vmap(sampled.sites))(found.scores.reshape(-1, sampled.size))
+    drawn = {k: np.asarray(v).reshape(chains, samples, -1) for k, v in flat.items()}
+    highest = found.log_weights.max()
+    weights = np.exp(found.log_weights - highest)
+    settings = {
+        "acceptance": found.acceptance,
+        "pareto_k": float(arviz.psislw(found.log_weights)[1]),
+        "log_evidence": float(np.log(weights.mean()) + highest),
+        "log_evidence_error": float(weights.std(ddof=1) / weights.mean() / np.sqrt(weights.size)),
+    }
+    return drawn, np.zeros((chains, samples), bool), settings
 
 
 def _summary(
@@ -228,6 +273,11 @@ def _summary(
     problems = []
     if divergences > _DIVERGENT:
         problems.append(f"{divergences} divergent transitions: raise target_accept (0.99, 0.999)")
+    if settings.get("pareto_k", 0.0) > _PARETO_K:
+        problems.append(
+            f"the proposals do not cover the posterior (Pareto k {settings['pareto_k']:.2f} above {_PARETO_K}): "
+            "take the method nuts"
+        )
     least = _ESS_PER_CHAIN * settings["chains"]
     for name in r_hat:
         if not r_hat[name] < _R_HAT:

@@ -126,6 +126,53 @@ class SampledModel:
             factors = factors.at[every.index(name)].set(value / record.reference)
         return factors
 
+    @property
+    def size(self) -> int:
+        """Number of scores: of `priors`, then of `nuisances`."""
+        return len(self.priors) + len(self.nuisances)
+
+    @property
+    def observed(self) -> Float[Array, " merged"]:
+        """Data, in bins that no parameter can tell apart merged."""
+        return merge(self.arrangement.model).model.observed
+
+    def values(self, scores: Float[Array, " score"]) -> dict[str, Array]:
+        """Values of `priors` at their scores, the first of all: mapped by the quantile function of each prior."""
+        return {name: prior.from_normal(scores[i]) for i, (name, prior) in enumerate(self.priors.items())}
+
+    def merged_signal(self, scores: Float[Array, " score"]) -> Float[Array, " anchor_bin"]:
+        """Signal at scores of `priors`, in the bins of `observed`."""
+        merged = merge(self.arrangement.model)
+        return (self.signal(self.values(scores)).reshape(-1, merged.place.size) @ merged.sums).ravel()
+
+    @property
+    def free(self) -> int:
+        """Number of parameters of interest, the first of the scores."""
+        return len(self.names)
+
+    def given(self, interest: Float[Array, " free"]) -> Array | None:
+        """Signal at scores of the parameters of interest; None where it depends on others too."""
+        return self.merged_signal(interest) if len(self.priors) == len(self.names) else None
+
+    def sites(self, scores: Float[Array, " score"]) -> dict[str, Array]:
+        """Values of `priors`, and factors and positions of `nuisances`, at standard normal scores.
+
+        A score is mapped by the quantile function of its prior.
+        """
+        model, places = self.arrangement.model, self._places
+        low, high = (jnp.where(model.is_log, jnp.exp(limit), limit)[places] for limit in (model.lower, model.upper))
+        mean, sigma = (model.unit + model.centre)[places], model.sigma[places]
+        others = truncated_normal(scores[len(self.priors) :], (low - mean) / sigma, (high - mean) / sigma)
+        return {VALUES: jnp.stack(list(self.values(scores).values())), OTHERS: mean + sigma * others}
+
+    def expected(self, scores: Float[Array, " score"], given: Array | None = None) -> Float[Array, " merged"]:
+        """Expected counts in the bins of `observed`, from the signal at hand or that of the scores."""
+        factors = self.factors(self.values(scores), self.sites(scores)[OTHERS])
+        log = logarithmic(self.arrangement.model)
+        x = jnp.where(log, jnp.log(jnp.where(log, factors, 1.0)), factors)
+        counts = self.merged_signal(scores) if given is None else given
+        return models.expected_counts(merge(self.arrangement.model).model, counts, x)
+
     def numpyro_model(self) -> Callable[..., None]:
         """The NumPyro model: standard normal scores of all priors, and Poisson counts.
 
@@ -135,27 +182,13 @@ class SampledModel:
         import numpyro
         from numpyro import distributions as dist
 
-        model, places, priors = self.arrangement.model, self._places, self.priors
-        low, high = (jnp.where(model.is_log, jnp.exp(limit), limit)[places] for limit in (model.lower, model.upper))
-        mean, sigma = (model.unit + model.centre)[places], model.sigma[places]
-        edges = (low - mean) / sigma, (high - mean) / sigma
-        log, merged = logarithmic(model), merge(model)
-        observed = merged.model.observed
-
         @jax.jit  # NumPyro looks at a model several times outside a compiled function
         def forward(scores: Array) -> tuple[dict[str, Array], Array]:
-            values = {name: prior.from_normal(scores[i]) for i, (name, prior) in enumerate(priors.items())}
-            others = mean + sigma * truncated_normal(scores[len(priors) :], *edges)
-            factors = self.factors(values, others)
-            x = jnp.where(log, jnp.log(jnp.where(log, factors, 1.0)), factors)
-            counts = (self.signal(values).reshape(-1, merged.place.size) @ merged.sums).ravel()
-            expected = models.expected_counts(merged.model, counts, x)
-            return {VALUES: jnp.stack(list(values.values())), OTHERS: others}, expected
+            return self.sites(scores), self.expected(scores)
 
-        def run(observed: Array = observed) -> None:
+        def run(observed: Array = self.observed) -> None:
             # One vector, not a site for each: the sampler's time goes by the number of operations, not by their size.
-            size = len(priors) + len(places)
-            scores = numpyro.sample("scores", dist.Normal(0.0, 1.0).expand([size]).to_event(1))
+            scores = numpyro.sample("scores", dist.Normal(0.0, 1.0).expand([self.size]).to_event(1))
             found, counts = forward(scores)
             for name, value in found.items():
                 numpyro.deterministic(name, value)
