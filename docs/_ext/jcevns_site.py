@@ -428,6 +428,13 @@ def reproductions(_: re.Match[str]) -> str:
     return _table(["experiment", "quantity", "published", "ours", "ratio", "by construction", "command"], rows)
 
 
+def speed(_: re.Match[str]) -> str:
+    """Tables of the committed benchmark."""
+    from benchmarks.page import tables
+
+    return tables()
+
+
 # Command line.
 
 
@@ -487,6 +494,7 @@ _GENERATED = {
     "experiments": experiments,
     "combinations": combinations,
     "reproductions": reproductions,
+    "speed": speed,
     "command-line": command_line,
     "notebooks": notebooks,
 }

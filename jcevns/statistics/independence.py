@@ -1,17 +1,17 @@
 """Posterior draws in milliseconds: independence Metropolis with the posterior of Laplace's method as its proposal.
 
-In standard normal scores the posterior is a unit sphere cut by the data. The parameters of interest have a grid of
+In standard normal scores the prior is a unit sphere, which the data cut. The parameters of interest have a grid of
 nodes; at each the others are Gaussian around their conditional mode, and their integral is the height of the node
-(Tierney and Kadane 1986). Proposals are drawn from that, all at once, and accepted as Metropolis and Hastings say: the
-draws follow the posterior itself, and what the approximation gets wrong costs acceptance, not correctness. The weights
-of the proposals give the evidence, and their Pareto shape tells whether the proposal covers the posterior
+(Tierney and Kadane, 1986). Proposals are drawn from that, all at once, and accepted as Metropolis and Hastings say:
+the draws follow the posterior itself, and what the approximation gets wrong costs acceptance, not correctness. The
+weights of the proposals give the evidence, and their Pareto shape tells whether the proposals cover the posterior
 (arXiv:1507.02646).
 """
 
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ __all__ = ["MOST_FREE", "Draws", "independent_draws"]
 MOST_FREE = 3
 """Parameters of interest that the grid of nodes can have."""
 
-_NODES = {1: 257, 2: 33, 3: 13}  # per axis, by the number of axes
+_NODES = {1: 257, 2: 41, 3: 13}  # per axis, by the number of axes
 _END = 6.0  # of the first grid, in scores
 _DEPTH = 30.0  # log density below the highest node at which the grid may end
 _STEPS = 16  # of Newton at a node
@@ -38,6 +38,7 @@ _CHUNK = 4096
 _NODE_CHUNK = 257
 
 
+@runtime_checkable
 class Target(Protocol):
     """What is sampled: a Poisson likelihood of scores whose prior is standard normal.
 
@@ -90,7 +91,6 @@ def _height(target: Target, scores: Array, given: Any) -> Array:
 
 def _node(target: Target, interest: Array) -> tuple[Array, Array, Array]:
     """Conditional mode of the others, Cholesky factor of their precision, and log of the integral over them."""
-
     size, given = target.size - target.free, target.given(interest)
 
     def height(others: Array) -> Array:

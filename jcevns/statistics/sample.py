@@ -134,7 +134,7 @@ def sample(
     at: Mapping[str, Any] | None = None,
     chains: int = 4,
     samples: int = 2000,
-    warmup: int = 1000,
+    warmup: int | None = None,
     seed: int = 1,
     target_accept: float | None = None,
     progress: bool = False,
@@ -143,8 +143,8 @@ def sample(
     """Sample a posterior.
 
     NUTS (dense mass matrix, chains vectorised on one device) takes any number of parameters of interest.
-    `independence` takes up to three and needs milliseconds once compiled: its proposals are drawn from the posterior of
-    Laplace's method and accepted as Metropolis and Hastings say (`jcevns.statistics.independence`). It gives the
+    `independence` takes up to three and needs milliseconds once compiled: its proposals are drawn from the posterior
+    of Laplace's method and accepted as Metropolis and Hastings say (`jcevns.statistics.independence`). It gives the
     evidence too, and objects where its proposals do not cover the posterior.
 
     What has a constraint and is not named is sampled along with it as its prior; what has none stays at its default.
@@ -156,7 +156,7 @@ def sample(
         at: values of other parameters, fixed.
         chains: number of chains.
         samples: per chain, after warm-up.
-        warmup: steps of adaptation of NUTS per chain, discarded.
+        warmup: steps of adaptation of NUTS per chain, discarded; 1000 by default.
         seed: of everything random.
         target_accept: acceptance probability to aim at; raise it against divergences. By default 0.95, and 0.99 with
             a parameter of the theory whose usual prior is log-uniform, as a coupling: its likelihood ends in a wall.
@@ -168,7 +168,8 @@ def sample(
 
     Raises:
         ImportError: numpyro or arviz is missing.
-        ValueError: unknown parameters, a prior without its parameter or beyond its bounds, a parameter without one.
+        ValueError: unknown parameters or method, a prior without its parameter or beyond its bounds, a parameter
+            without one, a setting of NUTS with another method.
         RuntimeError: in single precision.
 
     Example:
@@ -180,6 +181,9 @@ def sample(
     check_seed(seed)
     if method not in METHODS:
         raise ValueError(unknown("method", method, METHODS))
+    for name, value in (("warmup", warmup), ("target_accept", target_accept)):
+        if method != "nuts" and value is not None:
+            raise ValueError(f"{name} belongs to the method nuts: leave it out with {method}")
     if target_accept is not None and not 0 < target_accept < 1:
         raise ValueError(f"target_accept {target_accept!r} is a probability, between 0 and 1")
     _, arviz = _require()
@@ -191,7 +195,9 @@ def sample(
     accept = (_STEEP if steep else _USUAL) if target_accept is None else target_accept
     started = time.perf_counter()
     if method == "nuts":
-        drawn, diverging, settings = _by_nuts(sampled, chains, samples, warmup, seed, accept, progress)
+        drawn, diverging, settings = _by_nuts(
+            sampled, chains, samples, 1000 if warmup is None else warmup, seed, accept, progress
+        )
     else:
         drawn, diverging, settings = _by_independence(sampled, chains, samples, seed)
     draws = {name: drawn[VALUES][..., i] for i, name in enumerate(sampled.priors)}
