@@ -17,10 +17,11 @@ from jcevns.fit.rounding import percent
 from jcevns.likelihood.likelihood import Experiments, Likelihood
 from jcevns.statistics.calibration import null_value
 from jcevns.statistics.hypothesis import Hypothesis, hypothesis
+from jcevns.statistics.toy_kernels import Sample
 from jcevns.statistics.toy_runs import run_toys
-from jcevns.statistics.toys import CHUNK, draw, fit_curves, fit_observed, fit_segments
+from jcevns.statistics.toys import CHUNK, draw, fit_curves, fit_segments
 
-__all__ = ["Projection", "asimov", "expected_error", "expected_limit", "expected_significance", "scaled"]
+__all__ = ["Projection", "asimov", "asimov_significance", "expected_error", "expected_limit", "expected_significance", "scaled"]
 
 _QUANTILES = ndtr(np.arange(-2.0, 3.0))  # of an expected result, in sigma of a normal distribution
 
@@ -138,6 +139,23 @@ def _bands(values: Float[np.ndarray, " toy"]) -> tuple[float, ...]:
     return tuple(map(float, np.where(np.isfinite(highest), np.quantile(finite, _QUANTILES), highest)))
 
 
+def asimov_significance(here: Hypothesis, values: Float[np.ndarray, " value"]) -> Float[np.ndarray, " value"]:
+    """Median significance sqrt(q0) of signals: that of Asimov data, arXiv:1007.1727, at nominal nuisances.
+
+    Args:
+        here: the likelihood and a parameter that has a value without signal.
+        values: of the parameter.
+
+    Returns:
+        In sigma; NaN where the fit without signal is not valid, infinite where data are impossible without signal.
+    """
+    points = here.points(values)
+    counts = np.maximum(here.expected(points), 0.0)
+    pulls = np.tile(here.nominal.pulls, (len(points), 1))
+    without = fit_curves(here, [null_value(here)], Sample(counts, pulls, points[:, list(here.auxiliary)]))[0]
+    return np.sqrt(np.maximum(without, 0.0))  # Asimov data fit themselves: their chi2 is zero
+
+
 def expected_significance(
     likelihood: Likelihood | Experiments,
     name: str,
@@ -175,7 +193,9 @@ def expected_significance(
     """
     here = hypothesis(likelihood, name, at, profiled)
     null = null_value(here)
-    data, _ = fit_observed(_asimov(here, value), null)
+    (median,) = asimov_significance(here, np.array([value]))
+    if np.isnan(median):
+        raise RuntimeError(f"the fit without signal to Asimov data at {here.name} = {value:.4g} is not valid")
     thrown = run_toys(here, value, toys, seed, None, store, chunk, progress)
     without = fit_curves(here, [null], draw(here, value, toys, seed), chunk)[0]
     kept = thrown.valid & ~np.isnan(without)
@@ -184,7 +204,7 @@ def expected_significance(
         f"significance of {here.name}",
         "sigma",
         value,
-        float(np.sqrt(data.q[0])),
+        float(median),
         _bands(np.sqrt(q0)),
         int(kept.sum()),
         int(np.sum(~kept)),
