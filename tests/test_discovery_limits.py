@@ -76,9 +76,7 @@ def test_a_flux_known_exactly_is_statistics_limited() -> None:
 
 
 def test_three_bins_by_brute_force() -> None:
-    likelihood = counting(
-        [3.0, 1.5, 0.4], {"flat": [2.0, 2.0, 2.0]}, (jc.Nuisance("flat", 0.2, ("flat",)),)
-    )
+    likelihood = counting([3.0, 1.5, 0.4], {"flat": [2.0, 2.0, 2.0]}, (jc.Nuisance("flat", 0.2, ("flat",)),))
     neutrinos, unit = parts(likelihood)
     flat = np.full(3, 2.0)
     found = jc.discovery_limits(likelihood, "strength", [1.0, 300.0], significance=5.0)

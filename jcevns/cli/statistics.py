@@ -246,6 +246,9 @@ def project(
         if row["quantity"].startswith("best fit"):  # half the interval of Delta chi2 = 1
             expected = f"+-{expected}"
         click.echo(f"{row['exposure']:14g}  {numbers}  {expected:>10}  {row['quantity']}, truth {row['truth']:.4g}")
+        if row["censored"]:
+            text = f"{row['censored']} of {row['toys']} toys end at a bound of {name}, or beyond what can be found"
+            click.echo(f"{'':14}  {text}")
         if row["invalid"]:
             total = row["toys"] + row["invalid"]
             click.echo(f"{'':14}  {row['invalid']} of {total} toys have no valid fit: the bands are without them")

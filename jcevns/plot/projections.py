@@ -124,7 +124,7 @@ def plot_discovery_limits(found: DiscoveryLimits, ax: Axes | None = None) -> Axe
         ax: axes to draw on; new ones if None.
     """
     ax = style.axes_or_new(ax)
-    label, scale = style.axis_label(f"{found.name}, smallest of {found.significance:g}$\\sigma$", found.unit)
+    label, scale = style.axis_label(f"{found.name}, {found.significance:g}$\\sigma$ discovery limit", found.unit)
     ax.plot(found.exposures, np.array(found.limits) / scale, color=style.LINES[0], label="discovery limit")
     edge = found.where(_POISSON)
     if edge is not None:

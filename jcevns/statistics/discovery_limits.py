@@ -38,7 +38,7 @@ class DiscoveryLimits:
         significance: median, in sigma, that the signal must reach.
         exposures: tonne-year, increasing.
         limits: smallest value that reaches it; infinite where none does within the bounds.
-        indices: n = -(d ln limit / d ln exposure)^-1 (eq. 1.1 of arXiv:2109.03116); NaN where the limit is infinite,
+        indices: n = -(d ln limit / d ln exposure)^-1 (arXiv:2109.03116); NaN where the limit is infinite,
             infinite where it no longer falls.
         notes: what else must be known.
 
@@ -179,7 +179,7 @@ def discovery_limits(
                 f"at {exposure:g} tonne-year signals of {record.name} about {again:.4g} are less significant than "
                 f"{significance:g} sigma again: they interfere with what is there without them"
             )
-        limit, low, high = (value - null_value(here) for value in found)
+        low, high = (value - null_value(here) for value in found[1:])
         slope = math.log(high / low) / (2 * _STEP) if math.isfinite(low) and math.isfinite(high) else math.nan
         limits.append(found[0])
         indices.append(-1 / slope if slope < 0 else math.inf if math.isfinite(slope) else math.nan)
