@@ -110,9 +110,9 @@ def test_projections_without_valid_fits_are_refused(monkeypatch) -> None:
     monkeypatch.setattr(projections, "fit_segments", lambda *a: lossy(segments(*a)))
     data = problems.counting("plain", [9], [6.0], {"flat": [9.0]}, (), error=None)
     for expected in (expected_significance, expected_error):
-        with pytest.raises(RuntimeError, match="2 of 100 toys .* have no valid fit"):
+        with pytest.raises(RuntimeError, match=r"2 of 100 toys .* have no valid fit"):
             expected(data, "flux", NOMINAL, toys=100)
-    with pytest.raises(RuntimeError, match="2 of 100 toys .* have no valid fit"):
+    with pytest.raises(RuntimeError, match=r"2 of 100 toys .* have no valid fit"):
         expected_limit(data, "flux", toys=100)
 
 

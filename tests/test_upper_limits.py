@@ -137,7 +137,9 @@ def test_discovery_is_that_of_pyhf(case) -> None:
     here = hypothesis(likelihood, name)
     median = asimov_significance(here, np.array([unit]))[0]
     counts = here.expected(here.points([unit]))[0]
-    data = [*counts, *workspace.data(model)[len(counts) :]]  # fitted with the signal they are what they are
+    parts = dict(zip(likelihood.names, (counts[slice(*ends)] for ends in likelihood.layout.bins), strict=True))
+    main = np.concatenate([parts[channel] for channel in model.config.channels])  # pyhf sorts them
+    data = [*main, *workspace.data(model)[len(counts) :]]  # fitted with the signal they are what they are
     _, expected = pyhf.infer.hypotest(0.0, data, model, test_stat="q0", return_expected=True)
     assert median == pytest.approx(norm.isf(float(expected)), abs=1e-3)
 

@@ -302,7 +302,7 @@ def expected_limit(
 ) -> Projection:
     """Expected upper limit: the largest value with Delta chi2 below the threshold, infinite where there is none.
 
-    No toy is left out: where a toy accepts the bound of the parameter its limit is infinite, and `censored` counts it.
+    No toy is left out: one that accepts the bound of the parameter has an infinite limit, and `censored` counts it.
 
     Args:
         likelihood: experiments, or a likelihood with a theory; the data do not matter.
