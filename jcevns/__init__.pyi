@@ -25,6 +25,7 @@ from .physics.standard_model import StandardModel
 from .physics.theories import THEORIES, theory
 from .statistics.calibration import coverage, discovery, fit_quality, toy_interval
 from .statistics.discovery_limits import discovery_limit, discovery_limits
+from .statistics.evidence import evidence
 from .statistics.laplace import laplace
 from .statistics.limits import limits
 from .statistics.priors import Prior
@@ -72,6 +73,7 @@ __all__ = [
     "discovery",
     "discovery_limit",
     "discovery_limits",
+    "evidence",
     "expected_error",
     "expected_limit",
     "expected_significance",

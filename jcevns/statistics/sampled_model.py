@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.special import gammaln, xlogy
 from jaxtyping import Array, Float
 
 from jcevns.fit.batch import logarithmic
@@ -22,7 +23,7 @@ from jcevns.likelihood.likelihood import (
 )
 from jcevns.likelihood.merging import merge
 from jcevns.physics.interaction import theory_parameters, with_values
-from jcevns.statistics.priors import Prior, choose_priors, default_prior, truncated_normal
+from jcevns.statistics.priors import choose_priors, default_prior, truncated_normal
 
 __all__ = ["OTHERS", "VALUES", "SampledModel"]
 
@@ -52,7 +53,7 @@ class SampledModel:
         self,
         likelihood: Likelihood | Experiments,
         free: str | Sequence[str],
-        priors: Mapping[str, Prior | str] | None = None,
+        priors: Mapping[str, Any] | None = None,
         at: Mapping[str, Any] | None = None,
     ):
         self.likelihood = likelihood = as_likelihood(likelihood)
@@ -126,6 +127,41 @@ class SampledModel:
             factors = factors.at[every.index(name)].set(value / record.reference)
         return factors
 
+    def expected(self, values: Mapping[str, Any], others: Float[Array, " other"]) -> Float[Array, " bin"]:
+        """Expected counts of all bins.
+
+        Args:
+            values: of `priors`.
+            others: factors and positions of `nuisances`.
+        """
+        model, factors = self.arrangement.model, self.factors(values, others)
+        x = jnp.where(model.is_log, jnp.log(jnp.where(model.is_log, factors, 1.0)), factors)
+        return models.expected_counts(model, self.signal(values), x)
+
+    def log_likelihood(self, values: Mapping[str, Any], others: Float[Array, " other"]) -> Float[Array, " bin"]:
+        """Logarithm of the Poisson probability of the data in each bin.
+
+        Args:
+            values: of `priors`.
+            others: factors and positions of `nuisances`.
+        """
+        observed, mean = self.arrangement.model.observed, self.expected(values, others)
+        return xlogy(observed, mean) - mean - gammaln(observed + 1.0)
+
+    def from_scores(self, scores: Float[Array, " sampled"]) -> tuple[dict[str, Array], Float[Array, " other"]]:
+        """Values of `priors`, and factors and positions of `nuisances`, from standard normal scores in that order."""
+        model, places = self.arrangement.model, self._places
+        low, high = (jnp.where(model.is_log, jnp.exp(limit), limit)[places] for limit in (model.lower, model.upper))
+        mean, sigma = (model.unit + model.centre)[places], model.sigma[places]
+        values = {name: prior.from_normal(scores[i]) for i, (name, prior) in enumerate(self.priors.items())}
+        edges = (low - mean) / sigma, (high - mean) / sigma
+        return values, mean + sigma * truncated_normal(scores[len(self.priors) :], *edges)
+
+    @property
+    def size(self) -> int:
+        """Number of scores."""
+        return len(self.priors) + len(self.nuisances)
+
     def numpyro_model(self) -> Callable[..., None]:
         """The NumPyro model: standard normal scores of all priors, and Poisson counts.
 
@@ -135,17 +171,13 @@ class SampledModel:
         import numpyro
         from numpyro import distributions as dist
 
-        model, places, priors = self.arrangement.model, self._places, self.priors
-        low, high = (jnp.where(model.is_log, jnp.exp(limit), limit)[places] for limit in (model.lower, model.upper))
-        mean, sigma = (model.unit + model.centre)[places], model.sigma[places]
-        edges = (low - mean) / sigma, (high - mean) / sigma
+        model = self.arrangement.model
         log, merged = logarithmic(model), merge(model)
         observed = merged.model.observed
 
         @jax.jit  # NumPyro looks at a model several times outside a compiled function
         def forward(scores: Array) -> tuple[dict[str, Array], Array]:
-            values = {name: prior.from_normal(scores[i]) for i, (name, prior) in enumerate(priors.items())}
-            others = mean + sigma * truncated_normal(scores[len(priors) :], *edges)
+            values, others = self.from_scores(scores)
             factors = self.factors(values, others)
             x = jnp.where(log, jnp.log(jnp.where(log, factors, 1.0)), factors)
             counts = (self.signal(values).reshape(-1, merged.place.size) @ merged.sums).ravel()
@@ -154,8 +186,7 @@ class SampledModel:
 
         def run(observed: Array = observed) -> None:
             # One vector, not a site for each: the sampler's time goes by the number of operations, not by their size.
-            size = len(priors) + len(places)
-            scores = numpyro.sample("scores", dist.Normal(0.0, 1.0).expand([size]).to_event(1))
+            scores = numpyro.sample("scores", dist.Normal(0.0, 1.0).expand([self.size]).to_event(1))
             found, counts = forward(scores)
             for name, value in found.items():
                 numpyro.deterministic(name, value)
