@@ -24,6 +24,8 @@ from .physics.recoil import TabulatedSpectrum
 from .physics.standard_model import StandardModel
 from .physics.theories import THEORIES, theory
 from .statistics.calibration import coverage, discovery, fit_quality, toy_interval
+from .statistics.discovery_limits import discovery_limit, discovery_limits
+from .statistics.evidence import evidence
 from .statistics.laplace import laplace
 from .statistics.limits import limits
 from .statistics.priors import Prior
@@ -69,6 +71,9 @@ __all__ = [
     "coverage",
     "detectors",
     "discovery",
+    "discovery_limit",
+    "discovery_limits",
+    "evidence",
     "expected_error",
     "expected_limit",
     "expected_significance",

@@ -7,10 +7,12 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.special import xlogy
+from scipy.optimize import brentq
+from scipy.special import ndtr, xlogy
 
 import jcevns as jc
 from jcevns.fit.interval import interval
+from jcevns.statistics import projections
 from jcevns.statistics.projections import (
     asimov,
     expected_error,
@@ -70,6 +72,48 @@ def test_limit_on_a_coupling_far_above_its_scale(background) -> None:
     bands = np.quantile([limit(d) for d in toys], [0.0228, 0.1587, 0.5, 0.8413, 0.9772])
     np.testing.assert_allclose(found.bands, bands, rtol=0.1)
     assert (found.toys, found.invalid, found.censored) == (400, 0, 0)
+
+
+def test_toys_beyond_the_bound_are_counted_not_dropped() -> None:
+    """One bin, nothing else: the limit of every possible count is known, so is how many toys lie above the bound."""
+    b, bound = 9.0, 7.0
+    data = problems.counting("plain", [9], [6.0], {"flat": [b]}, (), error=None)
+    likelihood = jc.Likelihood(data, jc.TabulatedSpectrum([0.5, 3.0], [40.0, 0.0]))
+    unit = float(jc.signal(likelihood, {"strength": 1.0})[0])
+    tight = problems.bounded(likelihood, "strength", upper=bound / unit, default=0.1)
+    found, free = (expected_limit(one, "strength", toys=500, seed=4) for one in (tight, likelihood))
+    counts, _ = jc.simulate(likelihood, "strength", value=0.0, count=500, seed=4)
+
+    def limit(n: float) -> float:
+        best = max(n, b)
+        chi2 = lambda s: 2 * (s + b - best) - 2 * xlogy(n, (s + b) / best)  # noqa: E731
+        return brentq(lambda s: chi2(s) - 2.705543454095404, best - b, 60.0)
+
+    exact = np.array([limit(n) for n in counts[:, 0]])
+    assert (found.toys, found.invalid, found.censored) == (500, 0, int(np.sum(exact > bound)))
+    assert found.censored > 50
+    assert (free.toys, free.invalid, free.censored) == (500, 0, 0)
+    np.testing.assert_allclose(np.array(free.bands) * unit, np.quantile(exact, ndtr(np.arange(-2.0, 3.0))), rtol=1e-7)
+    closed = np.isfinite(found.bands)
+    np.testing.assert_allclose(np.array(found.bands)[closed], np.array(free.bands)[closed], rtol=1e-7)
+    assert not closed[-1]
+
+
+def test_projections_without_valid_fits_are_refused(monkeypatch) -> None:
+    run, segments = projections.run_toys, projections.fit_segments
+
+    def lossy(found):
+        found.valid[:2] = False
+        return found
+
+    monkeypatch.setattr(projections, "run_toys", lambda *a: lossy(run(*a)))
+    monkeypatch.setattr(projections, "fit_segments", lambda *a: lossy(segments(*a)))
+    data = problems.counting("plain", [9], [6.0], {"flat": [9.0]}, (), error=None)
+    for expected in (expected_significance, expected_error):
+        with pytest.raises(RuntimeError, match=r"2 of 100 toys .* have no valid fit"):
+            expected(data, "flux", NOMINAL, toys=100)
+    with pytest.raises(RuntimeError, match=r"2 of 100 toys .* have no valid fit"):
+        expected_limit(data, "flux", toys=100)
 
 
 class Saturating(jc.Interaction):

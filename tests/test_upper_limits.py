@@ -18,6 +18,7 @@ import jcevns as jc
 from jcevns.cli import cli, guarded
 from jcevns.statistics import toy_runs, upper_toys
 from jcevns.statistics.hypothesis import hypothesis
+from jcevns.statistics.projections import asimov_significance
 from jcevns.statistics.upper import BANDS, Asymptotic, Rule
 from jcevns.statistics.upper_toys import ToyTests
 from tests import problems
@@ -98,6 +99,56 @@ def test_cls_observed_and_expected_is_that_of_pyhf(case) -> None:
     upper, band = pyhf.infer.intervals.upper_limits.toms748_scan(data, model, 0.0, high, level=1 - CL, rtol=1e-6)[:2]
     assert found.upper / unit == pytest.approx(float(upper), rel=1e-4)
     np.testing.assert_allclose(np.array(found.expected) / unit, [float(b) for b in band], rtol=1e-4)
+
+
+@pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize("case", CASES)
+def test_one_sided_limits_are_those_of_pyhf(case) -> None:
+    """Where pyhf's p-value of q-tilde, without the division by that of the background, is 10%."""
+    build, name, unit = CASES[case]
+    likelihood = build()
+    workspace = pyhf.Workspace(jc.to_pyhf(likelihood, {name: unit}))
+    model = workspace.model()
+    found = limit(likelihood, "one-sided", name=name)
+    if found.upper == 0.0:
+        assert not found.valid
+        return
+
+    def excess(mu: float) -> float:
+        _, tails = pyhf.infer.hypotest(mu, workspace.data(model), model, test_stat="qtilde", return_tail_probs=True)
+        return float(tails[0]) - (1 - CL)
+
+    guess = found.upper / unit
+    assert brentq(excess, 0.5 * guess, 2 * guess, rtol=1e-5) == pytest.approx(guess, rel=1e-3)
+
+
+@pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize("case", CASES)
+def test_discovery_is_that_of_pyhf(case) -> None:
+    """q0: significance and p-value of the data, and the median if the signal is there."""
+    build, name, unit = CASES[case]
+    likelihood = build()
+    workspace = pyhf.Workspace(jc.to_pyhf(likelihood, {name: unit}))
+    model = workspace.model()
+    theirs = float(pyhf.infer.hypotest(0.0, workspace.data(model), model, test_stat="q0"))
+    found = jc.fit(likelihood, name)
+    assert found.p_value == pytest.approx(theirs, rel=1e-3)
+    assert found.significance == pytest.approx(norm.isf(theirs), abs=1e-3)
+    here = hypothesis(likelihood, name)
+    median = asimov_significance(here, np.array([unit]))[0]
+    counts = here.expected(here.points([unit]))[0]
+    parts = dict(zip(likelihood.names, (counts[slice(*ends)] for ends in likelihood.layout.bins), strict=True))
+    main = np.concatenate([parts[channel] for channel in model.config.channels])  # pyhf sorts them
+    data = [*main, *workspace.data(model)[len(counts) :]]  # fitted with the signal they are what they are
+    _, expected = pyhf.infer.hypotest(0.0, data, model, test_stat="q0", return_expected=True)
+    assert median == pytest.approx(norm.isf(float(expected)), abs=1e-3)
+
+
+def test_a_p_value_is_two_sided_where_no_signal_is_no_bound() -> None:
+    signed = jc.Likelihood(problems.built(problems.XENONNT), Signed())
+    found = jc.fit(signed, "eps")
+    assert found.p_value == pytest.approx(2 * norm.sf(found.significance), rel=1e-9)
+    assert jc.fit(problems.joint((problems.XENONNT,)), "sin2w").p_value is None
 
 
 # Against closed forms.
@@ -361,7 +412,7 @@ def test_an_island_has_no_upper_limit(toys) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "clz"}, "choose two-sided, one-sided, cls, pcl"),
+        ({"method": "clz"}, "choose two-sided, one-sided, cls, pcl, feldman-cousins"),
         ({"method": "cls", "dof": 2}, "leave dof, minimum"),
         ({"method": "cls", "minimum": "all"}, "leave dof, minimum"),
         ({"method": "cls", "expected": True}, "expected ones anyway"),
@@ -369,7 +420,7 @@ def test_an_island_has_no_upper_limit(toys) -> None:
         ({"method": "pcl", "power": 1.0}, r"power 1.0 is outside \(0, 1\)"),
         ({"method": "cls", "cl": 0.4}, "needs more than 0.5"),
         ({"method": "cls", "cl": 90.0}, r"outside \(0, 1\)"),
-        ({"method": "two-sided", "toys": 100}, "Feldman-Cousins intervals are toy_interval"),
+        ({"method": "two-sided", "toys": 100}, "not two-sided"),
         ({"method": "cls", "toys": 99}, "ask for 100 or more"),
         ({"method": "cls", "toys": 200, "seed": -1}, "seed -1"),
         ({"method": "cls", "store": "x"}, "store keeps toys"),
@@ -464,7 +515,7 @@ def test_command_with_a_spectrum(capsys, tmp_path) -> None:
     ("words", "message"),
     [
         (("--method", "clz"), "unknown method 'clz'"),
-        (("--toys", "100"), "--toys is not used here: Feldman-Cousins"),
+        (("--toys", "100"), "--toys is not used here: thresholds by toys are --method feldman-cousins"),
         (("--method", "cls", "--seed", "2"), "--seed is not used here: it belongs to --toys"),
         (("--method", "cls", "--store", "x"), "--store is not used here: it belongs to --toys"),
         (("--method", "cls", "--power", "0.5"), "--power is not used here"),

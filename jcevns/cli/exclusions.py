@@ -63,10 +63,15 @@ def _ranges(pairs: Sequence[tuple[float | None, float | None]]) -> str:
 @click.option("--cl", default=0.90, show_default=True, help="Confidence level.")
 @click.option("--dof", default=1, show_default=True, help="Parameters of interest for the threshold.")
 @click.option("--minimum", default="each", show_default=True, help="Count from the minimum of each place, or of all.")
-@click.option("--method", default="two-sided", show_default=True, help="Or one-sided, cls, pcl.")
+@click.option("--method", default="two-sided", show_default=True, help="Or one-sided, cls, pcl, feldman-cousins.")
 @click.option("--expected", is_flag=True, help="Expected limits beside a two-sided one; the others have them.")
 @click.option("--power", default=None, type=float, help="Smallest power of pcl.  [default: 0.16]")
-@click.option("--toys", default=None, type=int, help="Toys per value and hypothesis, for one-sided, cls, pcl.")
+@click.option(
+    "--toys",
+    default=None,
+    type=int,
+    help="Toys per value and hypothesis; not for two-sided, needed by feldman-cousins.",
+)
 @click.option("--seed", default=1, show_default=True, help="The same seed gives the same toys.")
 @click.option("--store", type=click.Path(path_type=Path), help="Folder to keep finished toys in; resumes.")
 @csv_option
@@ -101,8 +106,9 @@ def limit(
     signal of your own.
 
     --method: two-sided excludes what has Delta chi2 above the threshold; upper limits are one-sided (p below 1 - CL),
-    cls (CLs below 1 - CL), pcl (one-sided, not below the -1 sigma expected limit). They have the limits expected
-    without signal, at -2 to +2 sigma, beside them.
+    cls (CLs below 1 - CL), pcl (one-sided, not below the -1 sigma expected limit); feldman-cousins takes thresholds
+    from --toys and gives one end or two. They have the limits expected without signal, at -2 to +2 sigma, beside
+    them.
 
     \b
     jcevns limit b-l --mass 1,10,100 --experiments xenonnt-2024-s2
@@ -163,10 +169,12 @@ def _check_method(context: click.Context, method: str, known: Sequence[str], toy
     if method not in known:
         raise ValueError(unknown("method", method, known))
     if method == "two-sided":
-        refuse(context, {"toys": "Feldman-Cousins intervals are jcevns toys interval"})
+        refuse(context, {"toys": "thresholds by toys are --method feldman-cousins"})
     else:
         refuse(context, dict.fromkeys(("dof", "minimum"), f"a {method} limit is of one parameter at each place"))
         refuse(context, {"expected": f"a {method} limit has its expected ones anyway"})
+    if method == "feldman-cousins" and toys is None:
+        raise ValueError("--method feldman-cousins is by toys: give their number, as in --toys 1000")
     if method != "pcl":
         refuse(context, {"power": "it belongs to --method pcl"})
     if toys is None:
@@ -236,11 +244,17 @@ def _say_low(results: Sequence[Any]) -> None:
         )
 
 
-_WORDS = {"one-sided": "one-sided upper limit", "cls": "CLs upper limit", "pcl": "power-constrained upper limit"}
+_WORDS = {
+    "one-sided": "one-sided upper limit",
+    "cls": "CLs upper limit",
+    "pcl": "power-constrained upper limit",
+    "feldman-cousins": "Feldman-Cousins interval",
+}
 
 
 def _method(found: Any) -> str:
-    how = f"{found.toys} toys per value, with signal and without" if found.toys else "asymptotic"
+    both = "" if found.method == "feldman-cousins" else ", with signal and without"
+    how = f"{found.toys} toys per value{both}" if found.toys else "asymptotic"
     lost = f", {found.invalid} without a valid fit" if found.invalid else ""
     return f"{_WORDS[found.method]}, {how}{lost}"
 

@@ -76,7 +76,8 @@ def fit(
     \b
     JSON of one parameter: parameter, unit, experiments, theory, best_fit, interval_68, interval_90 ([lower, upper]
     of the part with the best fit; null = open, or not asked for), segments_68, segments_90 (all parts), chi2_min,
-    significance (null if it has no value without signal), valid, edm, problems, pulls (in sigma), flux_pull
+    significance and p_value (null if it has no value without signal), expected_significance (median if all parameters
+    have their defaults; null if there is no signal then), valid, edm, problems, pulls (in sigma), flux_pull
     (whether a flux keeps its constraint), profiled, fixed, data_status, note.
     Of several: best_fit, errors ([down, up]), correlation, covariance, segments_68, segments_90, units by name;
     chi2_min, edm, valid, problems, at_bound, pulls, profiled, fixed, experiments, theory, data_status, note.
@@ -94,15 +95,32 @@ def fit(
     likelihood = asked.likelihood()
     free = asked.names(likelihood, parameters)
     result = run(likelihood, free, asked.at, asked.profiled, asked.constrained, minimiser, errors=not no_errors)
+    expected = _expected_significance(likelihood, asked, free)
     if as_json:
-        emit_json(_json(result, likelihood))
+        emit_json(_json(result, likelihood, expected))
     else:
         click.echo(result.table())
+        if expected is not None:
+            click.echo(f"  expected significance {expected:.2f} sigma with all parameters at their defaults (Asimov)")
         for line in _levels(result, likelihood):
             click.echo(line)
     if not result.valid:
         why = "; ".join(result.problems) or f"EDM {result.edm:.1e}"
         raise RuntimeError(f"the fit is not valid ({why}): do not use the numbers above")
+
+
+def _expected_significance(likelihood: Any, asked: Asked, free: Sequence[str]) -> float | None:
+    """Median significance of what is there by default, of a single parameter that is measured."""
+    record = likelihood.parameters[free[0]]
+    if len(free) > 1 or record.null is None or record.null == record.default or record.name in asked.constrained:
+        return None
+    import numpy as np
+
+    from jcevns.statistics.hypothesis import hypothesis
+    from jcevns.statistics.projections import asimov_significance
+
+    here = hypothesis(likelihood, record.name, asked.at, asked.profiled)
+    return float(asimov_significance(here, np.array([record.default]))[0])
 
 
 def _levels(result: Any, likelihood: Any) -> list[str]:
@@ -127,7 +145,7 @@ def _outer(segments: Sequence[tuple[float | None, float | None]]) -> tuple[float
     return (segments[0][0], segments[-1][1]) if segments else (math.nan, math.nan)
 
 
-def _json(result: Any, likelihood: Any) -> dict[str, Any]:
+def _json(result: Any, likelihood: Any, expected: float | None) -> dict[str, Any]:
     """A fit as JSON: numbers by name, but for a single parameter."""
     shared = {
         "experiments": list(result.experiments),
@@ -144,7 +162,7 @@ def _json(result: Any, likelihood: Any) -> dict[str, Any]:
         "note": "; ".join(result.notes),
     }
     if len(result.names) == 1:
-        return _one(result, likelihood) | shared
+        return _one(result, likelihood, expected) | shared
 
     def by_name(matrix: Any) -> dict[str, dict[str, float]]:
         rows = zip(result.names, matrix.tolist(), strict=True)
@@ -163,7 +181,7 @@ def _json(result: Any, likelihood: Any) -> dict[str, Any]:
     return own | shared
 
 
-def _one(result: Any, likelihood: Any) -> dict[str, Any]:
+def _one(result: Any, likelihood: Any, expected: float | None) -> dict[str, Any]:
     (name,) = result.names
     found = result.intervals.get(name, ())
     acting = {n for n, factor in likelihood.normalisations.items() if factor.flux and any(factor.powers.values())}
@@ -171,7 +189,8 @@ def _one(result: Any, likelihood: Any) -> dict[str, Any]:
     for i, level in enumerate(LEVELS):
         own[f"interval_{level}"] = found[i].main if found else None
         own[f"segments_{level}"] = found[i].segments if found else None
-    return own | {"significance": result.significance, "flux_pull": bool(acting & set(result.pulls))}
+    own |= {"significance": result.significance, "p_value": result.p_value, "expected_significance": expected}
+    return own | {"flux_pull": bool(acting & set(result.pulls))}
 
 
 @cli.command()

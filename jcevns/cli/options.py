@@ -18,6 +18,7 @@ __all__ = [
     "charges",
     "csv_option",
     "experiments",
+    "given",
     "json_option",
     "measured",
     "model_options",

@@ -1,16 +1,19 @@
 """Commands of the statistics: toys, project."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from jcevns.cli.app import cli, echo_status, emit_json, start_jax
-from jcevns.cli.building import Asked, Axis, axis_values, load
+from jcevns.cli.app import cli, echo_status, emit_json, say, start_jax
+from jcevns.cli.building import Asked, Axis, axis_values, load, with_spectrum
 from jcevns.cli.options import (
     bar,
+    csv_option,
+    given,
     json_option,
     measured,
     model_options,
@@ -156,6 +159,9 @@ def _short(value: float | None, toys: int = 1) -> str:
 @click.option("--background", default=1.0, show_default=True, help="Factor on the background rates.")
 @click.option("--systematics", default=1.0, show_default=True, help="Factor on the widths of the nuisances.")
 @click.option("--toys", default=500, show_default=True, help="Toys per exposure, for the bands.")
+@click.option("--discovery", is_flag=True, help="Discovery limits and the index of the neutrino fog instead.")
+@click.option("--significance", default=3.0, show_default=True, help="Of --discovery: median, in sigma.")
+@csv_option
 @out_option("Figure without suffix.")
 @click.pass_context
 def project(
@@ -169,25 +175,49 @@ def project(
     background: float,
     systematics: float,
     toys: int,
+    discovery: bool,
+    significance: float,
+    spectrum: Path | None,
+    b8: str,
     out: Path | None,
 ) -> None:
     """Expected sensitivity of an experiment scaled to other exposures, all parameters at their defaults.
 
     A 90% CL upper limit of a parameter that is zero without signal by default (a coupling); else the best fit, and
     its significance where there is a value without signal (a flux). Median and +-1, +-2 sigma from toys; Asimov
-    beside them.
+    beside them. With --spectrum FILE.csv (see fit) the parameter is the strength of a signal of your own.
+
+    --discovery: the smallest signal whose median significance reaches --significance, all that has a constraint
+    profiled (asymptotic, arXiv:1007.1727), and n = -(d ln limit / d ln exposure)^-1. The neutrino fog begins where n
+    rises above 2 (arXiv:2109.03116). JSON: name, unit, experiment, significance, exposures, limits, indices, notes;
+    a limit is null where none is found, an index where the limit no longer falls.
 
     \b
     jcevns project --experiments xenonnt-2024 --exposure 10:200:5 --out sensitivity
     jcevns project --parameter coupling --theory scalar --at mass=10 --exposure 10,100 --experiments xenonnt-2024-s2
+    jcevns project --discovery --spectrum mine.csv --exposure 1:1000:10 --experiments xenonnt-2024-s2 --out fog
     """  # noqa: D301
+    if spectrum is None:
+        refuse(context, {"b8": "it belongs to --spectrum"})
+    elif not given(context, "parameter"):
+        parameter = "strength"
+    if discovery:
+        why = "discovery limits are asymptotic, without toys"
+        refuse(context, dict.fromkeys(("toys", "seed", "store"), why))
+    else:
+        refuse(context, {"significance": "it belongs to --discovery"})
     start_jax()
+    asked = dataclasses.replace(asked, theory=with_spectrum(asked.theory, spectrum, b8))
     from jcevns.plot.projections import project as run
     from jcevns.statistics.projections import scaled
 
     built = load(asked.experiments, asked.shape)
     if len(built) != 1:
         raise ValueError("project takes one experiment: the combination of scaled ones is for Python")
+    if discovery:
+        asked = dataclasses.replace(asked, experiments=built, shape=None)
+        _discovery(asked, parameter, exposure, (significance, background, systematics), out, as_json)
+        return
     rows = []
     with bar(len(exposure), "exposures", "exposure") as progress:
         for value in exposure:
@@ -216,7 +246,50 @@ def project(
         if row["quantity"].startswith("best fit"):  # half the interval of Delta chi2 = 1
             expected = f"+-{expected}"
         click.echo(f"{row['exposure']:14g}  {numbers}  {expected:>10}  {row['quantity']}, truth {row['truth']:.4g}")
+        if row["censored"]:
+            text = f"{row['censored']} of {row['toys']} toys end at a bound of {name}, or beyond what can be found"
+            click.echo(f"{'':14}  {text}")
         if row["invalid"]:
             total = row["toys"] + row["invalid"]
             click.echo(f"{'':14}  {row['invalid']} of {total} toys have no valid fit: the bands are without them")
     echo_status(built)
+
+
+def _discovery(
+    asked: Asked,
+    parameter: str,
+    exposures: list[float],
+    settings: tuple[float, float, float],
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Discovery limits; the settings are the significance, and factors on backgrounds and on widths."""
+    from jcevns.plot.projections import save_discovery_limits
+    from jcevns.statistics.discovery_limits import discovery_limits
+
+    likelihood = asked.likelihood()
+    (name,) = asked.names(likelihood, [parameter])
+    with bar(len(exposures), "exposures", "exposure") as progress:
+        found = discovery_limits(
+            likelihood, name, exposures, *settings, at=asked.at, profiled=asked.profiled, progress=progress
+        )
+    if out is not None:
+        say("written: " + ", ".join(map(str, save_discovery_limits(found, out))))
+    if as_json:
+        emit_json(dataclasses.asdict(found))
+        return
+    unit = f" [{found.unit}]" if found.unit else ""
+    click.echo(f"discovery limit of {name}{unit}, {found.experiment} scaled: median {found.significance:g} sigma")
+    click.echo(f"{'exposure [t y]':>14}  {'limit':>12}  {'n':>8}")
+    for place, limit, index in zip(found.exposures, found.limits, found.indices, strict=True):
+        click.echo(f"{place:14g}  {_number(limit):>12}  {_number(index):>8}")
+    edge = found.where(2.0)
+    if edge is not None:
+        click.echo(f"n = 2, where the neutrino fog begins: {edge[1]:.4g} at {edge[0]:.4g} tonne-year")
+    for note in found.notes:
+        click.echo(f"note: {note}")
+    echo_status(likelihood.experiments)
+
+
+def _number(value: float) -> str:
+    return "none" if math.isnan(value) else "infinite" if math.isinf(value) else f"{value:.4g}"

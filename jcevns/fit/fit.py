@@ -57,6 +57,8 @@ class Fit:
         fixed: values of what was fixed by the call.
         constraints_off: fitted parameters that have a constraint, which was not used.
         significance: sqrt(Delta chi2) of the value without signal, for a single parameter that has one.
+        p_value: of no signal, by that number of sigma: one-sided where the value without signal is a bound of the
+            parameter (eq. 52 of arXiv:1007.1727), else two-sided.
         experiments: names.
         theory: its name.
         minimiser: its name.
@@ -91,6 +93,7 @@ class Fit:
     fixed: dict[str, float]
     constraints_off: tuple[str, ...]
     significance: float | None
+    p_value: float | None
     experiments: tuple[str, ...]
     theory: str
     minimiser: str
@@ -170,6 +173,7 @@ class Fit:
             "fixed": dict(self.fixed),
             "constraints_off": list(self.constraints_off),
             "significance": None if self.significance is None else plain(self.significance),
+            "p_value": self.p_value,
             "data_status": self.data_status,
             "notes": list(self.notes),
         }
@@ -348,6 +352,10 @@ def _result(
         null = surface.evaluate(np.array([[records[0].null]]), 0)
         rise = float(null.chi2[0]) - chi2_min
         significance = math.inf if math.isinf(rise) else math.sqrt(max(rise, 0.0)) if null.valid[0] else None
+    p_value = None
+    if significance is not None:
+        one_sided = records[0].null in (records[0].lower, records[0].upper)
+        p_value = math.erfc(significance / math.sqrt(2)) / (2 if one_sided else 1)
     off = tuple(n for n, r in zip(names, records, strict=True) if r.constrained and n not in surface.constrained)
     notes = [r.note for r in records if r.note]
     notes += [f"{n} is fitted without its constraint, +- {likelihood.parameters[n].sigma:.3g}" for n in off]
@@ -375,6 +383,7 @@ def _result(
         dict(surface.at),
         off,
         significance,
+        p_value,
         likelihood.names,
         label_of(likelihood.theory),
         minimiser if isinstance(minimiser, str) else type(minimiser).__name__,

@@ -47,7 +47,7 @@ def as_text(fit: "Fit") -> str:
         for name, row in zip(fit.names, fit.correlation, strict=True):
             tail.append(f"    {name:24} " + " ".join(f"{c:+.3f}" for c in row))
     if fit.significance is not None:
-        tail.append(f"  significance  {fit.significance:.2f} sigma (asymptotic)")
+        tail.append(f"  significance  {fit.significance:.2f} sigma (asymptotic), p = {fit.p_value:.3g}")
     for name, value in fit.profiled.items():
         tail.append(f"  profiled: {name} = {value:.6g}")
     for name, value in fit.fixed.items():

@@ -1,4 +1,4 @@
-"""Figures and files of a posterior: corner plot with priors, posterior predictive, comparison with the profile."""
+"""Figures and files of a posterior: marginals with priors, posterior predictive, comparison with the profile."""
 
 import dataclasses
 import importlib
@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from jcevns.constants import ONE_SIGMA
@@ -19,13 +17,12 @@ from jcevns.fit.interval import interval, profile_curve
 from jcevns.likelihood.likelihood import Likelihood
 from jcevns.parameters import Parameter
 from jcevns.plot import style
+from jcevns.plot.corner import plot_corner
 from jcevns.statistics.laplace import GridPosterior
-from jcevns.statistics.priors import parse_prior
 from jcevns.statistics.sample import Posterior
 
 __all__ = [
     "plot_comparison",
-    "plot_corner",
     "plot_density",
     "plot_marginal",
     "plot_predictive",
@@ -98,7 +95,7 @@ def plot_marginal(result: Posterior, name: str, ax: Axes | None = None, grid: Gr
     measure = centre if log else np.full(centre.size, scale)  # density per ln x, or per unit of the axis
     height = np.histogram(draws, edges, density=True)[0] * measure
     ax.stairs(height, edges / scale, fill=True, color=_FILL, label="posterior (NUTS)")
-    density = np.exp(parse_prior(marginal.prior).log_density(centre)) * measure
+    density = np.exp(result.priors[record.name].log_density(centre)) * measure
     ax.plot(centre / scale, density, color="#888888", ls="--", label=f"prior {marginal.prior}")
     if grid is not None:
         x = grid.axes[record.name]
@@ -174,25 +171,6 @@ def _optional(package: str, what: str) -> Any:
         return importlib.import_module(package)
     except ImportError:
         raise ImportError(f"{what} needs {package}: pip install 'jcevns[bayes]'") from None
-
-
-def plot_corner(result: Posterior) -> Figure:
-    """Corner plot of all sampled parameters; those with a logarithmic prior as log10.
-
-    Args:
-        result: from `sample`.
-    """
-    corner = _optional("corner", "a corner plot")
-    columns, words = [], []
-    for name, marginal in result.parameters.items():
-        label, scale = _label(result.records[name])
-        log = _log_scaled(marginal.prior)
-        columns.append(np.log10(result.samples(name)) if log else result.samples(name) / scale)
-        words.append(("log10 " if log else "") + label)
-    fig = Figure(figsize=(2.6 * len(words), 2.6 * len(words)))
-    FigureCanvasAgg(fig)
-    corner.corner(np.stack(columns, axis=1), fig=fig, labels=words, levels=(ONE_SIGMA, 0.90), plot_datapoints=False)
-    return fig
 
 
 def _netcdf(data: Any) -> bytes:

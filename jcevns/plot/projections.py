@@ -1,4 +1,4 @@
-"""Expected sensitivity as a function of exposure: table and figure."""
+"""Expected sensitivity and discovery limits as functions of exposure: table and figure."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,9 +10,19 @@ from matplotlib.axes import Axes
 from jcevns.likelihood.likelihood import Likelihood
 from jcevns.plot import style
 from jcevns.statistics.calibration import as_json
+from jcevns.statistics.discovery_limits import DiscoveryLimits
 from jcevns.statistics.projections import Projection, expected_error, expected_limit, expected_significance
 
-__all__ = ["plot_projection", "project", "save_projections"]
+__all__ = [
+    "plot_discovery_limits",
+    "plot_fog_index",
+    "plot_projection",
+    "project",
+    "save_discovery_limits",
+    "save_projections",
+]
+
+_POISSON = 2.0  # index of a signal hidden by fluctuations of the background: above it is the neutrino fog
 
 
 def project(
@@ -103,4 +113,56 @@ def save_projections(rows: Sequence[Mapping[str, Any]], path: Path, name: str) -
             plot_projection([r for r in rows if r["quantity"] == quantity], ax)
             ax.set_title(f"{name}, scaled", fontsize=9)
         fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+        return list(style.save(fig, path))
+
+
+def plot_discovery_limits(found: DiscoveryLimits, ax: Axes | None = None) -> Axes:
+    """Discovery limit against exposure, with the point at which the neutrino fog begins, n = 2.
+
+    Args:
+        found: from `discovery_limits`.
+        ax: axes to draw on; new ones if None.
+    """
+    ax = style.axes_or_new(ax)
+    label, scale = style.axis_label(f"{found.name}, {found.significance:g}$\\sigma$ discovery limit", found.unit)
+    ax.plot(found.exposures, np.array(found.limits) / scale, color=style.LINES[0], label="discovery limit")
+    edge = found.where(_POISSON)
+    if edge is not None:
+        ax.plot(edge[0], edge[1] / scale, "o", color=style.LINES[1], label="$n = 2$")
+    ax.set(xscale="log", yscale="log", xlabel="exposure [t y]", ylabel=label)
+    ax.legend()
+    return ax
+
+
+def plot_fog_index(found: DiscoveryLimits, ax: Axes | None = None) -> Axes:
+    """Index n = -(d ln limit / d ln exposure)^-1 against exposure, with n = 2.
+
+    Args:
+        found: from `discovery_limits`.
+        ax: axes to draw on; new ones if None.
+    """
+    ax = style.axes_or_new(ax)
+    ax.plot(found.exposures, found.indices, color=style.LINES[0])
+    ax.axhline(_POISSON, color="#888888", lw=0.8, ls="--")
+    ax.set(xscale="log", xlabel="exposure [t y]", ylabel="index $n$")
+    known = [n for n in found.indices if np.isfinite(n)]
+    ax.set_ylim(0, 1.15 * max([*known, 2 * _POISSON]))
+    return ax
+
+
+def save_discovery_limits(found: DiscoveryLimits, path: Path) -> list[Path]:
+    """Limits and index side by side.
+
+    Args:
+        found: from `discovery_limits`, of several exposures.
+        path: without suffix.
+    """
+    if len(found.exposures) < 2:
+        raise ValueError("a figure of discovery limits needs at least two exposures")
+    with style.style():
+        fig, (left, right) = style.figure(columns=2, width=3.7, height=3.3)
+        plot_discovery_limits(found, left)
+        plot_fog_index(found, right)
+        for ax in (left, right):
+            ax.set_title(f"{found.experiment}, scaled", fontsize=9)
         return list(style.save(fig, path))

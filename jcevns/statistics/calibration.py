@@ -10,14 +10,12 @@ from jaxtyping import Float
 from scipy.special import chdtrc, ndtri
 
 from jcevns.constants import ONE_SIGMA, chi2_threshold
-from jcevns.fit.curve import Segment
-from jcevns.fit.roots import find_roots
-from jcevns.fit.validity import require_toys
 from jcevns.likelihood.likelihood import Experiments, Likelihood
+from jcevns.statistics.feldman_cousins import Construction
 from jcevns.statistics.hypothesis import Hypothesis, hypothesis
 from jcevns.statistics.results import Coverage, Discovery, FitQuality, ToyInterval, as_json
-from jcevns.statistics.toy_runs import run_toys
-from jcevns.statistics.toys import CHUNK, Toys, fit_curves, fit_observed, observed
+from jcevns.statistics.toy_runs import run_toys, valid_toys
+from jcevns.statistics.toys import CHUNK, Toys, fit_observed
 from jcevns.statistics.upper import Rule, require_one_sided
 
 __all__ = [
@@ -34,7 +32,6 @@ __all__ = [
 ]
 
 _TIE = 1e-6  # fits of the same counts differ by less
-_STRAIGHT = 10.0  # Delta chi2 above the critical value, up to which it is interpolated
 
 _Progress = Callable[[int], Any]
 
@@ -44,13 +41,6 @@ def _binomial(successes: int, trials: int) -> tuple[float, float]:
     fraction = successes / trials
     bounded = min(max(successes, 1), trials - 1) / trials if trials > 1 else 0.5
     return fraction, float(np.sqrt(bounded * (1 - bounded) / trials))
-
-
-def _valid(toys: Toys) -> tuple[Toys, int]:
-    """Valid toys, and the number of the others; refuses a sample in which they are more than one in a thousand."""
-    invalid = int(np.sum(~toys.valid))
-    require_toys(invalid, len(toys), f"{toys.truth:.4g}")
-    return toys.kept, invalid
 
 
 def null_value(found: Hypothesis) -> float:
@@ -100,7 +90,7 @@ def discovery(
     null = null_value(here)
     data, truth = fit_observed(here, null)
     q0 = float(data.q[0])
-    thrown, invalid = _valid(run_toys(here, null, toys, seed, truth, store, chunk, progress))
+    thrown, invalid = valid_toys(run_toys(here, null, toys, seed, truth, store, chunk, progress))
     beyond = int(np.sum(thrown.q >= q0))
     p, error = _binomial(beyond, len(thrown))
     sides = 1 if null in (here.record.lower, here.record.upper) else 2
@@ -171,11 +161,11 @@ def coverage(
 
     rows = []
     for value in map(float, values):
-        thrown, invalid = _valid(run_toys(here, value, toys, seed, None, store, chunk, progress))
+        thrown, invalid = valid_toys(run_toys(here, value, toys, seed, None, store, chunk, progress))
         q, known = statistic(thrown), np.zeros(0)
         if calibrated:
             _, truth = fit_observed(here, value)
-            more, lost = _valid(run_toys(here, value, toys, seed + 1, truth, store, chunk, progress))
+            more, lost = valid_toys(run_toys(here, value, toys, seed + 1, truth, store, chunk, progress))
             known, invalid = statistic(more), invalid + lost
         for cl in levels:
             threshold = chi2_threshold(2 * cl - 1 if upper else cl)
@@ -229,85 +219,30 @@ def toy_interval(
     tested = np.asarray(values, float)
     if tested.ndim != 1 or tested.size < 2 or np.any(np.diff(tested) <= 0):
         raise ValueError("toy_interval: give at least two increasing values")
-    asymptotic = chi2_threshold(cl)
     here = hypothesis(likelihood, name, at, profiled)
     here.record.check(tested)
-    q, critical, censored, invalid = [], [], [], 0
-    best, lowest = math.nan, math.inf
+    found = Construction(here, cl, toys, seed, store, chunk, progress)
     for value in tested:
-        data, truth = fit_observed(here, float(value))
-        if data.chi2[0] < lowest:
-            best, lowest = float(data.best[0]), float(data.chi2[0])
-        thrown, lost = _valid(run_toys(here, float(value), toys, seed, truth, store, chunk, progress))
-        q.append(float(data.q[0]))
-        critical.append(float(np.quantile(thrown.q, cl)))
-        censored.append(int(np.sum(thrown.censored)))
-        invalid += lost
-
-    def excess(x: np.ndarray) -> np.ndarray:
-        chi2 = fit_curves(here, x, observed(here))[:, 0]
-        return np.minimum(chi2 - lowest, 1e30) - np.interp(x, tested, critical)
-
-    segments = _segments(tested, np.array(q), np.array(critical), best, excess)
+        found.test(float(value))
+    segments = found.segments()
     if not segments:
         raise RuntimeError(
-            f"no value tested is inside the {cl:.0%} interval of {here.name}: test values around {best:.4g}"
+            f"no value tested is inside the {cl:.0%} interval of {here.name}: test values around {found.best:.4g}"
         )
     return ToyInterval(
         here.name,
         here.unit,
         cl,
         segments,
-        best,
+        found.best,
         tuple(map(float, tested)),
-        tuple(q),
-        tuple(critical),
-        asymptotic,
+        tuple(one.q for one in found.tested),
+        tuple(one.critical for one in found.tested),
+        chi2_threshold(cl),
         toys,
-        invalid,
-        tuple(censored),
+        found.invalid,
+        tuple(one.censored for one in found.tested),
     )
-
-
-def _segments(
-    tested: np.ndarray,
-    q: np.ndarray,
-    critical: np.ndarray,
-    best: float,
-    excess: Callable[[np.ndarray], np.ndarray],
-) -> tuple[Segment, ...]:
-    """Ranges in which q is below its critical value.
-
-    Both are smooth, toys only make the second noisy: the zero of their difference is interpolated between neighbours,
-    or found by `excess`, the exact difference, where one of them is far outside.
-    """
-
-    def ranges(x: np.ndarray, height: np.ndarray) -> tuple[Segment, ...]:
-        inside = height <= 0
-
-        def crossing(i: int) -> float:
-            ends = np.minimum(height[i : i + 2], 1e30)
-            if np.max(ends) <= _STRAIGHT:
-                return float(x[i] - ends[0] * (x[i + 1] - x[i]) / (ends[1] - ends[0]))
-            return float(find_roots(excess, x[i : i + 1], x[i + 1 : i + 2], ends[:1], ends[1:], 1e-8)[0])
-
-        segments: list[Segment] = []
-        start: float | None = None
-        for i, here in enumerate(inside):
-            if here and i and not inside[i - 1]:
-                start = crossing(i - 1)
-            if here and (i == inside.size - 1 or not inside[i + 1]):
-                segments.append((start, None if i == inside.size - 1 else crossing(i)))
-        return tuple(segments)
-
-    height = q - critical
-    found = ranges(tested, height)
-    held = any((a is None or a <= best) and (b is None or best <= b) for a, b in found)
-    if held or not tested[0] < best < tested[-1]:
-        return found
-    # The best fit is inside by definition, though what was tested beside it is not.
-    place = int(np.searchsorted(tested, best))
-    return ranges(np.insert(tested, place, best), np.insert(height, place, -np.interp(best, tested, critical)))
 
 
 def fit_quality(
@@ -344,7 +279,7 @@ def fit_quality(
     data, _ = fit_observed(here, here.record.default)
     best = float(data.best[0])
     _, truth = fit_observed(here, best)
-    thrown, invalid = _valid(run_toys(here, best, toys, seed, truth, store, chunk, progress))
+    thrown, invalid = valid_toys(run_toys(here, best, toys, seed, truth, store, chunk, progress))
     deviance = float(data.chi2[0])
     p, error = _binomial(int(np.sum(thrown.chi2 >= deviance)), len(thrown))
     naive = float(chdtrc(max(here.model.observed.size - 1, 1), deviance))

@@ -56,7 +56,7 @@ class Target(Protocol):
         """What takes long and depends on the parameters of interest alone: once for each node."""
         ...
 
-    def expected(self, scores: Float[Array, " score"], given: Any) -> Float[Array, " bin"]:
+    def counts(self, scores: Float[Array, " score"], given: Any) -> Float[Array, " bin"]:
         """Expected counts, differentiable."""
         ...
 
@@ -85,7 +85,7 @@ def log_likelihood(expected: Float[Array, " bin"], observed: Float[Array, " bin"
 
 def _height(target: Target, scores: Array, given: Any) -> Array:
     """Log of the likelihood, minus infinity where the expectation is not a number."""
-    found = log_likelihood(target.expected(scores, given), target.observed)
+    found = log_likelihood(target.counts(scores, given), target.observed)
     return jnp.where(jnp.isnan(found), -jnp.inf, found)
 
 
@@ -101,7 +101,7 @@ def _node(target: Target, interest: Array) -> tuple[Array, Array, Array]:
         """Slope of the height, and Fisher's information, positive whatever the counts."""
 
         def counts(others: Array) -> tuple[Array, Array]:
-            found = target.expected(jnp.concatenate([interest, others]), given)
+            found = target.counts(jnp.concatenate([interest, others]), given)
             return found, found
 
         slopes, found = jax.jacfwd(counts, has_aux=True)(others)

@@ -122,7 +122,7 @@ def _log_integrals(
 def laplace(
     likelihood: Likelihood | Experiments,
     axes: Mapping[str, Any],
-    priors: Mapping[str, Prior | str] | None = None,
+    priors: Mapping[str, Prior | str | Any] | None = None,
     at: Mapping[str, Any] | None = None,
 ) -> GridPosterior:
     """Posterior of any parameters on a grid.

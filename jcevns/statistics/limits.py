@@ -17,6 +17,7 @@ from jcevns.fit.validity import require_effect, require_valid
 from jcevns.likelihood.likelihood import Experiments, Likelihood, as_likelihood
 from jcevns.parameters import Parameter
 from jcevns.precision import require_x64
+from jcevns.statistics.feldman_cousins import feldman_cousins
 from jcevns.statistics.hypothesis import Hypothesis, hypothesis
 from jcevns.statistics.upper import BANDS, POWER, Asymptotic, Rule, Upper, asymptotic_limit, require_one_sided
 from jcevns.statistics.upper_toys import toy_limit
@@ -39,7 +40,7 @@ class Limit:
         chi2_min: the minimum it is counted from.
         best_fit: value of the lowest chi2 at this place.
         problems: why it is not valid, with what to do; see `jcevns.fit.validity`.
-        method: `two-sided`, `one-sided`, `cls` or `pcl`.
+        method: `two-sided`, `one-sided`, `cls`, `pcl` or `feldman-cousins`.
         expected: upper limits of data without signal at -2, -1, 0, 1 and 2 sigma, infinite where nothing is excluded
             as far as was searched; empty if they were not asked for.
         error: of the upper end, from the number of toys; None without toys.
@@ -141,7 +142,8 @@ def limits(
     `two-sided` excludes what has Delta chi2 above the threshold, below the best fit too, and gives every range. The
     others are upper limits, by q-tilde (arXiv:1007.1727), of a parameter that is bounded below by its value without
     signal: `one-sided` excludes p < 1 - cl, `cls` CLs < 1 - cl; `pcl` is the one-sided limit, but not below the
-    quantile `power` of the limits that are expected without signal (arXiv:1105.3166).
+    quantile `power` of the limits that are expected without signal (arXiv:1105.3166). `feldman-cousins` gives the
+    interval whose thresholds are quantiles of toys (arXiv:physics/9711021): one end or two, as the data decide.
 
     Args:
         likelihood: experiments, or a likelihood with a theory.
@@ -156,7 +158,8 @@ def limits(
         method: which limit.
         expected: give the expected limits of `two-sided` too, from asymptotic formulae; other methods have them.
         power: smallest power of `pcl`, 0.16.
-        toys: number of toys per value and hypothesis, in place of asymptotic formulae; not for `two-sided`.
+        toys: number of toys per value and hypothesis, in place of asymptotic formulae; not for `two-sided`, and
+            needed by `feldman-cousins`.
         seed: of the toys.
         store: folder in which toys with signal are kept, most of the work: what was stopped goes on from there.
         progress: called with the number of places done.
@@ -194,8 +197,11 @@ def limits(
             likelihood, name, {**(at or {}), **dict(zip(full, map(float, place), strict=True))}, profiled
         )
 
+    two_sided: list[Limit] = []
+    if method in ("two-sided", "feldman-cousins"):
+        two_sided = _two_sided(likelihood, name, full, places, chi2_threshold(cl, dof), minimum, at, profiled)
     if method == "two-sided":
-        found = _two_sided(likelihood, name, full, places, chi2_threshold(cl, dof), minimum, at, profiled)
+        found = two_sided
         if not expected:
             progress(len(places))
             return found
@@ -209,9 +215,12 @@ def limits(
             progress(1)
         return found
     results = []
-    for place in places:
+    for i, place in enumerate(places):
         here = at_place(place)
-        limit = asymptotic_limit(here, rule) if toys is None else toy_limit(here, rule, toys, seed, store)
+        if method == "feldman-cousins":
+            limit = feldman_cousins(here, two_sided[i].segments, cl, toys or 0, seed, store)
+        else:
+            limit = asymptotic_limit(here, rule) if toys is None else toy_limit(here, rule, toys, seed, store)
         results.append(_as_limit(here, rule, limit, dict(zip(full, map(float, place), strict=True))))
         progress(1)
     return results
@@ -227,11 +236,13 @@ def _check_options(
         raise ValueError(f"toys {toys!r} must be a whole number, or None for asymptotic formulae")
     if rule.method == "two-sided":
         if toys is not None:
-            raise ValueError("toys calibrate one-sided, cls and pcl; Feldman-Cousins intervals are toy_interval")
+            raise ValueError("toys calibrate one-sided, cls, pcl and feldman-cousins, not two-sided")
     elif dof != 1 or minimum != "each":
         raise ValueError(
             f"a {rule.method} limit is of one parameter, from the minimum of each place: leave dof, minimum"
         )
+    elif rule.method == "feldman-cousins" and toys is None:
+        raise ValueError("a feldman-cousins limit is by toys: give their number, as toys=1000")
     elif expected:
         raise ValueError(f"a {rule.method} limit has its expected ones anyway: leave expected")
     if rule.method != "pcl" and rule.power != POWER:
@@ -242,7 +253,7 @@ def _as_limit(here: Hypothesis, rule: Rule, found: Upper, at: Mapping[str, float
     """An upper limit as ranges that are accepted and excluded; none if it is not known."""
     known = not math.isnan(found.upper)
     end = float(found.upper) if math.isfinite(found.upper) else None
-    segments: tuple[Segment, ...] = ((None, end),) if known else ()
+    segments: tuple[Segment, ...] = found.segments or (((None, end),) if known else ())
     return Limit(
         here.name,
         at,

@@ -3,7 +3,9 @@
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import ndtr, ndtri
@@ -12,7 +14,18 @@ from jaxtyping import Array, Float
 from jcevns.parameters import Parameter, Parameters
 from jcevns.spelling import number, unknown
 
-__all__ = ["PRIORS", "Prior", "choose_priors", "default_prior", "parse_prior", "truncated_normal"]
+__all__ = [
+    "PRIORS",
+    "DistributionPrior",
+    "Prior",
+    "choose_priors",
+    "default_prior",
+    "parse_prior",
+    "truncated_normal",
+]
+
+_AGREES = 1e-3  # relative: log_prob and the slope of icdf
+_BELOW_ONE = 1 - 2**-53  # the largest probability below one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +102,96 @@ class Prior:
         return f"{self.kind}:{self.low:g}:{self.high:g}"
 
 
+@dataclasses.dataclass(frozen=True)
+class DistributionPrior:
+    """A prior density from a distribution object: one of NumPyro, or of a class of your own.
+
+    Attributes:
+        distribution: with the methods `log_prob(value)` and `icdf(probability)`, of JAX arrays; a scalar. To cut it
+            at the bounds of a parameter it needs `cdf(value)` too.
+        low: lower edge; by default that of the distribution.
+        high: upper edge.
+        below: probabilities of the distribution below the edges.
+
+    Raises:
+        ValueError: a method is missing, they do not belong together, or the distribution is not that of one number.
+
+    Example:
+        >>> from numpyro import distributions as dist
+        >>> from jcevns.statistics.priors import DistributionPrior
+        >>> prior = DistributionPrior(dist.LogNormal(0.0, 1.0))
+        >>> str(prior), prior.low, round(float(prior.from_normal(1.0)), 3)  # e at +1 sigma
+        ('LogNormal', 0.0, 2.718)
+    """
+
+    distribution: Any
+    low: float = -math.inf
+    high: float = math.inf
+    kind: str = dataclasses.field(default="distribution", init=False)
+    below: tuple[float, float] = dataclasses.field(default=(0.0, 1.0), init=False, repr=False)
+
+    def __post_init__(self):
+        name = str(self)
+        try:
+            middle = jnp.array([0.25, 0.5, 0.75])
+            values = jnp.stack([jnp.asarray(self.distribution.icdf(p)) for p in middle])
+            density = jnp.exp(jnp.stack([jnp.asarray(self.distribution.log_prob(x)) for x in values]))
+            slope = jnp.stack([jax.grad(lambda p: jnp.sum(self.distribution.icdf(p)))(p) for p in middle])
+        except (AttributeError, NotImplementedError):
+            raise ValueError(
+                f"prior {name} has no log_prob or no icdf: give an object with log_prob(value) and "
+                "icdf(probability) of JAX arrays, or a text as 'normal:0:1'"
+            ) from None
+        if values.shape != (3,) or density.shape != (3,):
+            raise ValueError(f"prior {name} is not of one number: give each parameter a distribution of its own")
+        if not np.allclose(density * slope, 1.0, rtol=_AGREES):
+            raise ValueError(
+                f"prior {name}: log_prob is not the density of icdf at 25%, 50%, 75%: the slope of icdf must be "
+                "exp(-log_prob) there"
+            )
+        own = [float(self.distribution.icdf(jnp.asarray(p))) for p in (0.0, 1.0)]
+        low = self.low if math.isnan(own[0]) else max(self.low, own[0])
+        high = self.high if math.isnan(own[1]) else min(self.high, own[1])
+        if not low < high:
+            raise ValueError(f"prior {name}: nothing of it lies between {self.low:g} and {self.high:g}")
+        first = 0.0 if math.isnan(own[0]) or low == own[0] else float(self.distribution.cdf(jnp.asarray(low)))
+        last = 1.0 if math.isnan(own[1]) or high == own[1] else float(self.distribution.cdf(jnp.asarray(high)))
+        for attribute, value in {"low": low, "high": high, "below": (first, last)}.items():
+            object.__setattr__(self, attribute, value)
+
+    def within(self, low: float, high: float) -> "DistributionPrior":
+        """The prior cut at bounds.
+
+        Raises:
+            ValueError: it reaches beyond them, and has no `cdf` to be cut by.
+        """
+        if low <= self.low and self.high <= high:
+            return self
+        if not hasattr(self.distribution, "cdf"):
+            raise ValueError(
+                f"prior {self} reaches beyond [{low:g}, {high:g}]: give it a method cdf(value), and it is cut there"
+            )
+        return DistributionPrior(self.distribution, max(low, self.low), min(high, self.high))
+
+    def from_normal(self, score: Float[Array, "*point"]) -> Float[Array, "*point"]:
+        """Value with the prior probability below it that a standard normal has below `score`."""
+        first, last = self.below
+        p = first + (last - first) * ndtr(jnp.asarray(score))
+        return self.distribution.icdf(jnp.clip(p, jnp.finfo(p.dtype).tiny, _BELOW_ONE))
+
+    def log_density(self, values: Float[np.ndarray, "*point"]) -> Float[np.ndarray, "*point"]:
+        """Logarithm of the density, minus infinity outside."""
+        first, last = self.below
+        inside = (values >= self.low) & (values <= self.high)
+        middle = float(self.from_normal(jnp.zeros(())))
+        log = np.asarray(self.distribution.log_prob(jnp.asarray(np.where(inside, values, middle))))
+        return np.where(inside, log - math.log(last - first), -np.inf)
+
+    def __str__(self) -> str:
+        """Name of the class."""
+        return type(self.distribution).__name__
+
+
 def truncated_normal(
     score: Float[Array, "*#point"], low: Float[Array, "*#point"], high: Float[Array, "*#point"]
 ) -> Float[Array, "*point"]:
@@ -128,24 +231,35 @@ def parse_prior(text: str) -> Prior:
     return Prior(kind, **settings)
 
 
-def choose_priors(records: Sequence[Parameter], priors: Mapping[str, Prior | str] | None) -> dict[str, Prior]:
+def _as_prior(given: Any) -> Prior | DistributionPrior:
+    """From a text, a prior, or a distribution object."""
+    if isinstance(given, str):
+        return parse_prior(given)
+    return given if isinstance(given, Prior | DistributionPrior) else DistributionPrior(given)
+
+
+def choose_priors(
+    records: Sequence[Parameter], priors: Mapping[str, Any] | None
+) -> dict[str, Prior | DistributionPrior]:
     """Prior of every parameter by full name: the one given, by full or short name, else its default.
 
     Raises:
         ValueError: a prior without its parameter, one that reaches beyond the bounds, a parameter without any.
     """
     parameters = Parameters(records)
-    given: dict[str, Prior] = {}
+    given: dict[str, Prior | DistributionPrior] = {}
     for name, prior in (priors or {}).items():
         if name not in parameters:
             raise ValueError(f"prior for {name!r}, which is not among the parameters: {', '.join(parameters)}")
         record = parameters[name]
-        given[record.name] = _within(record, parse_prior(prior) if isinstance(prior, str) else prior)
+        given[record.name] = _within(record, _as_prior(prior))
     return {n: given.get(n) or default_prior(r, joint=len(parameters) > 1) for n, r in parameters.items()}
 
 
-def _within(record: Parameter, prior: Prior) -> Prior:
-    """A prior inside the bounds of its parameter: a normal is cut there."""
+def _within(record: Parameter, prior: Prior | DistributionPrior) -> Prior | DistributionPrior:
+    """A prior inside the bounds of its parameter: a normal, and what has a `cdf`, is cut there."""
+    if isinstance(prior, DistributionPrior):
+        return prior.within(record.lower, record.upper)
     if prior.kind == "normal" and (record.lower > prior.low or record.upper < prior.high):
         return Prior("truncated", record.lower, record.upper, prior.mean, prior.sd)
     if prior.low < record.lower or prior.high > record.upper:

@@ -14,13 +14,23 @@ from jcevns.constants import ONE_SIGMA, chi2_threshold
 from jcevns.experiments.experiment import Experiment
 from jcevns.fit.interval import interval
 from jcevns.fit.rounding import percent
+from jcevns.fit.validity import require_toys
 from jcevns.likelihood.likelihood import Experiments, Likelihood
 from jcevns.statistics.calibration import null_value
 from jcevns.statistics.hypothesis import Hypothesis, hypothesis
-from jcevns.statistics.toy_runs import run_toys
-from jcevns.statistics.toys import CHUNK, draw, fit_curves, fit_observed, fit_segments
+from jcevns.statistics.toy_kernels import Sample
+from jcevns.statistics.toy_runs import run_toys, valid_toys
+from jcevns.statistics.toys import CHUNK, draw, fit_curves, fit_segments
 
-__all__ = ["Projection", "asimov", "expected_error", "expected_limit", "expected_significance", "scaled"]
+__all__ = [
+    "Projection",
+    "asimov",
+    "asimov_significance",
+    "expected_error",
+    "expected_limit",
+    "expected_significance",
+    "scaled",
+]
 
 _QUANTILES = ndtr(np.arange(-2.0, 3.0))  # of an expected result, in sigma of a normal distribution
 
@@ -36,7 +46,7 @@ class Projection:
         asimov: result for data equal to their expectation; infinite if there is none below infinity.
         bands: quantiles of the toys at -2, -1, 0, 1 and 2 sigma, infinite results included.
         toys: number of valid toys.
-        invalid: number of the others.
+        invalid: number of the others, one in a thousand at most.
         censored: valid toys whose result is a bound of the parameter, or beyond what can be found.
     """
 
@@ -138,6 +148,23 @@ def _bands(values: Float[np.ndarray, " toy"]) -> tuple[float, ...]:
     return tuple(map(float, np.where(np.isfinite(highest), np.quantile(finite, _QUANTILES), highest)))
 
 
+def asimov_significance(here: Hypothesis, values: Float[np.ndarray, " value"]) -> Float[np.ndarray, " value"]:
+    """Median significance sqrt(q0) of signals: that of Asimov data, arXiv:1007.1727, at nominal nuisances.
+
+    Args:
+        here: the likelihood and a parameter that has a value without signal.
+        values: of the parameter.
+
+    Returns:
+        In sigma; NaN where the fit without signal is not valid, infinite where data are impossible without signal.
+    """
+    points = here.points(values)
+    counts = np.maximum(here.expected(points), 0.0)
+    pulls = np.tile(here.nominal.pulls, (len(points), 1))
+    without = fit_curves(here, [null_value(here)], Sample(counts, pulls, points[:, list(here.auxiliary)]))[0]
+    return np.sqrt(np.maximum(without, 0.0))  # Asimov data fit themselves: their chi2 is zero
+
+
 def expected_significance(
     likelihood: Likelihood | Experiments,
     name: str,
@@ -166,6 +193,7 @@ def expected_significance(
 
     Raises:
         ValueError: a parameter without such a value.
+        RuntimeError: more toys without a valid fit than one in a thousand.
 
     Example:
         >>> import jcevns as jc
@@ -175,16 +203,19 @@ def expected_significance(
     """
     here = hypothesis(likelihood, name, at, profiled)
     null = null_value(here)
-    data, _ = fit_observed(_asimov(here, value), null)
+    (median,) = asimov_significance(here, np.array([value]))
+    if np.isnan(median):
+        raise RuntimeError(f"the fit without signal to Asimov data at {here.name} = {value:.4g} is not valid")
     thrown = run_toys(here, value, toys, seed, None, store, chunk, progress)
     without = fit_curves(here, [null], draw(here, value, toys, seed), chunk)[0]
     kept = thrown.valid & ~np.isnan(without)
+    require_toys(int(np.sum(~kept)), toys, f"{here.name} = {value:.4g}")
     q0 = np.maximum(without - thrown.chi2, 0.0)[kept]
     return Projection(
         f"significance of {here.name}",
         "sigma",
         value,
-        float(np.sqrt(data.q[0])),
+        float(median),
         _bands(np.sqrt(q0)),
         int(kept.sum()),
         int(np.sum(~kept)),
@@ -220,6 +251,9 @@ def expected_error(
         chunk: toys fitted at a time.
         progress: called with the number of toys done.
 
+    Raises:
+        RuntimeError: more toys without a valid fit than one in a thousand.
+
     Example:
         >>> import jcevns as jc
         >>> found = jc.expected_error("xenonnt-2024-s2", "flux", 5.46e6, toys=50)
@@ -228,8 +262,7 @@ def expected_error(
     """
     here = hypothesis(likelihood, name, at, profiled)
     low, high = _around(_asimov(here, value), value, at, profiled)
-    thrown = run_toys(here, value, toys, seed, None, store, chunk, progress)
-    kept = thrown.kept
+    kept, invalid = valid_toys(run_toys(here, value, toys, seed, None, store, chunk, progress))
     return Projection(
         f"best fit of {here.name}",
         here.unit,
@@ -237,7 +270,7 @@ def expected_error(
         (high - low) / 2,
         _bands(kept.best),
         len(kept),
-        len(thrown) - len(kept),
+        invalid,
         int(np.sum(kept.censored)),
     )
 
@@ -269,6 +302,8 @@ def expected_limit(
 ) -> Projection:
     """Expected upper limit: the largest value with Delta chi2 below the threshold, infinite where there is none.
 
+    No toy is left out: one that accepts the bound of the parameter has an infinite limit, and `censored` counts it.
+
     Args:
         likelihood: experiments, or a likelihood with a theory; the data do not matter.
         name: of the parameter.
@@ -283,6 +318,7 @@ def expected_limit(
 
     Raises:
         ValueError: no value given for a parameter without one where there is no signal.
+        RuntimeError: more toys without a valid fit than one in a thousand.
 
     Example:
         >>> import jcevns as jc
@@ -299,6 +335,7 @@ def expected_limit(
         raise RuntimeError(f"the interval of Asimov data at {here.name} = {truth:.4g} is not valid")
     last = alone.segments[-1][1]
     found = fit_segments(here, truth, draw(here, truth, toys, seed), threshold, chunk)
+    require_toys(int(np.sum(~found.valid)), toys, f"{here.name} = {truth:.4g}")
     progress(toys)
     upper = found.upper[found.valid]
     return Projection(

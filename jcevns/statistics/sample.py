@@ -7,6 +7,7 @@ prior is a unit sphere whatever the units.
 """
 
 import dataclasses
+import math
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jcevns.likelihood import model as models
 from jcevns.likelihood.likelihood import (
     Experiments,
     Likelihood,
@@ -26,8 +26,8 @@ from jcevns.parameters import Parameters
 from jcevns.physics.interaction import label_of
 from jcevns.precision import check_seed, require_x64
 from jcevns.spelling import unknown
-from jcevns.statistics.independence import independent_draws
-from jcevns.statistics.priors import Prior
+from jcevns.statistics.independence import independent_draws, log_likelihood
+from jcevns.statistics.priors import DistributionPrior, Prior
 from jcevns.statistics.sampled_model import OTHERS, VALUES, SampledModel
 
 __all__ = ["METHODS", "Posterior", "Sampled", "sample"]
@@ -39,6 +39,8 @@ _R_HAT, _ESS_PER_CHAIN, _DIVERGENT = 1.01, 100.0, 0.0
 _GAP = 0.5  # of the density at the ends of a range: what is less between two ranges sets them apart
 _STEEP, _USUAL = 0.99, 0.95
 _PARETO_K = 0.7  # above it the weights of the proposals have no useful mean (arXiv:1507.02646)
+_AT_ONCE = 64  # draws
+_PREDICTED = 500  # draws of the posterior predictive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,8 +89,10 @@ class Posterior:
         problems: what the diagnostics object to, with the remedy; empty if the run can be used.
         experiments: names.
         settings: chains, samples, seed and the like.
-        data: samples of everything, posterior predictive counts and data, for ArviZ.
+        data: samples of everything, posterior predictive counts, log-likelihood of each bin and data, for ArviZ:
+            `arviz.loo(posterior.data)` and `arviz.waic` compare theories by what they predict.
         records: of all that is sampled, the nuisances too.
+        priors: of the parameters of interest, by full name.
 
     Example:
         >>> import jcevns as jc
@@ -105,6 +109,7 @@ class Posterior:
     settings: dict[str, Any]
     data: Any = dataclasses.field(repr=False)
     records: Parameters = dataclasses.field(repr=False)
+    priors: dict[str, Prior | DistributionPrior] = dataclasses.field(repr=False)
 
     def samples(self, name: str) -> Float[np.ndarray, " draw"]:
         """All draws of a parameter or a nuisance (factor, position), chains one after the other."""
@@ -130,7 +135,7 @@ def _require() -> Any:
 def sample(
     likelihood: Likelihood | Experiments,
     free: str | Sequence[str],
-    priors: Mapping[str, Prior | str] | None = None,
+    priors: Mapping[str, Prior | str | Any] | None = None,
     at: Mapping[str, Any] | None = None,
     chains: int = 4,
     samples: int = 2000,
@@ -152,7 +157,8 @@ def sample(
     Args:
         likelihood: the experiments and the theory.
         free: parameters of interest: of the theory, fluxes, nuisances. Their constraint is replaced by a prior.
-        priors: by parameter, as in `"uniform:0:4e7"`; `jcevns.statistics.priors.default_prior` otherwise.
+        priors: by parameter, as in `"uniform:0:4e7"`, or a distribution of NumPyro, or any object with the methods
+            `log_prob` and `icdf`; `jcevns.statistics.priors.default_prior` otherwise.
         at: values of other parameters, fixed.
         chains: number of chains.
         samples: per chain, after warm-up.
@@ -195,20 +201,20 @@ def sample(
     accept = (_STEEP if steep else _USUAL) if target_accept is None else target_accept
     started = time.perf_counter()
     if method == "nuts":
-        drawn, diverging, settings = _by_nuts(
-            sampled, chains, samples, 1000 if warmup is None else warmup, seed, accept, progress
-        )
+        steps = 1000 if warmup is None else warmup
+        drawn, diverging, settings = _by_nuts(sampled, chains, samples, steps, seed, accept, progress)
     else:
         drawn, diverging, settings = _by_independence(sampled, chains, samples, seed)
     draws = {name: drawn[VALUES][..., i] for i, name in enumerate(sampled.priors)}
     draws |= {name: drawn[OTHERS][..., i] for i, name in enumerate(sampled.nuisances)}
     seconds = time.perf_counter() - started
-    predictive, observed = _predictive(sampled, draws, seed)
+    expected, by_bin = _by_bin(sampled, draws)
     data = arviz.from_dict(
         posterior=draws,
         sample_stats={"diverging": diverging},
-        posterior_predictive={"counts": predictive},
-        observed_data={"counts": observed},
+        posterior_predictive={"counts": _predictive(expected, seed)},
+        log_likelihood={"counts": by_bin},
+        observed_data={"counts": np.asarray(sampled.arrangement.model.observed)},
     )
     settings |= {
         "method": method,
@@ -258,10 +264,13 @@ def _by_independence(
     drawn = {k: np.asarray(v).reshape(chains, samples, -1) for k, v in flat.items()}
     highest = found.log_weights.max()
     weights = np.exp(found.log_weights - highest)
+    middle = jnp.zeros(sampled.size)
+    bins = sampled.log_likelihood(*sampled.from_scores(middle)).sum()  # of all bins; merged ones differ by a constant
+    split = float(bins - log_likelihood(sampled.counts(middle), sampled.observed))
     settings = {
         "acceptance": found.acceptance,
         "pareto_k": float(arviz.psislw(found.log_weights)[1]),
-        "log_evidence": float(np.log(weights.mean()) + highest),
+        "log_evidence": float(np.log(weights.mean()) + highest + split),
         "log_evidence_error": float(weights.std(ddof=1) / weights.mean() / np.sqrt(weights.size)),
     }
     return drawn, np.zeros((chains, samples), bool), settings
@@ -315,7 +324,8 @@ def _summary(
         )
     records = Parameters(sampled.likelihood.parameters[n] for n in (*sampled.priors, *sampled.nuisances))
     names = sampled.likelihood.names
-    return Posterior(marginals, divergences, seconds, tuple(problems), names, settings, data, records)
+    priors = {name: sampled.priors[name] for name in sampled.names}
+    return Posterior(marginals, divergences, seconds, tuple(problems), names, settings, data, records, priors)
 
 
 def _densest(
@@ -341,23 +351,24 @@ def _densest(
     return tuple((float(x[a]), float(x[b])) for a, b in zip(starts[first], stops[last], strict=True))
 
 
-def _predictive(
-    sampled: SampledModel, draws: Mapping[str, np.ndarray], seed: int, most: int = 500
-) -> tuple[np.ndarray, np.ndarray]:
-    """Counts drawn from the posterior predictive, (1, draw, bin), of at most so many draws; and the data."""
-    model = sampled.arrangement.model
-    flat = {k: v.reshape(-1) for k, v in draws.items()}
-    total = next(iter(flat.values())).size
-    chosen = np.linspace(0, total - 1, min(most, total)).astype(int)
-    others = np.zeros((chosen.size, 0))
+def _by_bin(sampled: SampledModel, draws: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Expected counts and log-likelihood of the data, (chain, draw, bin) each."""
+    shape = next(iter(draws.values())).shape
+    values = {k: jnp.asarray(draws[k].reshape(-1)) for k in sampled.priors}
+    others = np.zeros((math.prod(shape), 0))
     if sampled.nuisances:
-        others = np.stack([flat[n][chosen] for n in sampled.nuisances], axis=1)
-    values = {k: jnp.asarray(flat[k][chosen]) for k in sampled.priors}
+        others = np.stack([draws[n].reshape(-1) for n in sampled.nuisances], axis=1)
 
-    def expected(point: Mapping[str, Array], others: Array) -> Array:
-        factors = sampled.factors(point, others)
-        x = jnp.where(model.is_log, jnp.log(jnp.where(model.is_log, factors, 1.0)), factors)
-        return models.expected_counts(model, sampled.signal(point), x)
+    def one(point: tuple[Mapping[str, Array], Array]) -> tuple[Array, Array]:
+        return sampled.expected(*point), sampled.log_likelihood(*point)
 
-    means = np.asarray(jax.lax.map(lambda a: expected(*a), (values, jnp.asarray(others))))
-    return np.random.default_rng(seed).poisson(means)[None], np.asarray(model.observed)
+    found = jax.lax.map(one, (values, jnp.asarray(others)), batch_size=_AT_ONCE)
+    expected, log = (np.asarray(part).reshape(*shape, -1) for part in found)
+    return expected, log
+
+
+def _predictive(expected: np.ndarray, seed: int) -> np.ndarray:
+    """Counts drawn from the posterior predictive, (1, draw, bin), of at most so many draws."""
+    flat = expected.reshape(-1, expected.shape[-1])
+    chosen = np.linspace(0, len(flat) - 1, min(_PREDICTED, len(flat))).astype(int)
+    return np.random.default_rng(seed).poisson(flat[chosen])[None]

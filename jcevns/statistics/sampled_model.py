@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.special import gammaln, xlogy
 from jaxtyping import Array, Float
 
 from jcevns.fit.batch import logarithmic
@@ -22,7 +23,7 @@ from jcevns.likelihood.likelihood import (
 )
 from jcevns.likelihood.merging import merge
 from jcevns.physics.interaction import theory_parameters, with_values
-from jcevns.statistics.priors import Prior, choose_priors, default_prior, truncated_normal
+from jcevns.statistics.priors import choose_priors, default_prior, truncated_normal
 
 __all__ = ["OTHERS", "VALUES", "SampledModel"]
 
@@ -52,7 +53,7 @@ class SampledModel:
         self,
         likelihood: Likelihood | Experiments,
         free: str | Sequence[str],
-        priors: Mapping[str, Prior | str] | None = None,
+        priors: Mapping[str, Any] | None = None,
         at: Mapping[str, Any] | None = None,
     ):
         self.likelihood = likelihood = as_likelihood(likelihood)
@@ -126,52 +127,75 @@ class SampledModel:
             factors = factors.at[every.index(name)].set(value / record.reference)
         return factors
 
+    def expected(self, values: Mapping[str, Any], others: Float[Array, " other"]) -> Float[Array, " bin"]:
+        """Expected counts of all bins.
+
+        Args:
+            values: of `priors`.
+            others: factors and positions of `nuisances`.
+        """
+        model, factors = self.arrangement.model, self.factors(values, others)
+        x = jnp.where(model.is_log, jnp.log(jnp.where(model.is_log, factors, 1.0)), factors)
+        return models.expected_counts(model, self.signal(values), x)
+
+    def log_likelihood(self, values: Mapping[str, Any], others: Float[Array, " other"]) -> Float[Array, " bin"]:
+        """Logarithm of the Poisson probability of the data in each bin.
+
+        Args:
+            values: of `priors`.
+            others: factors and positions of `nuisances`.
+        """
+        observed, mean = self.arrangement.model.observed, self.expected(values, others)
+        return xlogy(observed, mean) - mean - gammaln(observed + 1.0)
+
+    def from_scores(self, scores: Float[Array, " sampled"]) -> tuple[dict[str, Array], Float[Array, " other"]]:
+        """Values of `priors`, and factors and positions of `nuisances`, from standard normal scores in that order."""
+        model, places = self.arrangement.model, self._places
+        low, high = (jnp.where(model.is_log, jnp.exp(limit), limit)[places] for limit in (model.lower, model.upper))
+        mean, sigma = (model.unit + model.centre)[places], model.sigma[places]
+        values = self.values(scores)
+        edges = (low - mean) / sigma, (high - mean) / sigma
+        return values, mean + sigma * truncated_normal(scores[len(self.priors) :], *edges)
+
     @property
     def size(self) -> int:
-        """Number of scores: of `priors`, then of `nuisances`."""
+        """Number of scores."""
         return len(self.priors) + len(self.nuisances)
-
-    @property
-    def observed(self) -> Float[Array, " merged"]:
-        """Data, in bins that no parameter can tell apart merged."""
-        return merge(self.arrangement.model).model.observed
-
-    def values(self, scores: Float[Array, " score"]) -> dict[str, Array]:
-        """Values of `priors` at their scores, the first of all: mapped by the quantile function of each prior."""
-        return {name: prior.from_normal(scores[i]) for i, (name, prior) in enumerate(self.priors.items())}
-
-    def merged_signal(self, scores: Float[Array, " score"]) -> Float[Array, " anchor_bin"]:
-        """Signal at scores of `priors`, in the bins of `observed`."""
-        merged = merge(self.arrangement.model)
-        return (self.signal(self.values(scores)).reshape(-1, merged.place.size) @ merged.sums).ravel()
 
     @property
     def free(self) -> int:
         """Number of parameters of interest, the first of the scores."""
         return len(self.names)
 
-    def given(self, interest: Float[Array, " free"]) -> Array | None:
-        """Signal at scores of the parameters of interest; None where it depends on others too."""
-        return self.merged_signal(interest) if len(self.priors) == len(self.names) else None
+    @property
+    def observed(self) -> Float[Array, " merged"]:
+        """Data, with bins merged that no parameter can tell apart."""
+        return merge(self.arrangement.model).model.observed
+
+    def values(self, scores: Float[Array, " score"]) -> dict[str, Array]:
+        """Values of `priors` at their scores, the first of all: mapped by the quantile function of each prior."""
+        return {name: prior.from_normal(scores[i]) for i, (name, prior) in enumerate(self.priors.items())}
 
     def sites(self, scores: Float[Array, " score"]) -> dict[str, Array]:
-        """Values of `priors`, and factors and positions of `nuisances`, at standard normal scores.
+        """What `from_scores` gives, as arrays by the names `VALUES` and `OTHERS`."""
+        values, others = self.from_scores(scores)
+        return {VALUES: jnp.stack(list(values.values())), OTHERS: others}
 
-        A score is mapped by the quantile function of its prior.
-        """
-        model, places = self.arrangement.model, self._places
-        low, high = (jnp.where(model.is_log, jnp.exp(limit), limit)[places] for limit in (model.lower, model.upper))
-        mean, sigma = (model.unit + model.centre)[places], model.sigma[places]
-        others = truncated_normal(scores[len(self.priors) :], (low - mean) / sigma, (high - mean) / sigma)
-        return {VALUES: jnp.stack(list(self.values(scores).values())), OTHERS: mean + sigma * others}
+    def given(self, interest: Float[Array, " free"]) -> Array | None:
+        """Signal of the merged bins at scores of the parameters of interest; None where it depends on others too."""
+        return self._merged_signal(interest) if len(self.priors) == len(self.names) else None
 
-    def expected(self, scores: Float[Array, " score"], given: Array | None = None) -> Float[Array, " merged"]:
-        """Expected counts in the bins of `observed`, from the signal at hand or that of the scores."""
-        factors = self.factors(self.values(scores), self.sites(scores)[OTHERS])
+    def _merged_signal(self, scores: Float[Array, " score"]) -> Float[Array, " anchor_bin"]:
+        merged = merge(self.arrangement.model)
+        return (self.signal(self.values(scores)).reshape(-1, merged.place.size) @ merged.sums).ravel()
+
+    def counts(self, scores: Float[Array, " score"], given: Array | None = None) -> Float[Array, " merged"]:
+        """Expected counts of `observed` at standard normal scores, from the signal at hand or that of the scores."""
+        factors = self.factors(*self.from_scores(scores))
         log = logarithmic(self.arrangement.model)
         x = jnp.where(log, jnp.log(jnp.where(log, factors, 1.0)), factors)
-        counts = self.merged_signal(scores) if given is None else given
-        return models.expected_counts(merge(self.arrangement.model).model, counts, x)
+        signal = self._merged_signal(scores) if given is None else given
+        return models.expected_counts(merge(self.arrangement.model).model, signal, x)
 
     def numpyro_model(self) -> Callable[..., None]:
         """The NumPyro model: standard normal scores of all priors, and Poisson counts.
@@ -184,7 +208,7 @@ class SampledModel:
 
         @jax.jit  # NumPyro looks at a model several times outside a compiled function
         def forward(scores: Array) -> tuple[dict[str, Array], Array]:
-            return self.sites(scores), self.expected(scores)
+            return self.sites(scores), self.counts(scores)
 
         def run(observed: Array = self.observed) -> None:
             # One vector, not a site for each: the sampler's time goes by the number of operations, not by their size.

@@ -12,12 +12,13 @@ import numpy as np
 
 from jcevns.files import write_bytes
 from jcevns.fit.batch import expand
+from jcevns.fit.validity import require_toys
 from jcevns.likelihood.likelihood import Experiments, Likelihood
 from jcevns.statistics.hypothesis import Hypothesis, Truth, hypothesis
 from jcevns.statistics.store import versions
 from jcevns.statistics.toys import BLOCK, CHUNK, Toys, draw, fit_toys
 
-__all__ = ["run_toys", "throw"]
+__all__ = ["run_toys", "throw", "valid_toys"]
 
 _FIELDS = ("best", "chi2", "chi2_truth", "valid", "censored")
 
@@ -90,6 +91,17 @@ def run_toys(
         parts.append(block)
         progress(size)
     return Toys(float(value), *(np.concatenate([p[field] for p in parts]) for field in _FIELDS))
+
+
+def valid_toys(toys: Toys) -> tuple[Toys, int]:
+    """Valid toys, and the number of the others.
+
+    Raises:
+        RuntimeError: they are more than one in a thousand.
+    """
+    invalid = int(np.sum(~toys.valid))
+    require_toys(invalid, len(toys), f"{toys.truth:.4g}")
+    return toys.kept, invalid
 
 
 def throw(

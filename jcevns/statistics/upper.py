@@ -15,7 +15,7 @@ from jaxtyping import Float
 from scipy.special import log_ndtr, ndtr, ndtri
 
 from jcevns.constants import chi2_threshold
-from jcevns.fit.curve import crossings
+from jcevns.fit.curve import Segment, crossings
 from jcevns.fit.roots import find_roots
 from jcevns.fit.validity import profile_problems
 from jcevns.statistics.hypothesis import Hypothesis
@@ -32,10 +32,11 @@ __all__ = [
     "Upper",
     "asymptotic_limit",
     "everything_excluded",
+    "require_enough",
     "require_one_sided",
 ]
 
-METHODS = ("two-sided", "one-sided", "cls", "pcl")
+METHODS = ("two-sided", "one-sided", "cls", "pcl", "feldman-cousins")
 """Kinds of limits."""
 
 BANDS = (-2, -1, 0, 1, 2)
@@ -44,6 +45,8 @@ BANDS = (-2, -1, 0, 1, 2)
 POWER = float(ndtr(-1.0))
 """Smallest power of a power-constrained limit, 16%: the quantile of minus one sigma (arXiv:1105.3166)."""
 
+_ONE_SIDED = ("one-sided", "cls", "pcl")
+_EVENTS = 10  # toys beyond the limit that a p-value must rest on
 _AT_ONCE = 32  # fits of the general minimiser: one profile asks for few
 _NEAR = 1e-6  # q-tilde of Asimov data: what is excluded there is excluded down to the value without signal
 _DIGITS = 2e-13  # of the counts: well above what chi2 is rounded to
@@ -68,7 +71,7 @@ class Rule(NamedTuple):
         if self.method not in METHODS:
             raise ValueError(f"method {self.method!r}: choose {', '.join(METHODS)}")
         chi2_threshold(self.cl)
-        if self.method != "two-sided" and self.cl <= 0.5:
+        if self.method in _ONE_SIDED and self.cl <= 0.5:
             raise ValueError(f"confidence level {self.cl!r}: a {self.method} limit needs more than 0.5")
         if not 0.0 < self.power < 1.0:
             raise ValueError(f"power {self.power!r} is outside (0, 1): give 0.16 for the quantile at -1 sigma")
@@ -123,6 +126,7 @@ class Upper:
         toys: per value tested and hypothesis; none without toys.
         invalid: toys without a valid fit, of all values.
         bare: the limit before a power constraint; `upper` itself where there is none.
+        segments: accepted ranges, where they are not all values up to the limit.
     """
 
     upper: float
@@ -135,6 +139,7 @@ class Upper:
     toys: int = 0
     invalid: int = 0
     bare: float = math.nan
+    segments: tuple[Segment, ...] = ()
 
 
 def require_one_sided(here: Hypothesis, what: str) -> float:
@@ -154,6 +159,19 @@ def require_one_sided(here: Hypothesis, what: str) -> float:
             f"{record.lower:g}, and has no signal at {record.null:g}: {remedy}"
         )
     return float(record.null)
+
+
+def require_enough(cl: float, toys: int, what: str) -> None:
+    """Raise ValueError if too few toys lie beyond a limit.
+
+    Args:
+        cl: confidence level.
+        toys: number of them.
+        what: is asked for, as `a limit`.
+    """
+    enough = math.ceil(_EVENTS / (1 - cl) * (1 - 1e-9))
+    if toys < enough:
+        raise ValueError(f"{toys} toys are too few for {what} at {cl:.6g}: ask for {enough} or more")
 
 
 class Asymptotic:

@@ -18,12 +18,19 @@ from jcevns.statistics.hypothesis import Hypothesis
 from jcevns.statistics.toy_kernels import Sample
 from jcevns.statistics.toy_runs import run_toys
 from jcevns.statistics.toys import Toys, draw, fit_curves, fit_observed, fit_toys
-from jcevns.statistics.upper import BANDS, Rule, Upper, asymptotic_limit, everything_excluded, require_one_sided
+from jcevns.statistics.upper import (
+    BANDS,
+    Rule,
+    Upper,
+    asymptotic_limit,
+    everything_excluded,
+    require_enough,
+    require_one_sided,
+)
 
 __all__ = ["Tested", "ToyTests", "toy_limit"]
 
 _TIE = 1e-6  # of q-tilde, and of one: fits of the same counts differ by less
-_EVENTS = 10  # toys beyond the limit that a p-value must rest on
 _CLOSE = 0.02  # of the value, within which a limit was tested
 _ROUNDS = 2  # of testing the limits themselves
 _STEPS = 12  # of looking for a value that is excluded in all columns
@@ -191,9 +198,7 @@ def toy_limit(here: Hypothesis, rule: Rule, toys: int, seed: int, store: str | P
         ValueError: too few toys; a parameter that is not bounded below by its value without signal.
         RuntimeError: more toys without a valid fit than one in a thousand.
     """
-    enough = math.ceil(_EVENTS / (1 - rule.cl) * (1 - 1e-9))
-    if toys < enough:
-        raise ValueError(f"{toys} toys are too few for a limit at {rule.cl:.6g}: ask for {enough} or more")
+    require_enough(rule.cl, toys, "a limit")
     guess = asymptotic_limit(here, rule)
     if math.isnan(guess.upper):
         return guess
