@@ -1,8 +1,8 @@
 """Bayesian evidence by importance sampling from Gaussians at the modes of the posterior.
 
 The integral of likelihood times prior over all that is sampled, in standard normal scores: there every prior is a
-unit normal, and the posterior is near a Gaussian where the data say much. Draws come from Gaussians with the curvature
-at the modes, and one in ten from the prior itself: no weight is unbounded, and no region out of reach.
+unit normal, and the posterior is near a Gaussian where the data say much. Draws come from Gaussians with the
+curvature at the modes, and one in ten from the prior itself: no weight is unbounded, and no region out of reach.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from scipy.special import logsumexp
 from jcevns.likelihood.likelihood import Experiments, Likelihood
 from jcevns.precision import check_seed, require_x64
 from jcevns.statistics.priors import Prior
-from jcevns.statistics.sampled_model import SampledModel
+from jcevns.statistics.sampled_model import sampled_model
 
 __all__ = ["Evidence", "evidence"]
 
@@ -96,7 +96,7 @@ def evidence(
     require_x64("an evidence")
     if isinstance(draws, bool) or not isinstance(draws, int | np.integer) or draws < 2 * _LEAST:
         raise ValueError(f"draws {draws!r} must be a whole number of {2 * _LEAST:.0f} or more")
-    sampled = SampledModel(likelihood, free, priors, at)
+    sampled = sampled_model(likelihood, free, priors, at)
     sampled.require_effect()
     stream = np.random.default_rng(seed)
 

@@ -11,6 +11,7 @@ weights of the proposals give the evidence, and their Pareto shape tells whether
 import dataclasses
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -22,6 +23,8 @@ from scipy.interpolate import RegularGridInterpolator
 from scipy.special import gammaln
 from scipy.stats import norm
 
+from jcevns.precision import RUN_ONCE
+
 __all__ = ["MOST_FREE", "Draws", "independent_draws"]
 
 MOST_FREE = 3
@@ -30,7 +33,7 @@ MOST_FREE = 3
 _NODES = {1: 257, 2: 41, 3: 13}  # per axis, by the number of axes
 _END = 6.0  # of the first grid, in scores
 _DEPTH = 30.0  # log density below the highest node at which the grid may end
-_STEPS = 16  # of Newton at a node
+_STEPS = 10  # of Newton at a node
 _SCALES = (1.0, 0.5, 0.2, 0.05)  # of a step: the best is taken
 _FREEDOM = 10.0  # of Student's t of the others: heavier tails than the Gaussian
 _BROAD = 0.01  # share of the prior in the proposal: nothing that the prior allows is out of reach
@@ -121,6 +124,17 @@ def _node(target: Target, interest: Array) -> tuple[Array, Array, Array]:
     return mode, factor, integral
 
 
+# Compiled once for a target, whatever is asked of it later.
+@partial(jax.jit, static_argnums=0, compiler_options=RUN_ONCE)
+def _nodes(target: Target, interest: Float[Array, "node free"]) -> tuple[Array, Array, Array]:
+    return jax.vmap(partial(_node, target))(interest)
+
+
+@partial(jax.jit, static_argnums=0)
+def _heights(target: Target, scores: Float[Array, "draw score"]) -> tuple[Array]:
+    return (jax.vmap(lambda one: _height(target, one, target.given(one[: target.free])))(scores),)
+
+
 def _chunked(call: Callable[[Array], tuple[Array, ...]], rows: np.ndarray, chunk: int) -> tuple[np.ndarray, ...]:
     """A batched function of rows, in chunks of one size: compiled once."""
     parts = []
@@ -141,12 +155,11 @@ class _Proposal:
     def __init__(self, target: Target):
         self.size, self.free = target.size, target.free
         free = self.free
-        nodes = jax.jit(jax.vmap(lambda interest: _node(target, interest)))
         ends = [(-_END, _END)] * free
         for _ in range(12):
             self.axes = [np.linspace(low, high, _NODES[free]) for low, high in ends]
             mesh = np.stack([m.ravel() for m in np.meshgrid(*self.axes, indexing="ij")], axis=1)
-            mode, factor, height = _chunked(nodes, mesh, _NODE_CHUNK)
+            mode, factor, height = _chunked(partial(_nodes, target), mesh, _NODE_CHUNK)
             height = np.where(np.isfinite(height), height, -np.inf)
             found = self._ends(height)
             if all(b - a > 0.6 * (high - low) for (a, b), (low, high) in zip(found, ends, strict=True)):
@@ -232,11 +245,7 @@ def independent_draws(target: Target, chains: int, samples: int, seed: int) -> D
     proposal = _Proposal(target)
     first = max(samples // 10, 10)  # forgets the start
     scores = proposal.draw(chains * (samples + first), rng)
-
-    def height(scores: Array) -> tuple[Array]:
-        return (_height(target, scores, target.given(scores[: target.free])),)
-
-    (found,) = _chunked(jax.jit(jax.vmap(height)), scores, _CHUNK)
+    (found,) = _chunked(partial(_heights, target), scores, _CHUNK)
     log_weights = found + norm.logpdf(scores).sum(axis=1) - proposal.log_density(scores)
     kept = _metropolis(log_weights.reshape(chains, -1), rng)
     acceptance = float(np.mean(np.diff(kept, axis=1) != 0))

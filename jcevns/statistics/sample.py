@@ -28,7 +28,7 @@ from jcevns.precision import check_seed, require_x64
 from jcevns.spelling import unknown
 from jcevns.statistics.independence import independent_draws, log_likelihood
 from jcevns.statistics.priors import DistributionPrior, Prior
-from jcevns.statistics.sampled_model import OTHERS, VALUES, SampledModel
+from jcevns.statistics.sampled_model import OTHERS, VALUES, SampledModel, sampled_model
 
 __all__ = ["METHODS", "Posterior", "Sampled", "sample"]
 
@@ -194,7 +194,7 @@ def sample(
         raise ValueError(f"target_accept {target_accept!r} is a probability, between 0 and 1")
     _, arviz = _require()
     require_x64("a posterior")
-    sampled = SampledModel(likelihood, free, priors, at)
+    sampled = sampled_model(likelihood, free, priors, at)
     likelihood, records = sampled.likelihood, sampled.likelihood.parameters
     steep = any(records[n].kind == "theory" and records[n].prior.startswith("log-uniform") for n in sampled.names)
     sampled.require_effect()
@@ -236,16 +236,19 @@ def _by_nuts(
 ) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, Any]]:
     """Draws by site, divergent transitions, and what to keep about the run."""
     numpyro, _ = _require()
-    kernel = numpyro.infer.NUTS(
-        sampled.numpyro_model(),
-        dense_mass=True,
-        target_accept_prob=accept,
-        init_strategy=numpyro.infer.init_to_uniform(radius=1.0),
-    )
-    way = "vectorized" if jax.local_device_count() < chains else "parallel"
-    mcmc = numpyro.infer.MCMC(
-        kernel, num_warmup=warmup, num_samples=samples, num_chains=chains, chain_method=way, progress_bar=progress
-    )
+    chosen = chains, samples, warmup, accept, progress
+    if chosen not in sampled.samplers:
+        kernel = numpyro.infer.NUTS(
+            sampled.numpyro_model(),
+            dense_mass=True,
+            target_accept_prob=accept,
+            init_strategy=numpyro.infer.init_to_uniform(radius=1.0),
+        )
+        way = "vectorized" if jax.local_device_count() < chains else "parallel"
+        sampled.samplers[chosen] = numpyro.infer.MCMC(
+            kernel, num_warmup=warmup, num_samples=samples, num_chains=chains, chain_method=way, progress_bar=progress
+        )
+    mcmc = sampled.samplers[chosen]
     with jax.numpy_dtype_promotion("standard"), warnings.catch_warnings():  # NumPyro adds integers to floats
         warnings.filterwarnings("ignore", message="IProgress not found")  # its bar in a notebook, even if off
         mcmc.run(jax.random.key(seed), extra_fields=("diverging",))

@@ -1,5 +1,6 @@
 """What a posterior is sampled from: priors, constraints and Poisson counts, as a model of NumPyro."""
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -25,10 +26,28 @@ from jcevns.likelihood.merging import merge
 from jcevns.physics.interaction import theory_parameters, with_values
 from jcevns.statistics.priors import choose_priors, default_prior, truncated_normal
 
-__all__ = ["OTHERS", "VALUES", "SampledModel"]
+__all__ = ["OTHERS", "VALUES", "SampledModel", "sampled_model"]
 
 VALUES, OTHERS = "parameters", "nuisances"
 """Sites of NumPyro."""
+
+_RECENT: deque[tuple[Any, Any, "SampledModel"]] = deque(maxlen=4)
+
+
+def sampled_model(
+    likelihood: Likelihood | Experiments,
+    free: str | Sequence[str],
+    priors: Mapping[str, Any] | None = None,
+    at: Mapping[str, Any] | None = None,
+) -> "SampledModel":
+    """A `SampledModel`; for the same likelihood and arguments the same object, so that nothing is compiled twice."""
+    asked = free, dict(priors or {}), dict(at or {})
+    for known, arguments, model in _RECENT:
+        if known is likelihood and arguments == asked:
+            return model
+    model = SampledModel(likelihood, free, priors, at)
+    _RECENT.append((likelihood, asked, model))
+    return model
 
 
 class SampledModel:
@@ -44,6 +63,7 @@ class SampledModel:
         names: parameters of interest.
         priors: of these, and of parameters of the theory that have a constraint.
         nuisances: the others, as factors and positions.
+        samplers: of NumPyro by their settings, kept: one that ran is compiled.
 
     Raises:
         ValueError: an unknown parameter, one in two roles, a prior without its parameter or beyond its bounds.
@@ -78,6 +98,7 @@ class SampledModel:
         self._places = np.array([every.index(n) for n in self.nuisances], int)
         self._named = tuple(n for n in chosen if n in every)
         self._signal = self._folded(own, signals)
+        self.samplers: dict[tuple[Any, ...], Any] = {}
 
     def _folded(self, own: Mapping[str, Any], signals: Sequence[str]) -> Callable[[Mapping[str, Any]], Array]:
         """Parameters to signal at all anchors: folded beforehand unless the terms depend on what is sampled."""
