@@ -112,7 +112,7 @@ def _node(target: Target, interest: Array) -> tuple[Array, Array, Array]:
         slope = slopes.T @ jnp.where(found > 0, target.observed / mean - 1.0, 0.0) - others
         return slope, (slopes.T / mean) @ slopes + jnp.eye(size)
 
-    def step(_: int, others: Array) -> Array:
+    def step(_: Array, others: Array) -> Array:
         slope, precision = information(others)
         move = cho_solve((jnp.linalg.cholesky(precision), True), slope)
         tried = jnp.stack([others, *(others + scale * move for scale in _SCALES)])
