@@ -1,5 +1,6 @@
 """Command of the posteriors."""
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from jcevns.cli.options import (
 @click.option(
     "--target-accept", type=float, help="Against divergences.  [default: 0.95, with a log-uniform prior 0.99]"
 )
+@click.option("--evidence", is_flag=True, help="The logarithm of the evidence beside the posterior.")
 @out_option("Folder for samples.nc, summary.json and figures.")
 @json_option
 @refused("--interaction", "write --theory NAME, as in --theory scalar")
@@ -44,6 +46,7 @@ def posterior(
     warmup: int,
     seed: int,
     target_accept: float | None,
+    evidence: bool,
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -62,7 +65,7 @@ def posterior(
 
     \b
     JSON: by parameter mean, sd, median, hdi_68, hdi_90, segments_68, segments_90 (several modes: several ranges),
-    r_hat, ess_bulk, ess_tail; then divergences, seconds.
+    r_hat, ess_bulk, ess_tail; then divergences, seconds; with --evidence log_evidence, its error, effective draws.
     Exit code 1 if the diagnostics object (divergences, R-hat >= 1.01, too few effective samples).
     """  # noqa: D301
     if not parameters:
@@ -94,8 +97,14 @@ def posterior(
     )
     if out is not None:
         say("written: " + ", ".join(map(str, write_posterior(result, likelihood, out))))
+    integral = None
+    if evidence:
+        from jcevns.statistics.evidence import evidence as integrate
+
+        integral = integrate(likelihood, free, chosen, asked.at, seed=seed)
     if as_json:
-        emit_json(posterior_json(result))
+        beside = {} if integral is None else {"evidence": dataclasses.asdict(integral)}
+        emit_json(posterior_json(result) | beside)
     else:
         click.echo(f"posterior, {' + '.join(likelihood.names)}, {chains} x {samples} samples, {result.seconds:.1f} s")
         for name, found in result.parameters.items():
@@ -107,5 +116,8 @@ def posterior(
                 click.echo(f"    {label} " + " and ".join(f"[{low:.4g}, {high:.4g}]" for low, high in pairs))
             click.echo(f"    R-hat {found.r_hat:.4f}   ESS bulk {found.ess_bulk:.0f}, tail {found.ess_tail:.0f}")
         click.echo(f"  divergences {result.divergences}")
+        if integral is not None:
+            text = f"{integral.log_evidence:.4f} +- {integral.error:.2g} ({integral.effective:.0f} effective draws)"
+            click.echo(f"  ln evidence {text}")
         echo_status(likelihood.experiments)
     result.check()

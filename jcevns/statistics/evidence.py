@@ -1,8 +1,8 @@
 """Bayesian evidence by importance sampling from Gaussians at the modes of the posterior.
 
-The integral of likelihood times prior over all that is sampled, in standard normal scores: there every prior is a unit
-normal, and the posterior is near a Gaussian where the data say much. Draws come from Gaussians with the curvature at
-the modes, and one in ten from the prior itself, so that no weight is unbounded and no region is out of reach.
+The integral of likelihood times prior over all that is sampled, in standard normal scores: there every prior is a
+unit normal, and the posterior is near a Gaussian where the data say much. Draws come from Gaussians with the
+curvature at the modes, and one in ten from the prior itself, so that no weight is unbounded and no region is out of reach.
 """
 
 import dataclasses
@@ -119,8 +119,8 @@ def evidence(
     effective = math.exp(2 * total - float(logsumexp(2 * weight))) if math.isfinite(total) else 0.0
     if not effective >= _LEAST:
         raise RuntimeError(
-            f"the evidence rests on {effective:.0f} effective draws of {draws}, fewer than {_LEAST:.0f}: the posterior "
-            f"is far from Gaussian; ask for more draws, as draws={10 * draws}, or narrower priors"
+            f"the evidence rests on {effective:.0f} effective draws of {draws}, fewer than {_LEAST:.0f}: the "
+            f"posterior is far from Gaussian; ask for more draws, as draws={10 * draws}, or narrower priors"
         )
     error = math.sqrt(max(1 / effective - 1 / draws, 0.0))
     texts = {name: str(prior) for name, prior in sampled.priors.items()}
