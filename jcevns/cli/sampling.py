@@ -1,5 +1,6 @@
 """Command of the posteriors."""
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -40,6 +41,7 @@ SAMPLERS = ("nuts", "independence")
 @click.option(
     "--target-accept", type=float, help="Against divergences.  [default: 0.95, with a log-uniform prior 0.99]"
 )
+@click.option("--evidence", is_flag=True, help="The logarithm of the evidence beside the posterior.")
 @out_option("Folder for samples.nc, summary.json and figures.")
 @json_option
 @refused("--interaction", "write --theory NAME, as in --theory scalar")
@@ -54,6 +56,7 @@ def posterior(
     warmup: int | None,
     seed: int,
     target_accept: float | None,
+    evidence: bool,
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -76,7 +79,8 @@ def posterior(
 
     \b
     JSON: by parameter mean, sd, median, hdi_68, hdi_90, segments_68, segments_90 (several modes: several ranges),
-    r_hat, ess_bulk, ess_tail; then divergences, seconds, settings (of independence with log_evidence and its error).
+    r_hat, ess_bulk, ess_tail; then divergences, seconds, settings (of independence with log_evidence and its error);
+    with --evidence log_evidence, its error, effective draws.
     Exit code 1 if the diagnostics object (divergences, R-hat >= 1.01, too few effective samples, Pareto k > 0.7).
     """  # noqa: D301
     if not parameters:
@@ -109,8 +113,14 @@ def posterior(
     )
     if out is not None:
         say("written: " + ", ".join(map(str, write_posterior(result, likelihood, out))))
+    integral = None
+    if evidence:
+        from jcevns.statistics.evidence import evidence as integrate
+
+        integral = integrate(likelihood, free, chosen, asked.at, seed=seed)
     if as_json:
-        emit_json(posterior_json(result))
+        beside = {} if integral is None else {"evidence": dataclasses.asdict(integral)}
+        emit_json(posterior_json(result) | beside)
     else:
         click.echo(f"posterior, {' + '.join(likelihood.names)}, {chains} x {samples} samples, {result.seconds:.1f} s")
         for name, found in result.parameters.items():
@@ -122,8 +132,11 @@ def posterior(
                 click.echo(f"    {label} " + " and ".join(f"[{low:.4g}, {high:.4g}]" for low, high in pairs))
             click.echo(f"    R-hat {found.r_hat:.4f}   ESS bulk {found.ess_bulk:.0f}, tail {found.ess_tail:.0f}")
         if "log_evidence" in result.settings:
-            evidence = "{log_evidence:.3f} +- {log_evidence_error:.3f}   Pareto k {pareto_k:.2f}"
-            click.echo("  log evidence " + evidence.format(**result.settings))
+            text = "{log_evidence:.4f} +- {log_evidence_error:.2g}   Pareto k {pareto_k:.2f}"
+            click.echo("  ln evidence " + text.format(**result.settings))
         click.echo(f"  divergences {result.divergences}")
+        if integral is not None:
+            text = f"{integral.log_evidence:.4f} +- {integral.error:.2g} ({integral.effective:.0f} effective draws)"
+            click.echo(f"  ln evidence {text}")
         echo_status(likelihood.experiments)
     result.check()

@@ -247,7 +247,7 @@ def project(
             expected = f"+-{expected}"
         click.echo(f"{row['exposure']:14g}  {numbers}  {expected:>10}  {row['quantity']}, truth {row['truth']:.4g}")
         if row["censored"]:
-            text = f"{row['censored']} of {row['toys']} toys end at a bound of {name}, or beyond what can be found"
+            text = f"{row['censored']} of {row['toys']} toys end at a bound of {parameter}, or are beyond reach"
             click.echo(f"{'':14}  {text}")
         if row["invalid"]:
             total = row["toys"] + row["invalid"]

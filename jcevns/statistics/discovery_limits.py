@@ -74,10 +74,11 @@ class DiscoveryLimits:
             low, high = self.indices[i], self.indices[i + 1]
             if low < index <= high:
                 part = (index - low) / (high - low) if math.isfinite(high) else 0.5
-                return tuple(
+                exposure, limit = (
                     math.exp((1 - part) * math.log(x[i]) + part * math.log(x[i + 1]))
                     for x in (self.exposures, self.limits)
                 )
+                return exposure, limit
         return None
 
 

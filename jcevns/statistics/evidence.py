@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from scipy.optimize import minimize
-from scipy.special import logsumexp
 
 from jcevns.likelihood.likelihood import Experiments, Likelihood
 from jcevns.precision import check_seed, require_x64
@@ -106,7 +105,7 @@ def evidence(
         return log - scores @ scores / 2 - sampled.size * math.log(2 * math.pi) / 2
 
     centres, roots, heights = _modes(log_density, sampled.size, stream)
-    share = np.exp(heights - logsumexp(heights)) * (1 - _FROM_PRIOR)
+    share = np.exp(heights - np.logaddexp.reduce(heights)) * (1 - _FROM_PRIOR)
     share = np.append(share, _FROM_PRIOR)
     centres = np.append(centres, np.zeros((1, sampled.size)), axis=0)
     roots = np.append(roots, np.eye(sampled.size)[None], axis=0)
@@ -115,8 +114,8 @@ def evidence(
     scores = centres[which] + np.einsum("dij,dj->di", roots[which], normal)
     log = np.asarray(jax.lax.map(jax.jit(log_density), jnp.asarray(scores), batch_size=_AT_ONCE))
     weight = np.where(np.isfinite(log), log, -np.inf) - _log_mixture(scores, share, centres, roots)
-    total = float(logsumexp(weight))
-    effective = math.exp(2 * total - float(logsumexp(2 * weight))) if math.isfinite(total) else 0.0
+    total = float(np.logaddexp.reduce(weight))
+    effective = math.exp(2 * total - float(np.logaddexp.reduce(2 * weight))) if math.isfinite(total) else 0.0
     if not effective >= _LEAST:
         raise RuntimeError(
             f"the evidence rests on {effective:.0f} effective draws of {draws}, fewer than {_LEAST:.0f}: the "
@@ -163,4 +162,4 @@ def _log_mixture(scores: np.ndarray, share: np.ndarray, centres: np.ndarray, roo
         _, volume = np.linalg.slogdet(root)
         log = -np.sum(away**2, axis=0) / 2 - volume - size * math.log(2 * math.pi) / 2
         parts.append(log + math.log(part) if part > 0 else np.full(len(scores), -np.inf))
-    return logsumexp(parts, axis=0)
+    return np.logaddexp.reduce(parts, axis=0)

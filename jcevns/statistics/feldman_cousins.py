@@ -194,13 +194,10 @@ class Construction:
     def _beside(self, end: float, step: float) -> float:
         """A value beside an end of the asymptotic interval, not so far that nobody asks whether it is excluded."""
         level = self.lowest + chi2_threshold(self.cl) + _STRAIGHT
-        for _ in range(_HALVINGS):
-            value = min(max(end + step, self.here.record.lower), self.here.record.upper)
-            chi2 = fit_curves(self.here, [value], observed(self.here))[0, 0]
-            if chi2 <= level:
-                break
-            step /= 2
-        return value
+        low, high = self.here.record.lower, self.here.record.upper
+        values = np.clip(end + step * 0.5 ** np.arange(_HALVINGS), low, high)
+        near = fit_curves(self.here, values, observed(self.here))[:, 0] <= level
+        return float(values[np.argmax(near)] if np.any(near) else values[-1])
 
     def error(self, end: float) -> float:
         """Of an end, from the number of toys: that of the critical value over the slope of the difference.

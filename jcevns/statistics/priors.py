@@ -142,6 +142,8 @@ class DistributionPrior:
                 f"prior {name} has no log_prob or no icdf: give an object with log_prob(value) and "
                 "icdf(probability) of JAX arrays, or a text as 'normal:0:1'"
             ) from None
+        except ImportError as error:
+            raise ValueError(f"prior {name} has no icdf here: {error}") from None
         if values.shape != (3,) or density.shape != (3,):
             raise ValueError(f"prior {name} is not of one number: give each parameter a distribution of its own")
         if not np.allclose(density * slope, 1.0, rtol=_AGREES):
