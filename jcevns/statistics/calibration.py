@@ -10,8 +10,8 @@ from jaxtyping import Float
 from scipy.special import chdtrc, ndtri
 
 from jcevns.constants import ONE_SIGMA, chi2_threshold
-from jcevns.fit.curve import Segment
 from jcevns.fit.roots import find_roots
+from jcevns.fit.segments import Segment
 from jcevns.fit.validity import require_toys
 from jcevns.likelihood.likelihood import Experiments, Likelihood
 from jcevns.statistics.hypothesis import Hypothesis, hypothesis

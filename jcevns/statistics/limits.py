@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from jcevns.constants import chi2_threshold
-from jcevns.fit.curve import Segment
 from jcevns.fit.interval import Profiles1D, values_of
+from jcevns.fit.segments import Segment
 from jcevns.fit.surface import Surface
 from jcevns.fit.validity import require_effect, require_valid
 from jcevns.likelihood.likelihood import Experiments, Likelihood, as_likelihood

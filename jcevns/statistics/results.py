@@ -4,7 +4,7 @@ import dataclasses
 import math
 from typing import Any
 
-from jcevns.fit.curve import Accepted, Segment
+from jcevns.fit.segments import Accepted, Segment
 
 __all__ = ["Coverage", "Discovery", "FitQuality", "ToyInterval", "as_json"]
 
