@@ -24,6 +24,7 @@ from .physics.recoil import TabulatedSpectrum
 from .physics.standard_model import StandardModel
 from .physics.theories import THEORIES, theory
 from .statistics.calibration import coverage, discovery, fit_quality, toy_interval
+from .statistics.impacts import impacts
 from .statistics.laplace import laplace
 from .statistics.limits import limits
 from .statistics.priors import Prior
@@ -75,6 +76,7 @@ __all__ = [
     "experiment",
     "fit",
     "fit_quality",
+    "impacts",
     "interval",
     "laplace",
     "limits",

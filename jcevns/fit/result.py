@@ -27,7 +27,7 @@ LEVELS = (ONE_SIGMA, 0.90)
 """Levels of the intervals that a fit comes with."""
 
 _LOW, _FEW = 5.0, 0.2  # Cochran, Biometrics 10 (1954) 417: expected counts, and the part of bins that may have fewer
-_AT_BOUND = 1e-3  # of the error of a parameter
+_AT_BOUND = 1e-2  # of the error of a parameter
 _PULLED = 5.0  # standard deviations, from which a pull is said
 _POOR = 1e-3  # p-value, below which a fit is said not to describe the data
 
