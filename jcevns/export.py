@@ -11,7 +11,7 @@ import numpy as np
 
 from jcevns.files import csv_text, write_text
 
-__all__ = ["Exported", "Results", "plain"]
+__all__ = ["Exported", "Results", "cell", "plain"]
 
 
 def plain(content: Any) -> Any:
@@ -54,8 +54,7 @@ class Exported:
     def to_dict(self) -> dict[str, Any]:
         """As plain numbers, lists and text; None for what is open, unknown or not finite."""
         fields: Any = dataclasses.fields(self)  # pyright: ignore[reportArgumentType]
-        found = {field.name: plain(getattr(self, field.name)) for field in fields if field.repr}
-        return found
+        return {field.name: plain(getattr(self, field.name)) for field in fields if field.repr}
 
     def rows(self) -> list[dict[str, Any]]:
         """What a table holds, one dictionary for each row; cells are numbers, text or None."""
@@ -124,6 +123,9 @@ class Results(list[Row], Exported):
         >>> len(found), len(found.to_csv().splitlines())
         (2, 3)
     """
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self))
 
     def to_dict(self) -> dict[str, Any]:
         """The results under `results`."""

@@ -214,9 +214,7 @@ def contour(
     if out is None and not as_json:
         raise click.UsageError("give --out DIR for the figure and the table, or --json", context)
     start_jax()
-    from jcevns.fit.contour import as_json as plain
     from jcevns.fit.contour import contour as run
-    from jcevns.fit.contour import to_csv
 
     likelihood = asked.likelihood()
     chosen = asked.names(likelihood, names_given)
@@ -231,10 +229,10 @@ def contour(
         with style():
             fig, (ax,) = figure(width=4.2, height=3.4)
             plot_contour(region, ax)
-            paths = [*save(fig, out / "contour"), write_text(out / "contour.csv", to_csv(region))]
+            paths = [*save(fig, out / "contour"), write_text(out / "contour.csv", region.to_csv())]
         say("written: " + ", ".join(map(str, paths)))
     if as_json:
-        emit_json(plain(region))
+        emit_json(region.to_dict())
     else:
         click.echo(str(region))
         for name, value, unit in zip(region.names, region.best_fit, region.units, strict=True):

@@ -68,7 +68,7 @@ def posterior(
     if not parameters:
         raise click.BadParameter("the list is empty: write --parameters sin2w")
     start_jax()
-    from jcevns.plot.posterior import posterior_json, write_posterior
+    from jcevns.plot.posterior import write_posterior
     from jcevns.statistics.priors import parse_prior
     from jcevns.statistics.sample import sample
 
@@ -95,7 +95,7 @@ def posterior(
     if out is not None:
         say("written: " + ", ".join(map(str, write_posterior(result, likelihood, out))))
     if as_json:
-        emit_json(posterior_json(result))
+        emit_json(result.to_dict())
     else:
         click.echo(f"posterior, {' + '.join(likelihood.names)}, {chains} x {samples} samples, {result.seconds:.1f} s")
         for name, found in result.parameters.items():

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from jcevns.constants import chi2_threshold
 from jcevns.fit.curve import EXCLUDED, Survey, crossings, survey
-from jcevns.fit.rounding import percent, segments_text, unit_scale
+from jcevns.fit.rounding import accepted_text, percent
 from jcevns.fit.segments import Accepted, Segment
 from jcevns.fit.surface import Surface
 from jcevns.fit.validity import profile_problems, require_effect, require_valid
@@ -78,10 +78,8 @@ class Interval(Accepted):
         return any((a is None or a <= value) and (b is None or value <= b) for a, b in self.segments)
 
     def __str__(self) -> str:
-        scale, unit = unit_scale(self.unit)
-        text = segments_text(self.segments, scale)
         invalid = "" if self.valid else f", NOT VALID: {'; '.join(self.problems)}"
-        return f"{self.name}: {text}{unit} ({percent(self.cl)}{invalid})"
+        return f"{accepted_text(self.name, self.segments, self.unit)} ({percent(self.cl)}{invalid})"
 
 
 class Profiles1D:
