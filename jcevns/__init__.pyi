@@ -23,6 +23,7 @@ from .physics.nsi import NSI
 from .physics.recoil import TabulatedSpectrum
 from .physics.standard_model import StandardModel
 from .physics.theories import THEORIES, theory
+from .statistics.band import band
 from .statistics.calibration import coverage, discovery, fit_quality, toy_interval
 from .statistics.impacts import impacts
 from .statistics.laplace import laplace
@@ -62,6 +63,7 @@ __all__ = [
     "TensorMediator",
     "VectorMediator",
     "__version__",
+    "band",
     "chi2",
     "chi2_threshold",
     "component_counts",
