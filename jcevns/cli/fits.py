@@ -2,13 +2,14 @@
 
 import dataclasses
 import math
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from jcevns.cli.app import cli, echo_status, emit_json, say, start_jax
+from jcevns.cli.app import ARGUMENTS, cli, echo_status, emit_json, say, start_jax
 from jcevns.cli.building import Asked, check_units, short_form, with_spectrum
 from jcevns.cli.options import (
     csv_option,
@@ -44,6 +45,12 @@ FLUX_PULL = "the flux is a parameter: --constrained flux keeps its constraint in
     "--no-errors", is_flag=True, help="Covariance alone: no profiles, so no asymmetric errors and intervals."
 )
 @csv_option
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Folder for index.html: result, pulls, impacts, spectra, on one page.",
+)
 @json_option
 @refused("--flux-pull", FLUX_PULL, is_flag=True)
 @refused("--no-flux-pull", FLUX_PULL, is_flag=True)
@@ -56,6 +63,7 @@ def fit(
     no_errors: bool,
     spectrum: Path | None,
     b8: str,
+    report: Path | None,
     as_json: bool,
 ) -> None:
     """Fit any number of parameters: of the theory, the fluxes, the experiments.
@@ -71,6 +79,7 @@ def fit(
     jcevns fit flux --experiments xenonnt-2024-s2
     jcevns fit sin2w,flux --constrained flux --experiments xenonnt-2024-s2,pandax4t-us2
     jcevns fit coupling --theory vector --at mass=10 --experiments xenonnt-2024-s2
+    jcevns fit flux --experiments xenonnt-2024-s2 --report report     (writes report/index.html)
     jcevns fit eps_ee,eps_mm --theory mine.py:NSI --profile sin2w --experiments coherent-csi-2021     (runs mine.py)
 
     \b
@@ -81,6 +90,8 @@ def fit(
     Of several: best_fit, errors ([down, up]), correlation, covariance, segments_68, segments_90, units by name;
     chi2_min, edm, valid, problems, at_bound, pulls, profiled, fixed, experiments, theory, data_status, note.
     """  # noqa: D301
+    if report is not None:
+        report.mkdir(parents=True, exist_ok=True)  # a place that cannot be written to is known before the fit
     start_jax()
     from jcevns.fit.fit import fit as run
 
@@ -94,6 +105,12 @@ def fit(
     likelihood = asked.likelihood()
     free = asked.names(likelihood, parameters)
     result = run(likelihood, free, asked.at, asked.profiled, asked.constrained, minimiser, errors=not no_errors)
+    if report is not None:
+        from jcevns.plot.report import report_page, write_report
+
+        command = shlex.join([*context.command_path.split(), *context.meta[ARGUMENTS]])
+        page = report_page(likelihood, result, asked.profiled, command, lambda part: say(f"report: {part}"))
+        say(f"written: {write_report(page, report)}")
     if as_json:
         emit_json(_json(result, likelihood))
     else:

@@ -39,7 +39,7 @@ def plot_impacts(found: Impacts, ax: Axes | None = None, most: int = 20, label: 
 
     Args:
         found: from `impacts`.
-        ax: axes to draw on; new ones, as high as they have to be, if None.
+        ax: axes to draw on; new ones, as high as they have to be if None.
         most: nuisances that are drawn.
         label: of the parameter's record, in TeX.
 
@@ -48,8 +48,9 @@ def plot_impacts(found: Impacts, ax: Axes | None = None, most: int = 20, label: 
     """
     if most < 1:
         raise ValueError(f"most {most!r} must be 1 or more: nuisances that are drawn")
+    alone = ax is None
     if ax is None:
-        ax = figure(width=5.4, height=1.5 + 0.3 * min(most, len(found.ranked)))[1][0]
+        ax = figure(width=5.6, height=2.3 + 0.29 * min(most, len(found.ranked)))[1][0]
     shown = found.ranked[:most]
     scale, _ = unit_scale(found.unit)
     place = np.arange(len(shown))
@@ -95,16 +96,12 @@ def plot_impacts(found: Impacts, ax: Axes | None = None, most: int = 20, label: 
         axes.tick_params(axis="y", which="both", length=0)
     ax.tick_params(axis="x", top=False, which="both")
     over.tick_params(axis="x", bottom=False, top=True, which="both")
-    words, _ = axis_label(found.name, found.unit, label)
-    ax.set_xlabel(f"shift of {words}")
+    ax.set_xlabel(f"shift of {axis_label(found.name, found.unit, label)[0]}")
     over.set_xlabel("pull [standard deviations]")
     handles = [*postfit, *prefit, points]
-    ax.legend(
-        handles,
-        [h.get_label() for h in handles],
-        loc="upper center",
-        bbox_to_anchor=(0.5, -1.35 / max(len(shown), 1)),
-        ncols=2,
-        fontsize=8,
-    )
+    words = [str(h.get_label()) for h in handles]
+    if alone:
+        ax.figure.legend(handles, words, loc="outside lower center", ncols=2, fontsize=8)  # pyright: ignore
+    else:
+        ax.legend(handles, words, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize=8)
     return ImpactsPlot(ax, over, postfit, prefit, points)
