@@ -35,7 +35,7 @@ class CovarianceMatrix(Exported):
         >>> flux = jc.fit("xenonnt-2024-s2", "flux")
         >>> both = flux.full_covariance
         >>> both.names[0], round(both["flux.b8", "xenonnt-2024-s2.accidental"], -2)
-        ('flux.b8', -46200.0)
+        ('flux.b8', -26600.0)
     """
 
     names: tuple[str, ...]

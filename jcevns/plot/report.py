@@ -109,7 +109,9 @@ def _content(
 
 def _picture(ax: Axes, words: str) -> dict[str, str]:
     content = io.BytesIO()
-    ax.figure.savefig(content, format="png", dpi=130, metadata={"Software": None})
+    ax.get_figure(root=True).savefig(  # pyright: ignore[reportOptionalMemberAccess]
+        content, format="png", dpi=130, metadata={"Software": None}
+    )
     return {"png": base64.b64encode(content.getvalue()).decode(), "words": words}
 
 

@@ -105,7 +105,7 @@ class Impacts(Exported):
         >>> import jcevns as jc
         >>> found = jc.impacts("xenonnt-2024-s2", "flux")
         >>> [(one.nuisance.rpartition(".")[2], f"{one.size:.1e}") for one in found.ranked[:2]]  # cm^-2 s^-1
-        [('accidental', '6.8e+05'), ('fiducial_volume', '2.3e+05')]
+        [('accidental', '5.6e+05'), ('fiducial_volume', '3.0e+05')]
     """
 
     name: str
@@ -275,8 +275,9 @@ def _impact(surface: Surface, best: Fit, starts: Sequence[float], errors: str) -
     places = np.array([central - width, central + width, value - down, value + up])
     known = np.isfinite(places)
     inside = np.clip(np.where(known, places, value), _lowest(record), record.upper)
-    bound = [b for b in (_lowest(record), record.upper) if np.any(known & (np.abs(inside - b) <= 1e-6 * width))]
-    note = f"was held at its bound, {' and '.join(f'{b:.4g}' for b in bound)}, which is closer than its error"
+    ends = ((_lowest(record), record.lower), (record.upper, record.upper))
+    bound = [end for place, end in ends if np.any(known & (np.abs(inside - place) <= 1e-6 * width))]
+    note = f"was held at its bound, {' and '.join(f'{end:.4g}' for end in bound)}, which is closer than its error"
     again = _refit(surface, inside, starts)
     shift = np.where(known & again.valid, again.x[:, 0] - best.values[target], np.nan)
     if not np.all(again.valid):
