@@ -303,7 +303,7 @@ def _impact(surface: Surface, best: Fit, starts: Sequence[float], errors: str) -
 
 def _lowest(record: Parameter) -> float:
     """Lowest value that a refit is made at."""
-    if record.kind in ("flux", "normalisation"):
+    if record.kind not in ("theory", "shape"):  # a factor
         return max(record.lower, _SMALLEST * record.default)
     return record.lower
 
