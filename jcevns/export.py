@@ -111,10 +111,10 @@ def _text(value: Any) -> str:
     return "none" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
-Row = TypeVar("Row", bound=Exported)
+_Row = TypeVar("_Row", bound=Exported)
 
 
-class Results(list[Row], Exported):
+class Results(list[_Row], Exported):
     """A list of results of one kind, with their rows in one table.
 
     Example:

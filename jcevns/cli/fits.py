@@ -27,7 +27,7 @@ from jcevns.cli.options import (
 MINIMISERS = "{newton,lbfgs,adam,bfgs,gradient-descent}"
 
 LEVELS = ("68", "90")
-"""Confidence levels as JSON keys call them, in the order of `jcevns.fit.fit.LEVELS`."""
+"""Confidence levels as JSON keys call them, in the order of `jcevns.fit.result.LEVELS`."""
 
 FLUX_PULL = "the flux is a parameter: --constrained flux keeps its constraint in a fit, --at flux=5.46e6 fixes it"
 

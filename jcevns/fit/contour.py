@@ -10,8 +10,9 @@ from jaxtyping import Float
 
 from jcevns.constants import chi2_threshold
 from jcevns.export import Exported, plain
-from jcevns.fit.fit import Fit, fit
+from jcevns.fit.fit import fit
 from jcevns.fit.interval import Profiles1D
+from jcevns.fit.result import Fit
 from jcevns.fit.rounding import percent
 from jcevns.fit.surface import Surface
 from jcevns.likelihood.likelihood import Experiments, Likelihood

@@ -15,7 +15,7 @@ from jcevns.fit.surface import Evaluation, Surface
 from jcevns.likelihood import model as models
 from jcevns.likelihood.model import Mixture, Model
 
-__all__ = ["CovarianceMatrix", "Minimum", "inverse", "joint_minimum"]
+__all__ = ["CovarianceMatrix", "JointMinimum", "inverse", "joint_minimum"]
 
 _POINTS = 16  # as in the fit before: nothing new to compile
 
@@ -77,7 +77,7 @@ class CovarianceMatrix(Exported):
 
 
 @dataclasses.dataclass(frozen=True)
-class Minimum:
+class JointMinimum:
     """What is known at the minimum of a fit.
 
     Attributes:
@@ -124,7 +124,7 @@ def _expected(model: Model, mixture: Mixture, x: Array) -> Array:
     return models.expected_counts(model, mixture, x)
 
 
-def joint_minimum(surface: Surface, x: Float[np.ndarray, " parameter"], there: Evaluation) -> Minimum:
+def joint_minimum(surface: Surface, x: Float[np.ndarray, " parameter"], there: Evaluation) -> JointMinimum:
     """Covariance, pulls and counts at a minimum.
 
     The Hessian is that of the whole chi2, without approximation, in all parameters together.
@@ -174,4 +174,4 @@ def joint_minimum(surface: Surface, x: Float[np.ndarray, " parameter"], there: E
     loose |= {n: values[n] for n in surface.inner}
     one = Mixture(np.asarray(mixture.terms)[mixture.row[:1]], np.zeros((), int), mixture.weights[:, 0])
     expected = np.asarray(_expected(model, one, there.x[:, 0]))
-    return Minimum(covariance, pulls, errors, loose, expected, np.asarray(model.observed))
+    return JointMinimum(covariance, pulls, errors, loose, expected, np.asarray(model.observed))

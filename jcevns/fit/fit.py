@@ -17,7 +17,7 @@ from jcevns.fit.validity import EDM_GOAL, require_effect, require_valid
 from jcevns.likelihood.likelihood import Experiments, Likelihood
 from jcevns.precision import require_x64
 
-__all__ = ["LEVELS", "MINIMISERS", "Fit", "fit"]
+__all__ = ["MINIMISERS", "fit"]
 
 MINIMISERS = ("newton", "lbfgs", "adam", "bfgs", "gradient-descent")
 """Minimisers by name: ours, two of optax, two of optimistix."""

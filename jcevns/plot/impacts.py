@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.container import BarContainer
+from matplotlib.container import Container
 
 from jcevns.fit.rounding import unit_scale
 from jcevns.plot.style import LINES, axis_label, figure, plain
@@ -29,8 +29,8 @@ class ImpactsPlot:
 
     ax: Axes
     pulls_ax: Axes
-    postfit: tuple[BarContainer, BarContainer]
-    prefit: tuple[BarContainer, BarContainer]
+    postfit: tuple[Container, Container]
+    prefit: tuple[Container, Container]
     pulls: Any
 
 
@@ -55,7 +55,7 @@ def plot_impacts(found: Impacts, ax: Axes | None = None, most: int = 20, label: 
     scale, _ = unit_scale(found.unit)
     place = np.arange(len(shown))
 
-    def bars(attribute: str, **look: Any) -> BarContainer:
+    def bars(attribute: str, **look: Any) -> Container:
         widths = np.array([getattr(one, attribute) for one in shown]) / scale
         return ax.barh(place, np.where(np.isfinite(widths), widths, 0.0), **look)
 
