@@ -23,9 +23,11 @@ from .physics.nsi import NSI
 from .physics.recoil import TabulatedSpectrum
 from .physics.standard_model import StandardModel
 from .physics.theories import THEORIES, theory
+from .statistics.band import band
 from .statistics.calibration import coverage, discovery, fit_quality, toy_interval
-from .statistics.discovery_limits import discovery_limit, discovery_limits
+from .statistics.discovery_limits import discovery_limits
 from .statistics.evidence import evidence
+from .statistics.impacts import impacts
 from .statistics.laplace import laplace
 from .statistics.limits import limits
 from .statistics.priors import Prior
@@ -63,6 +65,7 @@ __all__ = [
     "TensorMediator",
     "VectorMediator",
     "__version__",
+    "band",
     "chi2",
     "chi2_threshold",
     "component_counts",
@@ -80,6 +83,7 @@ __all__ = [
     "experiment",
     "fit",
     "fit_quality",
+    "impacts",
     "interval",
     "laplace",
     "limits",

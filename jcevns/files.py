@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["write_bytes", "write_csv", "write_json", "write_text"]
+__all__ = ["csv_text", "write_bytes", "write_csv", "write_json", "write_text"]
 
 
 def write_bytes(path: Path, content: bytes) -> Path:
@@ -62,11 +62,16 @@ def _cell(value: Any) -> Any:
     return "" if value is None else f"{value:.10g}" if isinstance(value, float) else value
 
 
-def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Path:
-    """Write a CSV with one header line; None is an empty cell, and no cell is a formula to a spreadsheet."""
+def csv_text(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A CSV with one header line; None is an empty cell, and no cell is a formula to a spreadsheet."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([_cell(column) for column in columns])
     for row in rows:
         writer.writerow([_cell(v) for v in row])
-    return write_text(path, buffer.getvalue())
+    return buffer.getvalue()
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Path:
+    """Write `csv_text`, whole or not at all."""
+    return write_text(path, csv_text(columns, rows))

@@ -15,7 +15,7 @@ from scipy.stats import norm
 import jcevns as jc
 from jcevns.datasets import read_table
 from jcevns.experiments.coherent_csi import arrival_probability, time_efficiency
-from jcevns.fit.fit import Fit
+from jcevns.fit.result import Fit
 from jcevns.likelihood import model as models
 from jcevns.likelihood.likelihood import arranged
 from tests import reference_complementary as ref

@@ -17,8 +17,8 @@ from scipy.stats import chi2 as chi2_distribution
 import jcevns as jc
 from jcevns import Likelihood, Nuisance, chi2_threshold, profile, profile_curve, signal
 from jcevns.datasets import read_table
-from jcevns.fit.fit import Fit
 from jcevns.fit.interval import Interval
+from jcevns.fit.result import Fit
 from jcevns.fit.surface import Surface
 from jcevns.physics.nuclei import mirror_sin2w
 from tests import problems, reference

@@ -11,7 +11,7 @@ import pytest
 
 import jcevns as jc
 from jcevns.datasets import read_arrays
-from jcevns.fit.fit import Fit
+from jcevns.fit.result import Fit
 from jcevns.likelihood import model as models
 from jcevns.likelihood.likelihood import arranged
 from tests import problems

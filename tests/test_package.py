@@ -21,9 +21,9 @@ SOURCE = Path(jcevns.__file__).parent
 GROUPS = (jcevns.physics, jcevns.detectors)
 PUBLIC = {n: getattr(g, n) for g in (jcevns, *GROUPS) for n in g.__all__ if getattr(g, n) not in GROUPS}
 NOT_CALLABLE = {"EXPERIMENTS", "FLAVOURS", "THEORIES", "__version__"}  # no docstring of their own
-MOST_NAMES, MOST_LINES = 60, 400
+MOST_NAMES, MOST_LINES = 64, 400
 LAYERS = (
-    ("parameters", "precision", "constants", "spelling", "datasets", "files"),
+    ("parameters", "precision", "constants", "spelling", "datasets", "files", "export"),
     *(("physics",), ("detectors",), ("experiments",), ("likelihood",), ("fit",), ("statistics",), ("plot",)),
     *(("paper",), ("cli", "__main__")),
 )

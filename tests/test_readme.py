@@ -33,7 +33,9 @@ def test_first_example_has_twelve_lines():
 COMMANDS = re.findall(r"^\.venv/bin/jcevns (.*)$|`jcevns ([^`]*--[^`]*)`", README, flags=re.M)
 
 
-@pytest.mark.parametrize("command", [c for pair in COMMANDS for c in pair if c and not re.search(r"FILE|my\.toml", c)])
+@pytest.mark.parametrize(
+    "command", [c for pair in COMMANDS for c in pair if c and not re.search(r"FILE|my\.toml", c)]
+)
 def test_command_lines_run(tmp_path, command):
     run = subprocess.run(
         [sys.executable, "-m", "jcevns", *command.split()], capture_output=True, text=True, cwd=tmp_path, timeout=300

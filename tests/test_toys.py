@@ -19,7 +19,7 @@ from jcevns.fit.batch import expand
 from jcevns.fit.interval import interval
 from jcevns.fit.profile import profile_model
 from jcevns.statistics import toy_runs
-from jcevns.statistics.calibration import as_json, coverage, discovery, fit_quality, toy_interval
+from jcevns.statistics.calibration import coverage, discovery, fit_quality, toy_interval
 from jcevns.statistics.hypothesis import Hypothesis, hypothesis
 from jcevns.statistics.toy_kernels import Sample
 from jcevns.statistics.toy_runs import run_toys, throw
@@ -445,7 +445,7 @@ def test_an_island_is_kept_apart() -> None:
     outside = [v for v, q, c in zip(found.values, found.q, found.critical, strict=True) if q > c]
     assert outside == [1.5e-5, 2.5e-5, 4.5e-5]
     assert (found.lower, found.upper) == (second, last)  # the best fit is 3.6e-5
-    assert as_json(found)["segments"] == [[None, first], [second, last]]
+    assert found.to_dict()["segments"] == [[None, first], [second, last]]
 
 
 def test_a_parameter_of_a_user() -> None:
@@ -477,7 +477,7 @@ def test_data_that_are_impossible_without_signal() -> None:
     built = in_electrons([1, 2, 0], None, (4.0, 5.0, 6.0, 7.0))
     found = discovery(built, "flux", toys=400)
     assert (found.q0, found.beyond, found.p_value, found.calibrated) == (np.inf, 0, 0.0, np.inf)
-    assert json.loads(json.dumps(as_json(found), allow_nan=False))["q0"] is None
+    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["q0"] is None
     quality = fit_quality(built, "flux", toys=4000)
     assert quality.p_value == pytest.approx(0.4093, abs=4 * quality.error)
     inside = toy_interval(built, "flux", [0.0, 1e6, 3e6, 1e7, 2e7, 4e7], toys=400)
@@ -490,7 +490,7 @@ def test_data_that_are_impossible_without_signal() -> None:
 def test_no_excess_is_no_significance() -> None:
     found = discovery(in_electrons([0, 0], [2.0, 1.0]), "flux", toys=100)
     assert (found.q0, found.p_value, found.calibrated) == (0.0, 1.0, 0.0)
-    json.dumps(as_json(found), allow_nan=False)
+    json.dumps(found.to_dict(), allow_nan=False)
 
 
 # Bad input -----------------------------------------------------------------------------------------------------

@@ -513,7 +513,7 @@ def foreign(app: Sphinx, env: Any, node: addnodes.pending_xref, contnode: nodes.
     if node.get("refdomain") != "py":
         return None
     target = node["reftarget"]
-    if target.startswith("_"):
+    if target.rpartition(".")[2].startswith("_"):
         return contnode  # private aliases
     module, _, last = target.rpartition(".")
     foreign_module = module.split(".")[0] in FOREIGN_MODULES or module in FOREIGN_MODULES

@@ -16,7 +16,10 @@ import click
 
 from jcevns.spelling import unknown
 
-__all__ = ["Command", "Group", "cli", "echo_status", "emit_json", "guarded", "main", "say", "start_jax"]
+__all__ = ["ARGUMENTS", "Command", "Group", "cli", "echo_status", "emit_json", "guarded", "main", "say", "start_jax"]
+
+ARGUMENTS = "jcevns.arguments"
+"""Key of what was written after the name of a command, in the `meta` of its context."""
 
 WELCOME = """\
 jcevns: likelihoods for solar 8B CEvNS in xenon detectors. First steps:
@@ -111,6 +114,7 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Arguments and options, each once but for those that are lists."""
+        ctx.meta[ARGUMENTS] = list(args)
         if not ctx.resilient_parsing:
             _, _, order = self.make_parser(ctx).parse_args(list(args))
             counts = Counter(p for p in order if isinstance(p, click.Option) and not p.multiple)

@@ -2,13 +2,14 @@
 
 import dataclasses
 import math
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from jcevns.cli.app import cli, echo_status, emit_json, say, start_jax
+from jcevns.cli.app import ARGUMENTS, cli, echo_status, emit_json, say, start_jax
 from jcevns.cli.building import Asked, check_units, short_form, with_spectrum
 from jcevns.cli.options import (
     csv_option,
@@ -26,7 +27,7 @@ from jcevns.cli.options import (
 MINIMISERS = "{newton,lbfgs,adam,bfgs,gradient-descent}"
 
 LEVELS = ("68", "90")
-"""Confidence levels as JSON keys call them, in the order of `jcevns.fit.fit.LEVELS`."""
+"""Confidence levels as JSON keys call them, in the order of `jcevns.fit.result.LEVELS`."""
 
 FLUX_PULL = "the flux is a parameter: --constrained flux keeps its constraint in a fit, --at flux=5.46e6 fixes it"
 
@@ -43,7 +44,18 @@ FLUX_PULL = "the flux is a parameter: --constrained flux keeps its constraint in
 @click.option(
     "--no-errors", is_flag=True, help="Covariance alone: no profiles, so no asymmetric errors and intervals."
 )
+@click.option(
+    "--expected",
+    is_flag=True,
+    help="Significance expected with all parameters at their defaults, beside the observed.",
+)
 @csv_option
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Folder for index.html: result, pulls, impacts, spectra, on one page.",
+)
 @json_option
 @refused("--flux-pull", FLUX_PULL, is_flag=True)
 @refused("--no-flux-pull", FLUX_PULL, is_flag=True)
@@ -54,8 +66,10 @@ def fit(
     asked: Asked,
     minimiser: str,
     no_errors: bool,
+    expected: bool,
     spectrum: Path | None,
     b8: str,
+    report: Path | None,
     as_json: bool,
 ) -> None:
     """Fit any number of parameters: of the theory, the fluxes, the experiments.
@@ -71,17 +85,20 @@ def fit(
     jcevns fit flux --experiments xenonnt-2024-s2
     jcevns fit sin2w,flux --constrained flux --experiments xenonnt-2024-s2,pandax4t-us2
     jcevns fit coupling --theory vector --at mass=10 --experiments xenonnt-2024-s2
+    jcevns fit flux --experiments xenonnt-2024-s2 --report report     (writes report/index.html)
     jcevns fit eps_ee,eps_mm --theory mine.py:NSI --profile sin2w --experiments coherent-csi-2021     (runs mine.py)
 
     \b
     JSON of one parameter: parameter, unit, experiments, theory, best_fit, interval_68, interval_90 ([lower, upper]
     of the part with the best fit; null = open, or not asked for), segments_68, segments_90 (all parts), chi2_min,
-    significance and p_value (null if it has no value without signal), expected_significance (median if all parameters
-    have their defaults; null if there is no signal then), valid, edm, problems, pulls (in sigma), flux_pull
+    significance and p_value (null if it has no value without signal), expected_significance (with --expected: median
+    if all parameters have their defaults; null if there is no signal then), valid, edm, problems, pulls (in sigma), flux_pull
     (whether a flux keeps its constraint), profiled, fixed, data_status, note.
     Of several: best_fit, errors ([down, up]), correlation, covariance, segments_68, segments_90, units by name;
     chi2_min, edm, valid, problems, at_bound, pulls, profiled, fixed, experiments, theory, data_status, note.
     """  # noqa: D301
+    if report is not None:
+        report.mkdir(parents=True, exist_ok=True)  # a place that cannot be written to is known before the fit
     start_jax()
     from jcevns.fit.fit import fit as run
 
@@ -95,13 +112,21 @@ def fit(
     likelihood = asked.likelihood()
     free = asked.names(likelihood, parameters)
     result = run(likelihood, free, asked.at, asked.profiled, asked.constrained, minimiser, errors=not no_errors)
-    expected = _expected_significance(likelihood, asked, free)
+    expectation = _expected_significance(likelihood, asked, free) if expected else None
+    if report is not None:
+        from jcevns.plot.report import report_page, write_report
+
+        command = shlex.join([*context.command_path.split(), *context.meta[ARGUMENTS]])
+        page = report_page(likelihood, result, asked.profiled, command, lambda part: say(f"report: {part}"))
+        say(f"written: {write_report(page, report)}")
     if as_json:
-        emit_json(_json(result, likelihood, expected))
+        emit_json(_json(result, likelihood, expectation))
     else:
         click.echo(result.table())
-        if expected is not None:
-            click.echo(f"  expected significance {expected:.2f} sigma with all parameters at their defaults (Asimov)")
+        if expectation is not None:
+            click.echo(
+                f"  expected significance {expectation:.2f} sigma with all parameters at their defaults (Asimov)"
+            )
         for line in _levels(result, likelihood):
             click.echo(line)
     if not result.valid:
@@ -233,9 +258,7 @@ def contour(
     if out is None and not as_json:
         raise click.UsageError("give --out DIR for the figure and the table, or --json", context)
     start_jax()
-    from jcevns.fit.contour import as_json as plain
     from jcevns.fit.contour import contour as run
-    from jcevns.fit.contour import to_csv
 
     likelihood = asked.likelihood()
     chosen = asked.names(likelihood, names_given)
@@ -250,10 +273,10 @@ def contour(
         with style():
             fig, (ax,) = figure(width=4.2, height=3.4)
             plot_contour(region, ax)
-            paths = [*save(fig, out / "contour"), write_text(out / "contour.csv", to_csv(region))]
+            paths = [*save(fig, out / "contour"), write_text(out / "contour.csv", region.to_csv())]
         say("written: " + ", ".join(map(str, paths)))
     if as_json:
-        emit_json(plain(region))
+        emit_json(region.to_dict())
     else:
         click.echo(str(region))
         for name, value, unit in zip(region.names, region.best_fit, region.units, strict=True):

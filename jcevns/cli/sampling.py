@@ -86,7 +86,7 @@ def posterior(
     if not parameters:
         raise click.BadParameter("the list is empty: write --parameters sin2w")
     start_jax()
-    from jcevns.plot.posterior import posterior_json, write_posterior
+    from jcevns.plot.posterior import write_posterior
     from jcevns.statistics.priors import parse_prior
     from jcevns.statistics.sample import sample
 
@@ -120,7 +120,7 @@ def posterior(
         integral = integrate(likelihood, free, chosen, asked.at, seed=seed)
     if as_json:
         beside = {} if integral is None else {"evidence": dataclasses.asdict(integral)}
-        emit_json(posterior_json(result) | beside)
+        emit_json(result.to_dict() | beside)
     else:
         click.echo(f"posterior, {' + '.join(likelihood.names)}, {chains} x {samples} samples, {result.seconds:.1f} s")
         for name, found in result.parameters.items():

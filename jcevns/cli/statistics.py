@@ -123,10 +123,11 @@ def toys(
         else:
             result = calibration.fit_quality(likelihood, name, **settings)
     results = result if isinstance(result, list) else [result]
-    rows = [calibration.as_json(r, None if as_json else "infinite") for r in results]
     if as_json:
+        rows = [r.to_dict() for r in results]
         emit_json(rows if isinstance(result, list) else rows[0])
         return
+    rows = [{key: getattr(r, key) for key in r.to_dict()} for r in results]
     unit = likelihood.parameters[name].unit
     click.echo(f"{task} of {name}{f' [{unit}]' if unit else ''}, {', '.join(likelihood.names)}")
     for row in rows:
@@ -145,7 +146,11 @@ def _text(value: Any) -> str:
     if isinstance(value, list | tuple):
         nested = any(isinstance(v, list | tuple) for v in value)
         return "  ".join(f"[{_text(v)}]" for v in value) if nested else ", ".join(map(_text, value))
-    return "none" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "none"
+    if isinstance(value, float):
+        return "infinite" if math.isinf(value) else f"{value:.6g}"
+    return str(value)
 
 
 def _short(value: float | None, toys: int = 1) -> str:

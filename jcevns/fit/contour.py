@@ -9,8 +9,10 @@ import numpy as np
 from jaxtyping import Float
 
 from jcevns.constants import chi2_threshold
-from jcevns.fit.fit import Fit, fit
+from jcevns.export import Exported, plain
+from jcevns.fit.fit import fit
 from jcevns.fit.interval import Profiles1D
+from jcevns.fit.result import Fit
 from jcevns.fit.rounding import percent
 from jcevns.fit.surface import Surface
 from jcevns.likelihood.likelihood import Experiments, Likelihood
@@ -25,7 +27,7 @@ _REFINE = 6  # steps along the gradient onto the level
 
 
 @dataclasses.dataclass(frozen=True)
-class Contour:
+class Contour(Exported):
     """Borders of confidence regions of two parameters.
 
     Attributes:
@@ -67,11 +69,28 @@ class Contour:
         """Whether the best fit and all points of the lines are."""
         return not self.problems
 
-    def rows(self) -> list[tuple[float, int, float, float]]:
-        """Points as (level, line, first, second), for a table."""
-        return [
-            (cl, i, float(a), float(b)) for cl in self.cl for i, line in enumerate(self.lines[cl]) for a, b in line
-        ]
+    def to_dict(self) -> dict[str, Any]:
+        """As plain numbers and lists; lines and whether they are closed by level."""
+        return plain(
+            {
+                "parameters": self.names,
+                "units": self.units,
+                "cl": self.cl,
+                "dof": self.dof,
+                "delta_chi2": self.thresholds,
+                "best_fit": dict(zip(self.names, self.best_fit, strict=True)),
+                "chi2_min": self.chi2_min,
+                "lines": self.lines,
+                "closed": self.closed,
+                "valid": self.valid,
+                "problems": self.problems,
+            }
+        )
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Points of all lines, by level and line."""
+        points = [(cl, i, *point) for cl in self.cl for i, line in enumerate(self.lines[cl]) for point in line]
+        return [plain(dict(zip(("cl", "line", *self.names), row, strict=True))) for row in points]
 
     def __str__(self) -> str:
         parts = []
@@ -259,26 +278,3 @@ def _onto(surface: Surface, line: np.ndarray, level: float, axes: Sequence[np.nd
         step = np.clip(np.nan_to_num(step), -limit, limit)
         x = np.clip(np.clip(x + step, line - limit, line + limit), low, high)
     return x, good
-
-
-def to_csv(region: Contour) -> str:
-    """The points of all lines as CSV."""
-    head = f"cl,line,{region.names[0]},{region.names[1]}"
-    return "\n".join([head, *(f"{cl:g},{i},{a:.10g},{b:.10g}" for cl, i, a, b in region.rows())]) + "\n"
-
-
-def as_json(region: Contour) -> dict[str, Any]:
-    """A contour as plain numbers and lists."""
-    return {
-        "parameters": list(region.names),
-        "units": list(region.units),
-        "cl": list(region.cl),
-        "dof": region.dof,
-        "delta_chi2": list(region.thresholds),
-        "best_fit": dict(zip(region.names, region.best_fit, strict=True)),
-        "chi2_min": region.chi2_min,
-        "lines": {f"{cl:g}": [line.tolist() for line in region.lines[cl]] for cl in region.cl},
-        "closed": {f"{cl:g}": list(region.closed[cl]) for cl in region.cl},
-        "valid": region.valid,
-        "problems": list(region.problems),
-    }

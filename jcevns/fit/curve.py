@@ -17,42 +17,9 @@ from jaxtyping import Bool, Float, Int
 
 from jcevns.fit.nodes import CAP, Signals, nodes_of, ranges_of
 from jcevns.fit.roots import find_roots
+from jcevns.fit.segments import Segment
 
-__all__ = ["EXCLUDED", "Accepted", "Segment", "Survey", "crossings", "survey"]
-
-Segment = tuple[float | None, float | None]
-"""An accepted range; None for an end that is open: a bound reached below the level, or nothing found."""
-
-
-class Accepted:
-    """Ranges accepted around a best fit, one of which holds it: what intervals have in common.
-
-    Attributes:
-        segments: all accepted ranges in order.
-        best_fit: value of the lowest chi2.
-    """
-
-    segments: tuple[Segment, ...]
-    best_fit: float
-
-    @property
-    def main(self) -> Segment:
-        """The range that holds the best fit."""
-        for low, high in self.segments:
-            if (low is None or low <= self.best_fit) and (high is None or self.best_fit <= high):
-                return low, high
-        return None, None
-
-    @property
-    def lower(self) -> float | None:
-        """Lower end of the range with the best fit."""
-        return self.main[0]
-
-    @property
-    def upper(self) -> float | None:
-        """Upper end of the range with the best fit."""
-        return self.main[1]
-
+__all__ = ["EXCLUDED", "Survey", "crossings", "survey"]
 
 Curve = Callable[
     [Int[np.ndarray, " point"], Float[np.ndarray, " point"]],

@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Float
 
 from jcevns.constants import chi2_threshold
-from jcevns.fit.curve import EXCLUDED, Accepted, Segment, Survey, crossings, survey
-from jcevns.fit.rounding import percent, segments_text, unit_scale
+from jcevns.fit.curve import EXCLUDED, Survey, crossings, survey
+from jcevns.fit.rounding import accepted_text, percent
+from jcevns.fit.segments import Accepted, Segment
 from jcevns.fit.surface import Surface
 from jcevns.fit.validity import profile_problems, require_effect, require_valid
 from jcevns.likelihood.likelihood import Experiments, Likelihood
@@ -55,14 +56,30 @@ class Interval(Accepted):
         """Whether the global minimum and every end rest on valid fits."""
         return not self.problems
 
+    def to_dict(self) -> dict[str, Any]:
+        """Its fields, with `lower` and `upper` of the range that holds the best fit."""
+        found = super().to_dict() | {"valid": self.valid}
+        order = (
+            "name",
+            "unit",
+            "cl",
+            "threshold",
+            "best_fit",
+            "chi2_min",
+            "lower",
+            "upper",
+            "segments",
+            "valid",
+            "problems",
+        )
+        return {key: found[key] for key in order}
+
     def __contains__(self, value: float) -> bool:
         return any((a is None or a <= value) and (b is None or value <= b) for a, b in self.segments)
 
     def __str__(self) -> str:
-        scale, unit = unit_scale(self.unit)
-        text = segments_text(self.segments, scale)
         invalid = "" if self.valid else f", NOT VALID: {'; '.join(self.problems)}"
-        return f"{self.name}: {text}{unit} ({percent(self.cl)}{invalid})"
+        return f"{accepted_text(self.name, self.segments, self.unit)} ({percent(self.cl)}{invalid})"
 
 
 class Profiles1D:

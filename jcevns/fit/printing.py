@@ -1,12 +1,13 @@
 """A fit as text, and as the table of a notebook."""
 
 import html
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from jcevns.fit.rounding import segments_text, unit_scale, with_errors
 
 if TYPE_CHECKING:
-    from jcevns.fit.fit import Fit
+    from jcevns.fit.result import Fit
 
 __all__ = ["as_html", "as_text", "with_unit"]
 
@@ -52,8 +53,9 @@ def as_text(fit: "Fit") -> str:
         tail.append(f"  profiled: {name} = {value:.6g}")
     for name, value in fit.fixed.items():
         tail.append(f"  fixed: {name} = {value:.6g}")
+    tail.append(f"  goodness of fit: {fit.goodness}")
     tail.append("  pulls [sigma]")
-    tail += [f"    {name:32} {pull:+.3f}" for name, pull in fit.pulls.items()]
+    tail += [f"    {name:32} {pull:+.3f} +- {fit.pull_errors[name]:.3f}" for name, pull in fit.pulls.items()]
     tail += [f"  note: {note}" for note in fit.notes]
     for name, status in fit.data_status.items():
         tail.append(f"  {name}: data {status['status'].upper()}")
@@ -64,17 +66,27 @@ def as_text(fit: "Fit") -> str:
 def as_html(fit: "Fit") -> str:
     """The table of a notebook."""
     good = "#dff0d8" if fit.valid else "#f2dede"
-    cells = "".join(
-        f"<tr><td>{html.escape(name)}</td><td>{html.escape(with_unit(fit, name))}</td>"
-        f"<td>{fit.hesse[name]:.3g}</td>"
-        f"<td>{html.escape(', '.join(map(str, fit.intervals.get(name, ())[1:])))}</td></tr>"
-        for name in fit.names
-    )
-    problems = "".join(f"<li>{html.escape(p)}</li>" for p in fit.problems)
-    return (
+
+    def cells(name: str) -> list[str]:
+        scale, unit = unit_scale(fit.units[name])
+        mark = " (at bound)" if name in fit.at_bound else ""
+        sets = [segments_text(one.segments, scale) for one in fit.intervals.get(name, ())] or ["", ""]
+        return [name + mark, with_unit(fit, name), f"{fit.hesse[name] / scale:.3g}", *(f"{s}{unit}" for s in sets)]
+
+    def row(texts: Sequence[str], tag: str = "td") -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(text)}</{tag}>" for text in texts) + "</tr>"
+
+    body = "".join(row(cells(name)) for name in fit.names)
+    items = [f"problem: {p}" for p in fit.problems] + [f"note: {n}" for n in fit.notes]
+    items.append(f"goodness of fit: {fit.goodness}")
+    found = (
         f"<table><caption style='background:{good}'>chi2 {fit.chi2_min:.4f}, EDM {fit.edm:.1e} "
         f"(goal {fit.edm_goal:.0e}), {'valid' if fit.valid else 'NOT valid'}; "
         f"{html.escape(' + '.join(fit.experiments))}</caption>"
-        f"<tr><th>parameter</th><th>value</th><th>Hesse</th><th>90%</th></tr>{cells}</table>"
-        + (f"<ul>{problems}</ul>" if problems else "")
+        f"{row(('parameter', 'value', 'Hesse', '68%', '90%'), 'th')}{body}</table>"
+        "<ul>" + "".join(f"<li>{html.escape(item)}</li>" for item in items) + "</ul>"
     )
+    if fit.pulls:
+        pulls = [row((n, f"{p:+.3f}", f"{fit.pull_errors[n]:.3f}")) for n, p in fit.pulls.items()]
+        found += f"<table>{row(('constrained', 'pull', 'error'), 'th')}{''.join(pulls)}</table>"
+    return found

@@ -1,12 +1,13 @@
 """Numbers with errors as they are printed: rounded as the Particle Data Group does, in the units that people say."""
 
 import math
+import re
 from collections.abc import Sequence
 
 from jcevns.constants import ONE_SIGMA
 from jcevns.physics.flux import FLUX_UNIT
 
-__all__ = ["decimals", "number", "percent", "segments_text", "unit_scale", "with_errors"]
+__all__ = ["accepted_text", "decimals", "number", "percent", "segments_text", "unit_scale", "with_errors"]
 
 
 def unit_scale(unit: str) -> tuple[float, str]:
@@ -66,3 +67,31 @@ def segments_text(segments: Sequence[tuple[float | None, float | None]], scale: 
         return bound if end is None else number(end / scale, places)
 
     return " and ".join(f"[{text(a, 'open')}, {text(b, 'open')}]" for a, b in segments)
+
+
+def accepted_text(name: str, segments: Sequence[tuple[float | None, float | None]], unit: str) -> str:
+    """What is accepted in words: `name < 7.5e-12 mu_B` for an upper limit, `name: [a, b] and [c, d] unit` else.
+
+    Args:
+        name: of the parameter.
+        segments: accepted ranges in its unit; None for an open end.
+        unit: of the values.
+    """
+    scale, words = unit_scale(unit)
+    if not segments:
+        return f"{name}: nothing accepted"
+    low, high = segments[0][0], segments[-1][1]
+    if len(segments) > 1 or (low is not None and high is not None):
+        return f"{name}: {segments_text(segments, scale)}{words}"
+    if low is None and high is None:
+        return f"{name}: no limit"
+    end: float = high if low is None else low  # pyright: ignore[reportAssignmentType]
+    places = decimals(abs(end / scale) or 1.0) + 1
+    power = re.match(r" 1e(-?\d+)(?: |$)", words)
+    if power is None or not end:
+        text = f"{number(end / scale, places)}{words}"
+    else:
+        digits = max(places + math.floor(math.log10(abs(end / scale))), 1)
+        mantissa, exponent = f"{end / scale:.{digits}e}".split("e")
+        text = f"{mantissa}e{int(exponent) + int(power[1])}{words[power.end(1) :]}"
+    return f"{name} {'<' if low is None else '>'} {text}"

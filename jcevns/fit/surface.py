@@ -8,18 +8,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool, Float
 
 from jcevns.fit.batch import batch_size, logarithmic, prepare, profile_signals
+from jcevns.fit.curvature import Curvature, curvature
 from jcevns.fit.inner import InnerMinima
 from jcevns.fit.terms import Terms
-from jcevns.likelihood import model as models
 from jcevns.likelihood.arrangement import Arrangement
 from jcevns.likelihood.likelihood import Experiments, Likelihood, arranged, as_likelihood
-from jcevns.likelihood.model import Mixture, Model
+from jcevns.likelihood.model import Mixture
 from jcevns.likelihood.poisson import negative
 from jcevns.parameters import Parameter
 from jcevns.physics.interaction import theory_parameters, with_values
@@ -27,7 +26,6 @@ from jcevns.physics.interaction import theory_parameters, with_values
 __all__ = ["Evaluation", "Surface"]
 
 _SMALLEST = 16  # few points are padded to few sizes, so that one compilation serves many
-_CURVATURE = 16
 
 
 class Evaluation(NamedTuple):
@@ -59,22 +57,6 @@ class _Held(NamedTuple):
     place: int
     record: Parameter
     log: bool
-
-
-@jax.jit
-def _curvatures(model: Model, signals: Mixture, x: Array) -> tuple[Array, Array]:
-    """Gradient and Hessian of chi2 in the weights of the signal and the parameters of the model together."""
-
-    def one(signal: Mixture, x: Array) -> tuple[Array, Array]:
-        cell, size = models.nearest_cell(model, x), signal.weights.shape[0]
-
-        def joint(y: Array) -> Array:
-            return models.chi2(model, signal._replace(weights=y[:size]), y[size:], cell)
-
-        y = jnp.concatenate([signal.weights, x])
-        return jax.grad(joint)(y), jax.jacfwd(jax.grad(joint))(y)
-
-    return jax.vmap(one, (Mixture(0, None, -1), -1))(signals, x)
 
 
 class Surface:
@@ -283,7 +265,8 @@ class Surface:
             with np.errstate(over="ignore", invalid="ignore"):  # of parameters at the far end of an infinite range
                 gradient = np.einsum("un,unp->np", outer, slopes[0])
                 if order > 1:
-                    value, bends = self._curvature(mixture, fit.x)
+                    found = self.curvature(mixture, fit.x)
+                    value, bends = found.gradient, found.profiled
                     hessian = np.einsum("nuv,unp,vnq->npq", bends, slopes[0], slopes[0])
                     hessian = hessian + np.einsum("nu,unpq->npq", value, slopes[1])
                     gradient = np.einsum("nu,unp->np", value, slopes[0])
@@ -332,36 +315,14 @@ class Surface:
             bends[k, :, i, i] = -1 / value**2 if held.log else 0.0
         return np.concatenate([first, rows]), np.concatenate([second, bends]) if order > 1 else second
 
-    def _curvature(self, mixture: Mixture, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Gradient and Hessian of the profiled chi2 in the weights and the held nuisances."""
-        model, size = self.arrangement.model, len(mixture.weights)
-        n = mixture.weights.shape[1]
-        batch = _CURVATURE if n <= _CURVATURE else 8 * _CURVATURE
-        parts = []
-        for first in range(0, n, batch):
-            rows = np.minimum(np.arange(first, first + batch), n - 1)
-            # Each point with terms of its own: the size of the table must not be compiled in.
-            part = Mixture(mixture.terms[mixture.row[rows], None], np.zeros((), int), mixture.weights[:, rows])
-            parts.append([np.asarray(v)[: min(batch, n - first)] for v in _curvatures(model, part, x[:, rows])])
-        gradient, hessian = (np.concatenate(v) for v in zip(*parts, strict=True))
-        outer = [*range(size), *(size + h.place for h in self._held)]
-        lower, upper = (np.asarray(v)[:, None] for v in (model.lower, model.upper))
-        moving = (x > lower + 1e-9) & (x < upper - 1e-9)
-        for s, anchor in enumerate(model.anchors):
-            place = lower.size - len(model.anchors) + s
-            moving[place] &= np.min(np.abs(np.asarray(anchor)[:, None] - x[place]), axis=0) > 1e-9
-        moving[[h.place for h in self._held]] = False
-        free = moving.T
-        block = np.where(free[:, :, None] & free[:, None, :], hessian[:, size:, size:], 0.0)
-        block = block + np.eye(free.shape[1]) * ~free[:, None, :]
-        cross = np.where(free[:, None, :], hessian[:, outer, size:], 0.0)
-        result = hessian[:, outer][:, :, outer]
-        if free.shape[1]:
-            broken = ~np.all(np.isfinite(block), axis=(1, 2)) | (np.abs(np.linalg.det(block)) == 0)
-            block[broken] = np.eye(free.shape[1])
-            result = result - cross @ np.linalg.solve(block, np.swapaxes(cross, 1, 2))
-            result[broken] = np.nan
-        return gradient[:, outer], result
+    def curvature(self, mixture: Mixture, x: Float[np.ndarray, "nuisance point"]) -> Curvature:
+        """Second derivatives at minima, in the weights and the nuisances that stand still, and in the others."""
+        return curvature(self.arrangement.model, mixture, x, [h.place for h in self._held])
+
+    @property
+    def whole(self) -> "Surface":
+        """The same chi2 with the profiled parameters of the theory among those that vary, after the others."""
+        return self if self._profiling is None else self._profiling
 
     # Profiling over parameters of the theory.
 

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 
-from jcevns.fit.curve import Segment, Survey
+from jcevns.fit.curve import Survey
+from jcevns.fit.segments import Segment
 from jcevns.likelihood.likelihood import Likelihood, component_counts
 
 __all__ = [

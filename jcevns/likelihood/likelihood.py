@@ -348,8 +348,10 @@ def component_counts(
         ['accidental 25.2', 'electronic 0.5', 'neutron 0.5', 'signal 11.2']
     """
     likelihood = as_likelihood(likelihood)
-    given = likelihood.parameters.full_values(values)
-    inside = {n: v for n, v in given.items() if n in likelihood.nuisances}
+    given, norms = likelihood.parameters.full_values(values), likelihood.normalisations
+    # What acts on signals alone is a plain factor: it may be zero, which has no logarithm.
+    plain = {n for n in given if n in norms and norms[n].signal_only}
+    inside = {n: v for n, v in given.items() if n in likelihood.nuisances and n not in plain}
     counts = signal(likelihood, {n: v for n, v in given.items() if n not in inside})
     rows = models.parts(likelihood.model, counts, internal(likelihood, inside))
     result: dict[str, dict[str, Array]] = {}

@@ -12,8 +12,8 @@ from jaxtyping import Array
 from jcevns.constants import ONE_SIGMA, chi2_threshold
 from jcevns.experiments.experiment import SIGNAL, Experiment
 from jcevns.experiments.nuisances import Nuisance
-from jcevns.fit.curve import Segment
 from jcevns.fit.interval import Profiles1D
+from jcevns.fit.segments import Segment
 from jcevns.fit.surface import Surface
 from jcevns.likelihood import model as models
 from jcevns.likelihood.likelihood import Likelihood

@@ -77,7 +77,7 @@ def toys(run: Run) -> None:
     built = experiment("xenonnt-2024")
     likelihood = Likelihood(built)
     found = calibration.coverage(likelihood, FLUX, COVERAGE_FLUXES, toys=TOYS, seed=SEED, store=store)
-    rows = [calibration.as_json(r) for r in found]
+    rows = [r.to_dict() for r in found]
     discovery = calibration.discovery(likelihood, FLUX, toys=TOYS, seed=SEED, store=store)
     quality = calibration.fit_quality(likelihood, FLUX, toys=TOYS, seed=SEED, store=store)
     tested = np.linspace(0.0, 14e6, 15)
@@ -94,12 +94,12 @@ def toys(run: Run) -> None:
     write_csv(run.out / "official-toys.csv", list(rows[0]), [list(r.values()) for r in rows])
     run.results["official-toys"] = {
         "seed": SEED,
-        "discovery": calibration.as_json(discovery),
+        "discovery": discovery.to_dict(),
         "coverage": rows,
-        "fit_quality": calibration.as_json(quality),
-        "flux_intervals": [calibration.as_json(i) for i in intervals],
+        "fit_quality": quality.to_dict(),
+        "flux_intervals": [i.to_dict() for i in intervals],
         "coupling": {"interaction": COUPLING[0], "mass_MeV": COUPLING[1], "asymptotic_upper": end}
-        | calibration.as_json(excluded),
+        | excluded.to_dict(),
     }
 
 

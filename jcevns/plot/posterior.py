@@ -1,6 +1,5 @@
 """Figures and files of a posterior: marginals with priors, posterior predictive, comparison with the profile."""
 
-import dataclasses
 import importlib
 import io
 from collections.abc import Mapping
@@ -26,23 +25,10 @@ __all__ = [
     "plot_density",
     "plot_marginal",
     "plot_predictive",
-    "posterior_json",
     "write_posterior",
 ]
 
 _FILL = "#9FC5E8"
-
-
-def posterior_json(result: Posterior) -> dict[str, Any]:
-    """Marginals and diagnostics as plain numbers; intervals say their kind and probability in their names."""
-    out: dict[str, Any] = {}
-    for name, marginal in result.parameters.items():
-        row = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(marginal).items()}
-        out[name] = row
-    out |= {"divergences": result.divergences, "seconds": round(result.seconds, 2), "problems": list(result.problems)}
-    out |= {"experiments": list(result.experiments), "settings": result.settings}
-    out["intervals"] = "hdi: shortest, 68.27% and 90%; quantiles_68: central 68.27%"
-    return out
 
 
 def _log_scaled(prior: str) -> bool:
@@ -211,4 +197,4 @@ def write_posterior(
             fig, (ax,) = style.figure(width=4.2, height=3.2)
             plot_comparison(result, likelihood, names[0], ax)
             paths += style.save(fig, out / "profile_comparison")
-    return [*paths, write_json(out / "summary.json", posterior_json(result))]  # last: it is there if all is
+    return [*paths, write_json(out / "summary.json", result.to_dict())]  # last: it is there if all is

@@ -10,16 +10,18 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from jcevns.constants import ONE_SIGMA, chi2_threshold
-from jcevns.fit.fit import Fit
 from jcevns.fit.interval import Interval, interval, profile_curve
+from jcevns.fit.result import Fit
 from jcevns.fit.rounding import percent
 from jcevns.likelihood.likelihood import Experiments, Likelihood, as_likelihood
-from jcevns.plot.style import LINES, axes_or_new, axis_label
+from jcevns.plot.style import LINES, axes_or_new, axis_label, figure, plain
 
 __all__ = ["ProfilePlot", "plot_fit_correlation", "plot_interval", "plot_profile", "plot_profiles", "plot_pulls"]
 
 LEVELS = ((ONE_SIGMA, r"1$\sigma$"), (0.90, "90% CL"))
 """Confidence levels that are drawn, with their labels."""
+
+_NUMBERED = 12  # parameters up to which a matrix has its numbers written in
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,46 +148,66 @@ def plot_interval(found: Interval, ax: Axes | None = None, label: str = "") -> l
     return artists
 
 
-def plot_fit_correlation(fit: Fit, ax: Axes | None = None) -> Any:
-    """Matrix of the correlations between the free parameters of a fit, with its numbers; returns the image.
+def plot_fit_correlation(fit: Fit, ax: Axes | None = None, nuisances: bool = False) -> Any:
+    """Matrix of the correlations of a fit, with its numbers; returns the image.
 
     Args:
-        fit: from `fit`, two free parameters or more.
+        fit: from `fit`.
         ax: axes to draw on; new ones if None.
+        nuisances: of everything that moves, profiled parameters and nuisances too; else of the free parameters.
 
     Raises:
-        ValueError: one free parameter, or no covariance.
+        ValueError: one parameter alone.
     """
-    matrix = fit.correlation
-    if len(matrix) < 2:
-        raise ValueError(f"a correlation takes two parameters, this fit has {', '.join(fit.names)}")
-    ax = axes_or_new(ax)
+    names, matrix = (fit.names, fit.correlation)
+    if nuisances:
+        names, matrix = fit.full_covariance.names, fit.full_covariance.correlation
+    count = len(names)
+    if count < 2:
+        raise ValueError(f"a correlation takes two parameters, this fit has {', '.join(names)}")
+    if ax is None:
+        size = 2.4 + 0.42 * count
+        ax = figure(width=size + 0.8, height=size)[1][0]
     image = ax.imshow(matrix, cmap="PuOr", vmin=-1, vmax=1)
-    for (row, column), value in np.ndenumerate(matrix):
-        dark = math.isfinite(value) and abs(value) > 0.6
-        ax.text(column, row, f"{value:.2f}", ha="center", va="center", color="white" if dark else "black", fontsize=9)
-    ax.set_xticks(range(len(matrix)), fit.names, rotation=30, ha="right")
-    ax.set_yticks(range(len(matrix)), fit.names)
+    if count <= _NUMBERED:
+        for (row, column), value in np.ndenumerate(matrix):
+            dark = math.isfinite(value) and abs(value) > 0.6
+            text = f"{value:.2f}".replace("-0.00", "0.00") if math.isfinite(value) else "-"
+            colour = "white" if dark else "black"
+            ax.text(column, row, text, ha="center", va="center", color=colour, fontsize=9 if count < 8 else 7)
+    ax.set_xticks(
+        range(count),
+        [plain(n) for n in names],
+        rotation=30 if count < 4 else 90,
+        ha="right" if count < 4 else "center",
+    )
+    ax.set_yticks(range(count), [plain(n) for n in names])
     ax.tick_params(which="both", length=0)
     ax.minorticks_off()
-    ax.figure.colorbar(image, ax=ax, label="correlation")
+    ax.figure.colorbar(image, ax=ax, label="correlation", shrink=0.8)
     return image
 
 
 def plot_pulls(fit: Fit, ax: Axes | None = None) -> Any:
-    """Pulls of the nuisances at the minimum, in standard deviations; returns the points.
+    """Pulls at the minimum, in standard deviations, with their errors after the fit; returns the points.
+
+    The band is the constraint before the fit.
 
     Args:
         fit: from `fit`.
         ax: axes to draw on; new ones if None.
     """
-    ax = axes_or_new(ax)
     names, place = list(fit.pulls), np.arange(len(fit.pulls))
+    if ax is None:
+        ax = figure(width=5.0, height=1.0 + 0.28 * max(len(names), 2))[1][0]
     ax.axvspan(-1, 1, color="#DDDDDD", lw=0)
     ax.axvline(0, color="#888888", lw=0.8)
-    (points,) = ax.plot([fit.pulls[n] for n in names], place, "o", color=LINES[0])
-    ax.set_yticks(place, names)
+    pulls, width = (np.array([values[n] for n in names]) for values in (fit.pulls, fit.pull_errors))
+    width = np.where(np.isfinite(width), width, 0.0)
+    (points,) = ax.plot(pulls, place, "o", color=LINES[0])
+    ax.errorbar(pulls, place, xerr=width, fmt="none", ecolor=LINES[0], capsize=2, lw=1.2)
+    ax.set_yticks(place, [plain(n) for n in names])
     ax.tick_params(axis="y", which="minor", length=0)
     ax.set(xlabel="pull [standard deviations]", ylim=(len(names) - 0.5, -0.5))
-    ax.set_xlim(*(sign * max(2.0, 1.2 * float(np.max(np.abs(points.get_xdata()), initial=0.0))) for sign in (-1, 1)))
+    ax.set_xlim(*(sign * max(2.0, 1.1 * float(np.max(np.abs(pulls) + width, initial=0.0))) for sign in (-1, 1)))
     return points

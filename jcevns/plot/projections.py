@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 
 from jcevns.likelihood.likelihood import Likelihood
 from jcevns.plot import style
-from jcevns.statistics.calibration import as_json
 from jcevns.statistics.discovery_limits import DiscoveryLimits
 from jcevns.statistics.projections import Projection, expected_error, expected_limit, expected_significance
 
@@ -60,7 +59,7 @@ def project(
         if record.null is not None:
             found.append(expected_significance(likelihood, name, record.default, **settings))
         found.append(expected_error(likelihood, name, record.default, **settings))
-    return [{"exposure": float(exposure)} | as_json(p) for p in found]
+    return [{"exposure": float(exposure)} | p.to_dict() for p in found]
 
 
 def plot_projection(rows: Sequence[Mapping[str, Any]], ax: Axes | None = None) -> Axes:

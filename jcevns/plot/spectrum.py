@@ -12,9 +12,12 @@ from scipy.special import gammaincinv
 
 from jcevns.constants import ONE_SIGMA
 from jcevns.experiments.experiment import SIGNAL, Experiment
+from jcevns.fit.rounding import percent
+from jcevns.likelihood.likelihood import Likelihood
 from jcevns.plot.style import axes_or_new, plain, with_status
+from jcevns.statistics.band import Band
 
-__all__ = ["COMPONENTS", "SpectrumPlot", "plot_spectrum", "poisson_errors"]
+__all__ = ["COMPONENTS", "SpectrumPlot", "plot_band", "plot_spectrum", "poisson_errors"]
 
 COMPONENTS = {
     SIGNAL: ("#56B4E9", "signal"),
@@ -32,11 +35,19 @@ _AXES = {"N_e [electrons]": r"$N_{e^-}$"}
 
 @dataclasses.dataclass(frozen=True)
 class SpectrumPlot:
-    """Artists of a counts plot."""
+    """Artists of a counts plot.
+
+    Attributes:
+        ax: the axes.
+        stack: components, the total last.
+        data: points with error bars.
+        band: around the total; None without one.
+    """
 
     ax: Axes
     stack: list[Any]
     data: Container
+    band: Any = None
 
 
 def poisson_errors(counts: np.ndarray) -> np.ndarray:
@@ -94,3 +105,33 @@ def plot_spectrum(
     handles, labels = ax.get_legend_handles_labels()
     ax.legend(handles[::-1], labels[::-1], loc="upper right", fontsize=8, ncols=2, columnspacing=1.0)
     return SpectrumPlot(ax, stack, data)
+
+
+def plot_band(
+    likelihood: Likelihood, found: Band, name: str | None = None, ax: Axes | None = None, title: str = ""
+) -> SpectrumPlot:
+    """Stacked expected counts with data on top, and the band of a fit or a posterior around the total.
+
+    Args:
+        likelihood: the one of the band; gives bins and labels.
+        found: from `jcevns.band`.
+        name: of the experiment; the first if absent.
+        ax: axes to draw on; new ones if None.
+        title: above the panel.
+
+    Raises:
+        ValueError: an experiment that is not in the band.
+    """
+    chosen = likelihood.names[0] if name is None else name
+    if chosen not in found.expected:
+        raise ValueError(f"the band has no experiment {chosen!r}: {', '.join(found.expected)}")
+    experiment = likelihood.experiments[likelihood.names.index(chosen)]
+    drawn = plot_spectrum(experiment, found.components[chosen], ax, title)
+    edges, low, high = found.edges[chosen], np.maximum(found.lower[chosen], 0.0), found.upper[chosen]
+    look = {"facecolor": "none", "edgecolor": "#444444", "hatch": "//////", "linewidth": 0.0}
+    words = f"{percent(found.cl)} band"
+    patch = drawn.ax.stairs(high, edges, baseline=low, fill=True, label=words, zorder=2.5, **look)
+    drawn.ax.set_ylim(0, max(drawn.ax.get_ylim()[1], 1.3 * float(np.max(high))))
+    handles, labels = drawn.ax.get_legend_handles_labels()
+    drawn.ax.legend(handles[::-1], labels[::-1], loc="upper right", fontsize=8, ncols=2, columnspacing=1.0)
+    return dataclasses.replace(drawn, band=patch)

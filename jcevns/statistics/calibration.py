@@ -10,10 +10,11 @@ from jaxtyping import Float
 from scipy.special import chdtrc, ndtri
 
 from jcevns.constants import ONE_SIGMA, chi2_threshold
+from jcevns.export import Results
 from jcevns.likelihood.likelihood import Experiments, Likelihood
 from jcevns.statistics.feldman_cousins import Construction
 from jcevns.statistics.hypothesis import Hypothesis, hypothesis
-from jcevns.statistics.results import Coverage, Discovery, FitQuality, ToyInterval, as_json
+from jcevns.statistics.results import Coverage, Discovery, FitQuality, ToyInterval
 from jcevns.statistics.toy_runs import run_toys, valid_toys
 from jcevns.statistics.toys import CHUNK, Toys, fit_observed
 from jcevns.statistics.upper import Rule, require_one_sided
@@ -23,7 +24,6 @@ __all__ = [
     "Discovery",
     "FitQuality",
     "ToyInterval",
-    "as_json",
     "coverage",
     "discovery",
     "fit_quality",
@@ -115,7 +115,7 @@ def coverage(
     progress: _Progress = lambda done: None,
     calibrated: bool = False,
     upper: bool = False,
-) -> list[Coverage]:
+) -> Results[Coverage]:
     """How often the interval Delta chi2 < threshold holds the truth, at nominal nuisances.
 
     What is calibrated by toys has their quantile as its threshold, as `toy_interval` and limits with toys do. These
@@ -159,7 +159,7 @@ def coverage(
     def statistic(of: Toys) -> Float[np.ndarray, " toy"]:
         return np.where(of.best > of.truth, 0.0, of.q) if upper else of.q
 
-    rows = []
+    rows = Results[Coverage]()
     for value in map(float, values):
         thrown, invalid = valid_toys(run_toys(here, value, toys, seed, None, store, chunk, progress))
         q, known = statistic(thrown), np.zeros(0)

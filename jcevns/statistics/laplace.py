@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from jcevns.export import Exported, plain
 from jcevns.fit.newton_step import restricted
 from jcevns.fit.surface import Evaluation, Surface
 from jcevns.likelihood import model as models
@@ -25,7 +26,7 @@ _BORDER = 1e-9  # a nuisance closer to a bound or a kink than this is held there
 
 
 @dataclasses.dataclass(frozen=True)
-class GridPosterior:
+class GridPosterior(Exported):
     """A posterior on a grid, normalised by the trapezoidal rule.
 
     Attributes:
@@ -48,6 +49,13 @@ class GridPosterior:
     density: Float[np.ndarray, "..."]
     valid: Bool[np.ndarray, "..."]
     parameters: Parameters = dataclasses.field(repr=False)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row for each point of the grid."""
+        mesh = np.meshgrid(*self.axes.values(), indexing="ij")
+        columns = [*(axis.ravel() for axis in mesh), self.density.ravel(), self.valid.ravel()]
+        names = (*self.axes, "density", "valid")
+        return [plain(dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
 
     def marginal(self, name: str) -> Float[np.ndarray, " value"]:
         """Density of one parameter, the others integrated."""

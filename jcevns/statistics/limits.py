@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from jcevns.constants import chi2_threshold
-from jcevns.fit.curve import Segment
+from jcevns.export import Exported, Results
 from jcevns.fit.interval import Profiles1D, values_of
+from jcevns.fit.rounding import accepted_text, percent
+from jcevns.fit.segments import Segment
 from jcevns.fit.surface import Surface
 from jcevns.fit.validity import require_effect, require_valid
 from jcevns.likelihood.likelihood import Experiments, Likelihood, as_likelihood
@@ -25,10 +27,11 @@ from jcevns.statistics.upper_toys import toy_limit
 __all__ = ["Limit", "limits", "where_low"]
 
 _AT_BOUND = 1e-3  # of the limit, within which the best fit has no signal
+_WORDS = {"two-sided": "", "one-sided": " one-sided", "cls": " CLs", "pcl": " power-constrained"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Limit:
+class Limit(Exported):
     """Values of a parameter excluded at one place of others.
 
     Attributes:
@@ -47,6 +50,8 @@ class Limit:
         toys: per value tested and hypothesis; none where formulae are asymptotic.
         invalid: toys without a valid fit.
         bare: the limit before a power constraint, of `pcl`; None for other methods.
+        unit: of the values.
+        cl: confidence level.
 
     Example:
         >>> import jcevns as jc
@@ -70,6 +75,8 @@ class Limit:
     toys: int = 0
     invalid: int = 0
     bare: float | None = None
+    unit: str = ""
+    cl: float = 0.90
 
     @property
     def valid(self) -> bool:
@@ -107,6 +114,22 @@ class Limit:
         here, quoted = self.alone, self.constrained
         return here is not None and quoted is not None and here < quoted
 
+    def to_dict(self) -> dict[str, Any]:
+        """Its fields, with the upper end and whether it is valid."""
+        return super().to_dict() | {"upper": self.upper, "valid": self.valid}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row, a column for each of the other parameters."""
+        (one,) = super().rows()
+        del one["at"]
+        return [{**self.at, **one}]
+
+    def __str__(self) -> str:
+        invalid = "" if self.valid else f", NOT VALID: {'; '.join(self.problems)}"
+        where = "".join(f", {name} = {value:.6g}" for name, value in self.at.items())
+        how = _WORDS[self.method]
+        return f"{accepted_text(self.name, self.segments, self.unit)} ({percent(self.cl)}{how}{where}{invalid})"
+
     @property
     def note(self) -> str:
         """One line about data that run low, with what to quote; empty if they do not."""
@@ -136,7 +159,7 @@ def limits(
     seed: int = 1,
     store: str | Path | None = None,
     progress: Callable[[int], Any] = lambda done: None,
-) -> list[Limit]:
+) -> Results[Limit]:
     """Excluded values of a parameter, at every combination of values of others.
 
     `two-sided` excludes what has Delta chi2 above the threshold, below the best fit too, and gives every range. The
@@ -197,9 +220,9 @@ def limits(
             likelihood, name, {**(at or {}), **dict(zip(full, map(float, place), strict=True))}, profiled
         )
 
-    two_sided: list[Limit] = []
+    two_sided = Results[Limit]()
     if method in ("two-sided", "feldman-cousins"):
-        two_sided = _two_sided(likelihood, name, full, places, chi2_threshold(cl, dof), minimum, at, profiled)
+        two_sided = _two_sided(likelihood, name, full, places, cl, chi2_threshold(cl, dof), minimum, at, profiled)
     if method == "two-sided":
         found = two_sided
         if not expected:
@@ -214,7 +237,7 @@ def limits(
             found[i] = dataclasses.replace(found[i], expected=ends, problems=(*found[i].problems, *problems))
             progress(1)
         return found
-    results = []
+    results = Results[Limit]()
     for i, place in enumerate(places):
         here = at_place(place)
         if method == "feldman-cousins":
@@ -269,6 +292,8 @@ def _as_limit(here: Hypothesis, rule: Rule, found: Upper, at: Mapping[str, float
         found.toys,
         found.invalid,
         found.bare if rule.method == "pcl" else None,
+        here.unit,
+        rule.cl,
     )
 
 
@@ -327,11 +352,12 @@ def _two_sided(
     name: str,
     others: Sequence[str],
     places: np.ndarray,
+    cl: float,
     threshold: float,
     minimum: str,
     at: Mapping[str, float] | None,
     profiled: str | Sequence[str],
-) -> list[Limit]:
+) -> Results[Limit]:
     """Delta chi2 above the threshold, all places in step."""
     surface = Surface(likelihood, (name, *others), at, (), profiled)
     surface.prepare()
@@ -343,7 +369,7 @@ def _two_sided(
         minima = np.where(np.isfinite(minima), np.nanmin(minima), np.nan)
     found = search.segments(minima + threshold)
     record = surface.records[0]
-    return [
+    return Results(
         Limit(
             record.name,
             dict(zip(surface.names[1:], map(float, place), strict=True)),
@@ -353,9 +379,11 @@ def _two_sided(
             float(low),
             one.best,
             problems,
+            unit=record.unit,
+            cl=cl,
         )
         for (segments, problems), one, low, place in zip(found, search.surveys, minima, places, strict=True)
-    ]
+    )
 
 
 def outside(segments: Sequence[Segment], record: Parameter) -> tuple[Segment, ...]:

@@ -12,6 +12,7 @@ from scipy.special import ndtr
 
 from jcevns.constants import ONE_SIGMA, chi2_threshold
 from jcevns.experiments.experiment import Experiment
+from jcevns.export import Exported
 from jcevns.fit.interval import interval
 from jcevns.fit.rounding import percent
 from jcevns.fit.validity import require_toys
@@ -36,7 +37,7 @@ _QUANTILES = ndtr(np.arange(-2.0, 3.0))  # of an expected result, in sigma of a 
 
 
 @dataclasses.dataclass(frozen=True)
-class Projection:
+class Projection(Exported):
     """An expected result and its spread over toy experiments.
 
     Attributes:

@@ -1,16 +1,15 @@
 """Results of statistics by toys: significance, coverage, intervals, goodness of fit."""
 
 import dataclasses
-import math
-from typing import Any
 
-from jcevns.fit.curve import Accepted, Segment
+from jcevns.export import Exported
+from jcevns.fit.segments import Accepted, Segment
 
-__all__ = ["Coverage", "Discovery", "FitQuality", "ToyInterval", "as_json"]
+__all__ = ["Coverage", "Discovery", "FitQuality", "ToyInterval"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Discovery:
+class Discovery(Exported):
     """Significance of a signal.
 
     Attributes:
@@ -40,7 +39,7 @@ class Discovery:
 
 
 @dataclasses.dataclass(frozen=True)
-class Coverage:
+class Coverage(Exported):
     """How often an interval, or an upper limit, holds the truth.
 
     Attributes:
@@ -101,7 +100,7 @@ class ToyInterval(Accepted):
 
 
 @dataclasses.dataclass(frozen=True)
-class FitQuality:
+class FitQuality(Exported):
     """Goodness of fit by the saturated deviance.
 
     Attributes:
@@ -119,24 +118,3 @@ class FitQuality:
     toys: int
     invalid: int
     naive: float
-
-
-def as_json(result: Any, infinite: Any = None) -> dict[str, Any]:
-    """A result as plain numbers and lists; of an interval `lower` and `upper` too.
-
-    Args:
-        result: of any statistic.
-        infinite: what stands for an infinite number, which JSON has not; None stands for one that is not known.
-    """
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, tuple | list):
-            return [plain(v) for v in value]
-        if isinstance(value, float) and not math.isfinite(value):
-            return infinite if math.isinf(value) else None
-        return value
-
-    found = {field.name: plain(getattr(result, field.name)) for field in dataclasses.fields(result)}
-    if isinstance(result, ToyInterval):
-        found |= {"lower": result.lower, "upper": result.upper}
-    return found

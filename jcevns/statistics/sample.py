@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jcevns.export import Exported, plain
 from jcevns.likelihood.likelihood import (
     Experiments,
     Likelihood,
@@ -44,7 +45,7 @@ _PREDICTED = 500  # draws of the posterior predictive
 
 
 @dataclasses.dataclass(frozen=True)
-class Sampled:
+class Sampled(Exported):
     """Marginal posterior of one parameter.
 
     Attributes:
@@ -79,7 +80,7 @@ class Sampled:
 
 
 @dataclasses.dataclass(frozen=True)
-class Posterior:
+class Posterior(Exported):
     """A sampled posterior.
 
     Attributes:
@@ -114,6 +115,17 @@ class Posterior:
     def samples(self, name: str) -> Float[np.ndarray, " draw"]:
         """All draws of a parameter or a nuisance (factor, position), chains one after the other."""
         return np.asarray(self.data.posterior[self.records[name].name]).reshape(-1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Marginals by parameter and diagnostics; intervals say their kind and probability in their names."""
+        about = {"divergences": self.divergences, "seconds": round(self.seconds, 2), "problems": self.problems}
+        about |= {"experiments": self.experiments, "settings": self.settings}
+        about["intervals"] = "hdi: shortest, 68.27% and 90%; quantiles_68: central 68.27%"
+        return plain(self.parameters | about)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row for each parameter of interest."""
+        return [{"parameter": name} | row for name, found in self.parameters.items() for row in found.rows()]
 
     def check(self) -> None:
         """Raise RuntimeError if the diagnostics object."""

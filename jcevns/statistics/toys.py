@@ -10,7 +10,8 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jcevns.fit.curve import EXCLUDED, Segment, Survey, crossings
+from jcevns.fit.curve import EXCLUDED, Survey, crossings
+from jcevns.fit.segments import Segment
 from jcevns.likelihood import model as models
 from jcevns.likelihood.likelihood import Experiments, Likelihood
 from jcevns.likelihood.poisson import negative
