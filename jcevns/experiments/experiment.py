@@ -13,8 +13,9 @@ from jaxtyping import Array, Float
 
 from jcevns import datasets
 from jcevns.detectors.response import Response
-from jcevns.experiments.nuisances import Nuisance, ShapeNuisance, check_name
-from jcevns.physics.flux import FLUX, NeutrinoFlux
+from jcevns.experiments.consistency import OF_PART, SIGNAL, check_channel, check_experiment
+from jcevns.experiments.nuisances import Nuisance, ShapeNuisance
+from jcevns.physics.flux import NeutrinoFlux
 from jcevns.physics.interaction import Interaction, has_terms
 from jcevns.physics.new_physics import Addition
 from jcevns.physics.recoil import AnyTarget, by_blocks, flux_moments, pieces_of, recoil_spectrum, term_spectra
@@ -36,15 +37,7 @@ __all__ = [
     "unfitted_counts",
 ]
 
-SIGNAL = "signal"
-"""Name of the component that the theory predicts."""
-
-_OF_PART = f"{SIGNAL}:"  # then the name of a part: its signal, as a component of nuisances
-
 STATUSES = (*datasets.STATUSES, "user")
-
-_MOST_COUNTS = 1e15
-"""Counts that double precision tells apart."""
 
 
 class Source(NamedTuple):
@@ -60,7 +53,7 @@ class Source(NamedTuple):
 
     def is_of(self, component: str) -> bool:
         """Whether a component that a nuisance acts on holds it: the whole signal, or that of its part."""
-        return component in (SIGNAL, f"{_OF_PART}{self.part}")
+        return component in (SIGNAL, f"{OF_PART}{self.part}")
 
 
 class Channel(eqx.Module):
@@ -84,6 +77,9 @@ class Channel(eqx.Module):
     target: AnyTarget
     response: Response
     faint: bool = eqx.field(static=True, default=False)
+
+    def __check_init__(self):
+        check_channel(self)
 
     def moments(self) -> Float[Array, "_ particle 3 recoil"]:
         """`flux_moments` at the energies of the response: all that folding a theory needs of the flux."""
@@ -123,6 +119,9 @@ class Experiment(eqx.Module):
         notes: caveats, printed wherever the experiment is used.
         tables: cards of the data tables it is built from.
         runs: data-taking runs; experiments that share one hold the same events and cannot be combined.
+        measured: whether `observed` are data. If not they are the expectation, and stand in for data that Asimov data
+            or toys replace: what needs data refuses.
+        recipe: how a built-in experiment was built, for `replace`.
         overlap: in place of this, what is known of events that other searches in its runs hold too, and the remedy.
         parts: names and numbers of bins of what follows each other in the bins, as several runs: nuisances may then
             act on the signal of one of them alone, the component `signal:NAME`.
@@ -157,66 +156,11 @@ class Experiment(eqx.Module):
     morphing: str = eqx.field(static=True, default="grid")
     parts: tuple[tuple[str, int], ...] = eqx.field(static=True, converter=tuple, default=())
     overlap: str = eqx.field(static=True, default="")
+    measured: bool = eqx.field(static=True, default=True)
+    recipe: Any = None
 
     def __check_init__(self):
-        here = f"experiment {self.name!r}"
-        check_name("experiment", self.name)
-        if self.name == FLUX:
-            raise ValueError(f"{here}: the name is that of the fluxes, as {FLUX}.b8: choose another")
-        for what, texts in (
-            ("observable", (self.observable,)),
-            ("note", (*self.notes, *([self.overlap] if self.overlap else []))),
-            ("run", self.runs),
-        ):
-            for text in texts:
-                if not text.isprintable():
-                    raise ValueError(f"{here}: {what} {text!r} holds control characters: write it in one line")
-        for name in self.backgrounds:
-            check_name(f"{here}: background", name)
-        for channel in self.channels:
-            check_name(f"{here}: flux", channel.flux.name)
-        if self.status not in STATUSES:
-            raise ValueError(f"{here}: status {self.status!r} is not one of {', '.join(STATUSES)}")
-        if not self.channels:
-            raise ValueError(f"{here}: give at least one channel, Channel(flux, target, response)")
-        if self.morphing not in ("grid", "sum"):
-            raise ValueError(f"{here}: morphing {self.morphing!r} must be 'grid' or 'sum'")
-        anchors = tuple(len(s.anchors) for s in self.shapes)
-        if self.morphing == "sum" and anchors:
-            anchors = (sum(anchors),)
-        bins = self.channels[0].response.matrix.shape[-2]
-        for channel in self.channels:
-            shape = channel.response.matrix.shape
-            if shape[-2] != bins:
-                raise ValueError(f"{here}: one channel has {bins} bins, another {shape[-2]}")
-            if shape[:-2] != anchors:
-                raise ValueError(f"{here}: a response has anchors {shape[:-2]}, its shape nuisances {anchors}")
-            _check_response(here, channel.response)
-        if self.bin_edges and len(self.bin_edges) != bins + 1:
-            raise ValueError(f"{here}: {len(self.bin_edges)} bin edges for {bins} bins, expected {bins + 1}")
-        if not (np.all(np.isfinite(self.bin_edges)) and np.all(np.diff(self.bin_edges) > 0)):
-            raise ValueError(f"{here}: bin_edges {self.bin_edges} must be finite and increase")
-        known = {SIGNAL, *(f"{_OF_PART}{part}" for part, _ in self.parts), *self.backgrounds}
-        _check_parts(here, self.parts, bins)
-        if SIGNAL in self.backgrounds:
-            raise ValueError(f"{here}: no background may be called {SIGNAL!r}, the theory predicts that one")
-        for label, counts in {"observed": self.observed, **self.backgrounds}.items():
-            at_anchors = label != "observed" and counts.ndim > 1
-            _check_counts(f"{here}: {label}", counts, (*anchors, bins) if at_anchors else (bins,))
-        names = [n.name for n in (*self.nuisances, *self.shapes)]
-        if len(set(names)) != len(names):
-            raise ValueError(f"{here}: two nuisances share a name among {', '.join(names)}")
-        for nuisance in self.nuisances:
-            unknown = set(nuisance.components) - known
-            if unknown:
-                raise ValueError(
-                    f"{here}: nuisance {nuisance.name!r} acts on unknown {', '.join(sorted(unknown))}; "
-                    f"components are {', '.join(sorted(known))}"
-                )
-            if SIGNAL in nuisance.components and any(c.startswith(_OF_PART) for c in nuisance.components):
-                raise ValueError(
-                    f"{here}: nuisance {nuisance.name!r} acts on the signal and on parts of it: name one"
-                )
+        check_experiment(self, STATUSES)
 
     @property
     def fluxes(self) -> dict[str, NeutrinoFlux]:
@@ -231,36 +175,47 @@ class Experiment(eqx.Module):
         """Targets of all channels."""
         return tuple(channel.target for channel in self.channels)
 
+    def replace(
+        self, *, efficiency: Any = None, charge_yield: Any = None, flux: Any = None, form_factor: Any = None
+    ) -> "Experiment":
+        """The experiment with inputs of one's own, and with all numbers that depend on them computed anew.
+
+        Factors c_i that bring the Standard Model signal to a published one are frozen again, so that it stays the
+        published one: an efficiency, a yield or a form factor then changes how other signals compare with it. A flux
+        is what a detector is held into: responses and factors c_i stay as they are.
+
+        Args:
+            efficiency: energies in keV and the efficiency there, linear between, zero outside; or a CSV file. With
+                the released response of `xenonnt-2024-s2` the probability to be counted in any bin.
+            charge_yield: of nuclear recoils, an `AbstractChargeYield`; a table, energies in keV and electrons/keV; or
+                a CSV file.
+            flux: a `NeutrinoFlux` or the name of one (`jcevns.physics.FLUXES`), or several: a list, or names joined
+                by `+`. For experiments with one response and one target.
+            form_factor: that the factors c_i are computed with; a name or an `AbstractFormFactor`. The signal has
+                that of the theory, `jcevns.StandardModel(form_factor=...)`: give both the same.
+
+        Raises:
+            ValueError: what this experiment has no use for, with the reason; or an experiment that was changed
+                after it was built, as by `jcevns.scaled`, whose changes would be lost.
+
+        Example:
+            >>> import jcevns as jc
+            >>> pandax = jc.experiment("pandax4t-us2")
+            >>> both = pandax.replace(flux=["b8", "hep"])
+            >>> tuple(both.fluxes)
+            ('b8', 'hep')
+            >>> steep = pandax.replace(efficiency=([0.5, 3.0], [0.1, 0.9]))
+            >>> [round(float(jc.signal_counts(e, jc.StandardModel()).sum()), 1) for e in (pandax, steep)]
+            [42.1, 42.1]
+        """
+        from jcevns.experiments.replacing import replaced
+
+        given = {"efficiency": efficiency, "charge_yield": charge_yield, "form_factor": form_factor}
+        return replaced(self, {name: value for name, value in given.items() if value is not None}, flux)
+
     def moments(self) -> tuple[Float[Array, "_ _ 3 _"], ...]:
         """`flux_moments` of each channel."""
         return tuple(channel.moments() for channel in self.channels)
-
-
-def _check_parts(here: str, parts: tuple[tuple[str, int], ...], bins: int) -> None:
-    for name, _ in parts:
-        check_name(f"{here}: part", name)
-    names, sizes = [name for name, _ in parts], [size for _, size in parts]
-    if len(set(names)) != len(names) or any(size < 1 for size in sizes) or (parts and sum(sizes) != bins):
-        raise ValueError(f"{here}: parts {parts} must have names of their own and {bins} bins in all, 1 or more each")
-
-
-def _check_response(here: str, response: Response) -> None:
-    for what, array in (("energies", response.recoil_keV), ("matrix", response.matrix)):
-        if not isinstance(array, Tracer) and not np.all(np.isfinite(np.asarray(array))):
-            raise ValueError(f"{here}: the {what} of a response are not finite: check its edges, yields and exposure")
-
-
-def _check_counts(label: str, counts: Array, shape: tuple[int, ...]) -> None:
-    if counts.shape != shape:
-        raise ValueError(f"{label}: shape {counts.shape}, but the response has {shape[-1]} bins ({shape})")
-    if isinstance(counts, Tracer):
-        return
-    values = np.asarray(counts)
-    bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
-    if bad.size:
-        raise ValueError(f"{label}: bin {bad[0]} is {values.flat[bad[0]]}, counts must be finite and not negative")
-    if np.any(values > _MOST_COUNTS):
-        raise ValueError(f"{label}: {values.max():g} counts in a bin are more than {_MOST_COUNTS:g}")
 
 
 def has_additions(theory: Interaction) -> bool:
@@ -353,10 +308,18 @@ def signal_counts(
     return jnp.sum(signal_by_source(experiment, theory, moments), axis=0)
 
 
-def normalised(expected: np.ndarray, channel: Channel) -> Channel:
+def normalised(expected: np.ndarray, channel: Channel, theory: Interaction | None = None) -> Channel:
     """The channel with factors c_i that bring its Standard Model signal to `expected` (eq. 12 of arXiv:2411.11749).
 
     Computed at the Standard Model point for the channel's flux, and constants from there on.
+
+    Args:
+        expected: counts per bin.
+        channel: the channel.
+        theory: the Standard Model, if other than by default, as with another form factor.
+
+    Raises:
+        ValueError: a bin where the channel has no signal that could be scaled.
 
     Example:
         >>> import numpy as np
@@ -367,11 +330,18 @@ def normalised(expected: np.ndarray, channel: Channel) -> Channel:
         >>> [round(n, 3) for n in jc.signal_counts(one, jc.StandardModel()).tolist()]  # events
         [30.0, 15.0]
     """
-    counts = unfitted_counts(StandardModel(), channel)
+    counts = unfitted_counts(theory or StandardModel(), channel)
     if isinstance(counts, Tracer):
         factors = jax.lax.stop_gradient(as_float_array(expected) / counts)
     else:
-        factors = as_float_array(expected / np.asarray(counts))
+        counts, expected = np.asarray(counts), np.asarray(expected)
+        if np.any(bad := (counts <= 0) & (expected > 0)):
+            place = np.argwhere(bad)[0]
+            raise ValueError(
+                f"the Standard Model makes no event in bin {place[-1]}, where {expected[tuple(place)]:.3g} are "
+                "expected: no factor c_i brings it there, check efficiency, yields and edges"
+            )
+        factors = as_float_array(np.divide(expected, counts, out=np.zeros_like(counts), where=counts > 0))
     return dataclasses.replace(channel, response=channel.response.times(factors))
 
 

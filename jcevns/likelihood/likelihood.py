@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from jcevns.experiments.catalogue import experiment
 from jcevns.experiments.experiment import SIGNAL, Experiment, Source, signal_by_source, sources_of
 from jcevns.experiments.groups import expand
+from jcevns.experiments.names import listed
 from jcevns.likelihood import model as models
 from jcevns.likelihood.anchors import groups_of, rows_of, spread
 from jcevns.likelihood.arrangement import Arrangement, arrange
@@ -40,7 +41,10 @@ __all__ = [
 ]
 
 Experiments = Experiment | str | Iterable[Experiment | str]
-"""What a likelihood is made of: experiments, or their names as on the command line; `all-8b` is a group."""
+"""What a likelihood is made of: experiments, or their names as on the command line, where commas join several.
+
+`all-8b` is a group.
+"""
 
 
 class Likelihood(eqx.Module):
@@ -86,7 +90,8 @@ class Likelihood(eqx.Module):
     layout: Layout = eqx.field(static=True)
 
     def __init__(self, experiments: Experiments, theory: Interaction | str | None = None):
-        given = expand([experiments] if isinstance(experiments, Experiment | str) else experiments)
+        pieces = [experiments] if isinstance(experiments, Experiment | str) else experiments
+        given = expand([name for e in pieces for name in (listed(e) if isinstance(e, str) else [e])])
         built = tuple(experiment(e) if isinstance(e, str) else e for e in given)
         if not built:
             raise ValueError("a likelihood needs at least one experiment")
