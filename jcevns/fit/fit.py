@@ -19,7 +19,7 @@ from jcevns.fit.rounding import percent
 from jcevns.fit.surface import Evaluation, Surface
 from jcevns.fit.validity import EDM_GOAL, minimum_problems, require_effect, require_valid
 from jcevns.likelihood import model as models
-from jcevns.likelihood.likelihood import Experiments, Likelihood
+from jcevns.likelihood.likelihood import Experiments, Likelihood, with_data
 from jcevns.physics.interaction import label_of
 from jcevns.precision import require_x64
 
@@ -214,7 +214,7 @@ def fit(
         -0.26
     """
     require_x64("a fit")
-    surface = Surface(likelihood, free, at, constrained, profiled)
+    surface = Surface(with_data(likelihood, "a fit"), free, at, constrained, profiled)
     chosen = _minimiser(minimiser)
     if len(surface.names) == 1:
         return _fit_one(surface, chosen, minimiser, errors)

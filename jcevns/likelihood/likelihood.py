@@ -38,6 +38,7 @@ __all__ = [
     "penalty",
     "signal",
     "source_mask",
+    "with_data",
 ]
 
 Experiments = Experiment | str | Iterable[Experiment | str]
@@ -142,6 +143,7 @@ class Likelihood(eqx.Module):
         """The same numbers without names and notes: what compiled functions take, so that variants share them."""
         blank: dict[str, Any] = {"observable": "", "bin_edges": (), "exposure": 0.0, "nuisances": ()}
         blank |= {"status": "user", "notes": (), "tables": (), "runs": (), "overlap": ""}
+        blank |= {"measured": True, "recipe": None}
         bare = tuple(dataclasses.replace(e, name=str(i), **blank) for i, e in enumerate(self.experiments))
         copy = eqx.tree_at(lambda likelihood: likelihood.experiments, self, bare)
         object.__setattr__(copy, "nuisances", ())  # static: no part of the tree
@@ -163,6 +165,22 @@ def as_likelihood(given: Likelihood | Experiments) -> Likelihood:
     """A likelihood as it is, or that of experiments or names under the Standard Model."""
     not_forked()
     return given if isinstance(given, Likelihood) else Likelihood(given)
+
+
+def with_data(given: Likelihood | Experiments, what: str) -> Likelihood:
+    """The likelihood, as `as_likelihood`, for what needs data.
+
+    Raises:
+        ValueError: an experiment has no observed counts.
+    """
+    likelihood = as_likelihood(given)
+    for one in likelihood.experiments:
+        if not one.measured:
+            raise ValueError(
+                f"experiment {one.name!r} has no observed counts, and {what} needs data: give `observed`, or "
+                "take jcevns project, expected_limit, expected_error, expected_significance, simulate"
+            )
+    return likelihood
 
 
 def _check_distinct(experiments: Sequence[Experiment]) -> None:
@@ -292,8 +310,10 @@ def internal(likelihood: Likelihood, values: Mapping[str, Any], arrangement: Arr
     for name, value in values.items():
         place, record = names.index(name), likelihood.parameters[name]
         factor = jnp.asarray(value) / record.reference
+        # Of a factor that is zero the logarithm is kept finite, for the components that it does not act on.
+        none = jnp.where(factor == 0, jnp.finfo(factor.dtype).tiny, 0.0)
         x = x.at[place].set(
-            jnp.where(model.is_log[place], jnp.log(jnp.where(model.is_log[place], factor, 1.0)), factor)
+            jnp.where(model.is_log[place], jnp.log(jnp.where(model.is_log[place], factor + none, 1.0)), factor)
         )
     return x
 
@@ -326,7 +346,7 @@ def chi2(likelihood: Likelihood | Experiments, values: Mapping[str, Any] | None 
         >>> round(float(slope), 2)
         1.43
     """
-    likelihood = as_likelihood(likelihood)
+    likelihood = with_data(likelihood, "chi2")
     given = likelihood.parameters.full_values(values)
     inside = {n: v for n, v in given.items() if n in likelihood.nuisances}
     counts = signal(likelihood, {n: v for n, v in given.items() if n not in inside})

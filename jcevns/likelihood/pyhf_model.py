@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from jcevns.experiments.experiment import SIGNAL
-from jcevns.likelihood.likelihood import Likelihood, signal
+from jcevns.likelihood.likelihood import Likelihood, signal, with_data
 
 __all__ = ["POI", "to_pyhf"]
 
@@ -44,6 +44,7 @@ def to_pyhf(likelihood: Likelihood, at: Mapping[str, Any] | None = None) -> dict
         >>> [sample["name"] for sample in workspace["channels"][0]["samples"]]
         ['signal', 'accidental', 'electronic', 'neutron']
     """
+    likelihood = with_data(likelihood, "a workspace")
     _check(likelihood)
     given = likelihood.parameters.full_values(at)
     norms = likelihood.normalisations

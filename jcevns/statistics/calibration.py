@@ -13,7 +13,7 @@ from jcevns.constants import ONE_SIGMA, chi2_threshold
 from jcevns.fit.curve import Segment
 from jcevns.fit.roots import find_roots
 from jcevns.fit.validity import require_toys
-from jcevns.likelihood.likelihood import Experiments, Likelihood
+from jcevns.likelihood.likelihood import Experiments, Likelihood, with_data
 from jcevns.statistics.hypothesis import Hypothesis, hypothesis
 from jcevns.statistics.results import Coverage, Discovery, FitQuality, ToyInterval, as_json
 from jcevns.statistics.toy_runs import run_toys
@@ -96,7 +96,7 @@ def discovery(
         >>> round(found.asymptotic, 2), round(found.calibrated, 1)  # sigma, without and with toys
         (2.15, 2.2)
     """
-    here = hypothesis(likelihood, name, at, profiled)
+    here = hypothesis(with_data(likelihood, "a discovery"), name, at, profiled)
     null = null_value(here)
     data, truth = fit_observed(here, null)
     q0 = float(data.q[0])
@@ -230,7 +230,7 @@ def toy_interval(
     if tested.ndim != 1 or tested.size < 2 or np.any(np.diff(tested) <= 0):
         raise ValueError("toy_interval: give at least two increasing values")
     asymptotic = chi2_threshold(cl)
-    here = hypothesis(likelihood, name, at, profiled)
+    here = hypothesis(with_data(likelihood, "an interval"), name, at, profiled)
     here.record.check(tested)
     q, critical, censored, invalid = [], [], [], 0
     best, lowest = math.nan, math.inf
@@ -340,7 +340,7 @@ def fit_quality(
         >>> round(found.deviance, 2), round(found.p_value, 2)
         (3.85, 0.19)
     """
-    here = hypothesis(likelihood, name, at, profiled)
+    here = hypothesis(with_data(likelihood, "a goodness of fit"), name, at, profiled)
     data, _ = fit_observed(here, here.record.default)
     best = float(data.best[0])
     _, truth = fit_observed(here, best)
