@@ -12,6 +12,7 @@ from .fit.fit import fit
 from .fit.interval import interval, profile_curve
 from .fit.profile import profile
 from .fit.surface import Surface
+from .likelihood.binned import histograms
 from .likelihood.likelihood import Likelihood, chi2, component_counts, signal
 from .likelihood.pyhf_model import to_pyhf
 from .parameters import Parameter, parameter
@@ -24,6 +25,7 @@ from .physics.recoil import TabulatedSpectrum
 from .physics.standard_model import StandardModel
 from .physics.theories import THEORIES, theory
 from .statistics.calibration import coverage, discovery, fit_quality, toy_interval
+from .statistics.hepdata import to_hepdata
 from .statistics.laplace import laplace
 from .statistics.limits import limits
 from .statistics.priors import Prior
@@ -75,6 +77,7 @@ __all__ = [
     "experiment",
     "fit",
     "fit_quality",
+    "histograms",
     "interval",
     "laplace",
     "limits",
@@ -93,6 +96,7 @@ __all__ = [
     "simulate",
     "theory",
     "throw",
+    "to_hepdata",
     "to_pyhf",
     "toy_interval",
 ]

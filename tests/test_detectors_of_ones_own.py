@@ -130,8 +130,12 @@ def test_germanium_at_a_reactor_is_an_integral(here):
 
 def test_parts_of_the_sun_on_electrons_add_up(here):
     """pp, pep, 7Be and CNO one by one make what `solar` makes as one flux."""
-    text = GERMANIUM.replace("[flux_options]", "[other]").split("[other]")[0] + "[response]\nresolution = {sqrt = 0.3}\n"
-    text = text.replace('"germanium"\nbin', '"xenon-electrons"\nbin').replace("[0.1, 0.15, 0.2, 0.4]", "[5, 50, 200, 300]")
+    text = (
+        GERMANIUM.replace("[flux_options]", "[other]").split("[other]")[0] + "[response]\nresolution = {sqrt = 0.3}\n"
+    )
+    text = text.replace('"germanium"\nbin', '"xenon-electrons"\nbin').replace(
+        "[0.1, 0.15, 0.2, 0.4]", "[5, 50, 200, 300]"
+    )
     parts, whole = '["pp", "pep", "be7", "cno"]', '"solar"'
     counted = []
     for flux in (parts, whole):
@@ -150,7 +154,11 @@ BAD = {
     "none": ('["b8", "hep"]', "[]", "empty list"),
     "unseen": ('["b8", "hep"]', '["b8", "pp", "hep"]', "flux 'pp' makes no event in any bin"),
     "options of another": ("[flux_options.hep]", "[flux_options.pp]", "unknown key 'pp'"),
-    "options flat": ("[flux_options.hep]\ntotal = 9.0e3", '[flux_options]\nshape = "winter2006"', "unknown key 'shape'"),
+    "options flat": (
+        "[flux_options.hep]\ntotal = 9.0e3",
+        '[flux_options]\nshape = "winter2006"',
+        "unknown key 'shape'",
+    ),
     "shape at the top": ("[flux_options.hep]", 'shape = "winter2006"\n[flux_options.hep]', "unknown key"),
     "error of another": ('"flux.hep"', '"flux.pp"', "'flux.b8' and 'flux.hep'"),
     "error twice": ('"flat"\nsigma', '"flux.hep"\nsigma', "the flux has two entries"),

@@ -61,7 +61,7 @@ def describe() -> list[dict[str, Any]]:
 
     Example:
         >>> from jcevns.experiments.catalogue import describe
-        >>> describe()[4]["options"]
+        >>> describe()[4]["options"][:4]
         [('table', 'T1'), ('shape', 'bahcall1996'), ('field', 88.0), ('response', 'paper')]
     """
     return [

@@ -13,7 +13,7 @@ from jcevns.physics.electrons import ElectronTarget
 from jcevns.physics.flux import FLUX, NeutrinoFlux
 from jcevns.physics.nuclei import Target
 
-__all__ = ["OF_PART", "SIGNAL", "check_channel", "check_experiment"]
+__all__ = ["OF_PART", "SIGNAL", "check_channel", "check_edges", "check_experiment"]
 
 SIGNAL = "signal"
 """Name of the component that the theory predicts."""
@@ -116,6 +116,12 @@ def _check_counts(label: str, counts: Array, shape: tuple[int, ...]) -> None:
         raise ValueError(f"{label}: bin {bad[0]} is {values.flat[bad[0]]}, counts must be finite and not negative")
     if np.any(values > _MOST_COUNTS):
         raise ValueError(f"{label}: {values.max():g} counts in a bin are more than {_MOST_COUNTS:g}")
+
+
+def check_edges(here: str, own: np.ndarray, edges: np.ndarray) -> None:
+    """Raise ValueError for bins other than those of the data."""
+    if own.shape != edges.shape or not np.allclose(own, edges, rtol=1e-9, atol=1e-12 * np.ptp(edges)):
+        raise ValueError(f"{here}: its edges {own.tolist()} are not those of the data, {edges.tolist()}")
 
 
 def check_channel(channel: Any) -> None:

@@ -13,8 +13,9 @@ from jaxtyping import Array, Float
 
 from jcevns import datasets
 from jcevns.detectors.response import Response
-from jcevns.experiments.consistency import OF_PART, SIGNAL, check_channel, check_experiment
+from jcevns.experiments.consistency import OF_PART, SIGNAL, check_channel, check_edges, check_experiment
 from jcevns.experiments.nuisances import Nuisance, ShapeNuisance
+from jcevns.histogram import is_histogram, read_histogram
 from jcevns.physics.flux import NeutrinoFlux
 from jcevns.physics.interaction import Interaction, has_terms
 from jcevns.physics.new_physics import Addition
@@ -86,8 +87,17 @@ class Channel(eqx.Module):
         return flux_moments(self.flux, self.target, self.response.recoil_keV)
 
 
+def _array(counts: Any) -> Array:
+    if is_histogram(counts):
+        raise ValueError(
+            "counts are given as a histogram: build the experiment by Experiment.from_histograms, which compares "
+            "edges"
+        )
+    return as_float_array(counts)
+
+
 def _arrays(backgrounds: Mapping[str, Any]) -> dict[str, Array]:
-    return {name: as_float_array(counts) for name, counts in backgrounds.items()}
+    return {name: _array(counts) for name, counts in backgrounds.items()}
 
 
 def _floats(values: Any) -> tuple[float, ...]:
@@ -142,7 +152,7 @@ class Experiment(eqx.Module):
 
     name: str = eqx.field(static=True)
     channels: tuple[Channel, ...] = eqx.field(converter=_channels)
-    observed: Float[Array, " bin"] = eqx.field(converter=as_float_array)
+    observed: Float[Array, " bin"] = eqx.field(converter=_array)
     backgrounds: dict[str, Float[Array, "*anchor bin"]] = eqx.field(converter=_arrays)
     nuisances: tuple[Nuisance, ...] = eqx.field(static=True, converter=tuple)
     observable: str = eqx.field(static=True, default="bin")
@@ -161,6 +171,49 @@ class Experiment(eqx.Module):
 
     def __check_init__(self):
         check_experiment(self, STATUSES)
+
+    @classmethod
+    def from_histograms(
+        cls, name: str, channels: Any, observed: Any, backgrounds: Mapping[str, Any], nuisances: Any = (), **more: Any
+    ) -> "Experiment":
+        """An experiment whose counts are histograms of the UHI protocol, as those of hist and boost-histogram.
+
+        The edges of all of them must be the same, and become `bin_edges`; the label of the axis `observable`.
+        Underflow and overflow are left out.
+
+        Args:
+            name: of the experiment.
+            channels: a channel, or several.
+            observed: histogram of the data.
+            backgrounds: histogram of each component at nominal normalisation, or counts.
+            nuisances: normalisations.
+            more: further attributes of the experiment.
+
+        Raises:
+            ValueError: histograms of other bins, of several axes, or of means.
+
+        Example:
+            >>> import hist
+            >>> import jcevns as jc
+            >>> data = hist.new.Reg(2, 4, 8, label="N_e [electrons]").Double().fill([4.5, 5.0, 6.5])
+            >>> response = jc.detectors.charge_response(jc.detectors.NestChargeYield(), data.axes[0].edges, 0.1)
+            >>> channel = jc.Channel(jc.physics.b8(), jc.physics.xenon(), response)
+            >>> mine = jc.Experiment.from_histograms("mine", channel, data, {})
+            >>> mine.observed.tolist(), mine.bin_edges, mine.observable
+            ([2.0, 1.0], (4.0, 6.0, 8.0), 'N_e [electrons]')
+        """
+        here = f"experiment {name!r}"
+        edges, counts, label = read_histogram(f"{here}: observed", observed)
+        found = {}
+        for component, given in backgrounds.items():
+            found[component] = given
+            if is_histogram(given):
+                own, found[component], _ = read_histogram(f"{here}: {component}", given)
+                check_edges(f"{here}: {component}", own, edges)
+        if "bin_edges" in more:
+            check_edges(f"{here}: bin_edges", np.asarray(more.pop("bin_edges"), float), edges)
+        more = {"observable": label or "bin", **more}
+        return cls(name, channels, counts, found, nuisances, bin_edges=tuple(map(float, edges)), **more)
 
     @property
     def fluxes(self) -> dict[str, NeutrinoFlux]:
