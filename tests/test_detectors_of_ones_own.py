@@ -210,7 +210,7 @@ VERBS = {
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_what_needs_data_says_so_in_one_line(here, verb):
-    with pytest.raises(ValueError, match="'argon' has no observed counts, and .* needs data") as caught:
+    with pytest.raises(ValueError, match=r"'argon' has no observed counts, and .* needs data") as caught:
         VERBS[verb]("argon.toml")
     assert "\n" not in str(caught.value)
 

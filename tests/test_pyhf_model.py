@@ -270,9 +270,9 @@ def test_what_cannot_be_said_is_refused_with_the_reason():
     with pytest.raises(ValueError, match=r"signal has the nuisances bent\.rate, bent\.tilt; pyhf adds"):
         to_pyhf(shaped(SIGNAL_AT, [4.0, 4.0], (LINE,), nuisances=both))
     compared(shaped(SIGNAL_AT, [4.0, 4.0], (LINE,), nuisances=both), {"rate": 1.05})
+    rows, two = [[1.0, 4.0], [3.0, 4.0], [5.0, 4.0]] * 2, ShapeNuisance("two", LINE.anchors)
     with pytest.raises(ValueError, match="counts are negative"):
-        twice = [[1.0, 4.0], [3.0, 4.0], [5.0, 4.0]] * 2
-        to_pyhf(shaped([[3.0, 4.0]] * 6, twice, (LINE, ShapeNuisance("two", LINE.anchors)), "sum"))
+        to_pyhf(shaped([[3.0, 4.0]] * 6, rows, (LINE, two), "sum"))
 
 
 def test_shipped_shapes_say_why_they_cannot_be_exported():

@@ -47,10 +47,9 @@ class Templates:
             ValueError: a change that bends elsewhere.
         """
         at, change = self.anchors[name], self.changes[name]
-        found = []
+        found = []  # of the sides that have anchors, one at least
         for side in (at < 0, at > 0):
             if not np.any(side):
-                found.append(None)
                 continue
             end = np.argmax(np.where(side, np.abs(at), 0.0))
             slope = change[end] / at[end]
@@ -62,8 +61,7 @@ class Templates:
                     "interpolation, it bends at the nominal value alone; fix the shape with `at` before exporting"
                 )
             found.append(slope)
-        below, above = found
-        return (above if below is None else below), (below if above is None else above)
+        return found[0], found[-1]
 
 
 def _between(at: Sequence[float], table: Float[np.ndarray, "anchor *rest"], value: float) -> np.ndarray:

@@ -124,7 +124,7 @@ class TabulatedSpectrum(Addition):
         step = 1e-9 if jnp.result_type(float) == jnp.float64 else 1e-6
         inner = edges[1:-1]
         nodes = np.sort(np.concatenate([edges[[0, -1]], inner * (1 - step), inner * (1 + step)]))
-        return cls(nodes, np.repeat(density, 2), strength)
+        return cls(nodes, np.repeat(density, 2), as_float_array(strength))
 
     def weights(self):
         """The strength."""

@@ -60,7 +60,7 @@ def to_hepdata(
     if not tables:
         raise ValueError("hepdata: there is no result to write")
     who = f" of {', '.join(likelihood.names)}" if likelihood is not None else ""
-    documents = [{"comment": description or f"Results{who}, written by jcevns"}]
+    documents: list[dict[str, Any]] = [{"comment": description or f"Results{who}, written by jcevns"}]
     for key, (title, text, _) in tables.items():
         documents.append(
             {
@@ -159,8 +159,8 @@ def _limits(found: Any, likelihood: Likelihood | None) -> dict[str, tuple[str, s
     rows = [(limit, low, high) for limit in limits for low, high in (limit.excluded or ((None, None),))]
     qualifiers = {"method": method, "Delta chi2": _number(limits[0].threshold)}
     ends = [
-        _column(f"{name} excluded {side}", unit(name), [_number(row[k]) for row in rows], qualifiers)
-        for k, side in ((1, "from"), (2, "to"))
+        _column(f"{name} excluded from", unit(name), [_number(low) for _, low, _ in rows], qualifiers),
+        _column(f"{name} excluded to", unit(name), [_number(high) for _, _, high in rows], qualifiers),
     ]
     text = f"Excluded ranges of {name}, {method}; '{_NONE}': open as far as was searched, or nothing excluded"
     tables = {"limit": (f"Limits on {name}", text, _table(place([row[0] for row in rows]), ends))}
