@@ -221,7 +221,7 @@ RECORDS = {
     "negative": (lambda: physics.NeutrinoFlux(**{**FLUX, "shape": [2.0, -1.0, 1.0]}), "not negative"),
     "NaN": (lambda: physics.NeutrinoFlux(**{**FLUX, "shape": [0.5, np.nan, 0.5]}), "not negative"),
     "shape too short": (lambda: physics.NeutrinoFlux(**{**FLUX, "shape": [0.5, 0.5]}), "one number per energy"),
-    "two totals": (lambda: physics.NeutrinoFlux(**{**FLUX, "total": [1.0, 2.0]}), "a channel of its own"),
+    "two totals": (lambda: physics.NeutrinoFlux(**{**FLUX, "total": [1.0, 2.0]}), "a channel more"),
     "energies negative": (lambda: physics.NeutrinoFlux(**{**FLUX, "energy": [-1.0, 0.0, 1.0]}), "not negative"),
     "energies infinite": (lambda: physics.NeutrinoFlux(**{**FLUX, "energy": [0.0, 1.0, np.inf]}), "finite"),
     "sources without shapes": (lambda: physics.NeutrinoFlux(**FLUX, sources=("pp", "be7")), "need their shapes"),

@@ -178,23 +178,21 @@ class Experiment(eqx.Module):
     ) -> "Experiment":
         """An experiment whose counts are histograms of the UHI protocol, as those of hist and boost-histogram.
 
-        The edges of all of them must be the same, and become `bin_edges`; the label of the axis `observable`.
-        Underflow and overflow are left out.
+        All edges must agree, and become `bin_edges`; the label of the axis `observable`. Overflow is left out.
 
         Args:
             name: of the experiment.
             channels: a channel, or several.
             observed: histogram of the data.
-            backgrounds: histogram of each component at nominal normalisation, or counts.
+            backgrounds: histogram or counts of each component.
             nuisances: normalisations.
-            more: further attributes of the experiment.
+            more: further attributes.
 
         Raises:
             ValueError: histograms of other bins, of several axes, or of means.
 
         Example:
-            >>> import hist
-            >>> import jcevns as jc
+            >>> import hist, jcevns as jc
             >>> data = hist.new.Reg(2, 4, 8, label="N_e [electrons]").Double().fill([4.5, 5.0, 6.5])
             >>> response = jc.detectors.charge_response(jc.detectors.NestChargeYield(), data.axes[0].edges, 0.1)
             >>> channel = jc.Channel(jc.physics.b8(), jc.physics.xenon(), response)
@@ -233,33 +231,23 @@ class Experiment(eqx.Module):
     ) -> "Experiment":
         """The experiment with inputs of one's own, and with all numbers that depend on them computed anew.
 
-        Factors c_i that bring the Standard Model signal to a published one are frozen again, so that it stays the
-        published one: an efficiency, a yield or a form factor then changes how other signals compare with it. A flux
-        is what a detector is held into: responses and factors c_i stay as they are.
+        Factors c_i that bring the Standard Model signal to a published one are frozen again, so that it stays so: an
+        efficiency, a yield or a form factor changes how other signals compare. Under a flux they stay as they are.
 
         Args:
-            efficiency: energies in keV and the efficiency there, linear between, zero outside; or a CSV file. With
-                the released response of `xenonnt-2024-s2` the probability to be counted in any bin.
-            charge_yield: of nuclear recoils, an `AbstractChargeYield`; a table, energies in keV and electrons/keV; or
-                a CSV file.
-            flux: a `NeutrinoFlux` or the name of one (`jcevns.physics.FLUXES`), or several: a list, or names joined
-                by `+`. For experiments with one response and one target.
-            form_factor: that the factors c_i are computed with; a name or an `AbstractFormFactor`. The signal has
-                that of the theory, `jcevns.StandardModel(form_factor=...)`: give both the same.
+            efficiency: energies in keV and the efficiency there, linear between, zero outside; or a CSV file.
+            charge_yield: an `AbstractChargeYield`; a table, energies in keV and electrons/keV; or a CSV file.
+            flux: a `NeutrinoFlux` or its name (`jcevns.physics.FLUXES`), or several, in a list; for one response.
+            form_factor: of c_i, a name or an `AbstractFormFactor`. The signal has that of the theory: give both.
 
         Raises:
-            ValueError: what this experiment has no use for, with the reason; or an experiment that was changed
-                after it was built, as by `jcevns.scaled`, whose changes would be lost.
+            ValueError: what it has no use for, with the reason; or changes after it was built would be lost.
 
         Example:
             >>> import jcevns as jc
-            >>> pandax = jc.experiment("pandax4t-us2")
-            >>> both = pandax.replace(flux=["b8", "hep"])
+            >>> both = jc.experiment("pandax4t-us2").replace(flux=["b8", "hep"])
             >>> tuple(both.fluxes)
             ('b8', 'hep')
-            >>> steep = pandax.replace(efficiency=([0.5, 3.0], [0.1, 0.9]))
-            >>> [round(float(jc.signal_counts(e, jc.StandardModel()).sum()), 1) for e in (pandax, steep)]
-            [42.1, 42.1]
         """
         from jcevns.experiments.replacing import replaced
 

@@ -19,9 +19,9 @@ from jcevns.physics.standard_model import StandardModel
 from jcevns.physics.theories import FORM_FACTORS
 from jcevns.spelling import unknown
 
-__all__ = ["Curve", "Recipe", "nominal_model", "own_curve", "own_yield", "replaced", "with_fluxes"]
+__all__ = ["Efficiency", "Recipe", "nominal_model", "own_curve", "own_yield", "replaced", "with_fluxes"]
 
-Curve = tuple[Float[np.ndarray, " node"], Float[np.ndarray, " node"]]
+Efficiency = tuple[Float[np.ndarray, " node"], Float[np.ndarray, " node"]]
 """Energies in keV and values there."""
 
 
@@ -163,7 +163,7 @@ def _columns(here: str, given: Any, columns: tuple[str, str]) -> tuple[np.ndarra
     return energy, value
 
 
-def own_curve(name: str, given: Any, energy: str = "recoil_keV") -> Curve:
+def own_curve(name: str, given: Any, energy: str = "recoil_keV") -> Efficiency:
     """An efficiency of one's own.
 
     Args:

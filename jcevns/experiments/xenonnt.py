@@ -9,7 +9,7 @@ from jcevns.detectors.charge_yield import AbstractChargeYield, PowerLawChargeYie
 from jcevns.detectors.response import Response, add_runs, charge_response, interpolated_response
 from jcevns.experiments.experiment import SIGNAL, Channel, Experiment, normalised
 from jcevns.experiments.nuisances import Nuisance
-from jcevns.experiments.replacing import Curve, nominal_model, own_curve, own_yield, with_fluxes
+from jcevns.experiments.replacing import Efficiency, nominal_model, own_curve, own_yield, with_fluxes
 from jcevns.physics.flux import B8_FLUX, b8
 from jcevns.physics.form_factors import KleinNystrand
 from jcevns.physics.nuclei import xenon
@@ -31,7 +31,7 @@ NAME = "xenonnt-2024-s2"
 RESPONSES = ("released", "unsmeared")
 
 
-def released_response(efficiency: Curve | None = None) -> Response:
+def released_response(efficiency: Efficiency | None = None) -> Response:
     """Released detector response at nominal yields, SR0 and SR1 summed into three cS2 bins.
 
     Args:
@@ -59,7 +59,9 @@ def released_response(efficiency: Curve | None = None) -> Response:
     return interpolated_response(pack["recoil_keV"], mean, float(exposure.sum()))
 
 
-def unsmeared_response(efficiency: Curve | None = None, charge_yield: AbstractChargeYield | None = None) -> Response:
+def unsmeared_response(
+    efficiency: Efficiency | None = None, charge_yield: AbstractChargeYield | None = None
+) -> Response:
     """The paper's literal recipe: S2 = T Q_y(T) g2 without resolution, efficiency A(T), edges per run."""
     pack = datasets.read_arrays("xenonnt_2024_templates")
     acceptance = datasets.read_table("xenonnt_2024_efficiency")

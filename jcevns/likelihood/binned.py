@@ -28,8 +28,8 @@ def histograms(
     Example:
         >>> import jcevns as jc
         >>> found = jc.histograms("xenonnt-2024-s2")["xenonnt-2024-s2"]
-        >>> found["observed"].values().tolist(), found["observed"].axes[0][0]
-        ([16.0, 14.0, 7.0], (120.0, 183.0))
+        >>> found["observed"].values().tolist(), found["observed"].axes[0].label
+        ([16.0, 14.0, 7.0], 'cS2 [PE]')
     """
     likelihood = as_likelihood(likelihood)
     found = {}

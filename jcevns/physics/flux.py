@@ -61,7 +61,7 @@ _LOWEST_ENERGY = 1e-3  # MeV; the recoils below, T < 2e-8 keV, are out of reach 
 class NeutrinoFlux(eqx.Module):
     """A flux: unit-area spectrum, linear between nodes, times a total.
 
-    The area is one within 0.5%, or the `share` of the total that the spectrum holds.
+    The area is one within 0.5%, or `share`.
 
     Attributes:
         energy: nodes in MeV, increasing.
@@ -108,12 +108,10 @@ class NeutrinoFlux(eqx.Module):
         if energy.ndim != 1 or energy.size < 2 or not np.all(np.diff(energy) > 0):
             raise ValueError(f"{here}: energies must increase and be at least two, in MeV")
         if not (energy[0] >= 0 and energy[-1] < _MOST):
-            raise ValueError(f"{here}: energies must be finite and not negative, in MeV")
+            raise ValueError(f"{here}: energies must be finite and not negative (MeV)")
         if self.shape.shape != energy.shape or self.total.shape != ():
-            raise ValueError(
-                f"{here}: shape {self.shape.shape} and total {self.total.shape} must be one number per energy "
-                f"({energy.size}) and one number: a second flux is a channel of its own"
-            )
+            given = f"shape {self.shape.shape} and total {self.total.shape}"
+            raise ValueError(f"{here}: {given} must be one number per energy and one: a flux more is a channel more")
         for what, given in (("shape", self.shape), ("total", self.total)):
             if isinstance(given, Tracer):
                 continue
@@ -123,9 +121,9 @@ class NeutrinoFlux(eqx.Module):
         if not isinstance(self.shape, Tracer):
             area = float(np.trapezoid(np.asarray(self.shape, float), energy))
             if not abs(area - self.share) <= _AREA * self.share:
+                remedy = "divide by it; or say by `share` that the total counts others too"
                 raise ValueError(
-                    f"{here}: the area of the shape is {area:.6g} and must be {self.share:.6g}: divide the shape by "
-                    "its area, and let `total` be the flux; or say by `share` that the total counts others too"
+                    f"{here}: the area of the shape is {area:.6g} and must be {self.share:.6g}: {remedy}"
                 )
         self._check_sources(here)
         if self.error is not None and not _ERRORS[0] <= self.error <= _ERRORS[1]:
@@ -152,21 +150,14 @@ class NeutrinoFlux(eqx.Module):
             raise ValueError(f"{here}: fractions of the flavours must not be negative and must add up to one")
 
     def _check_sources(self, here: str) -> None:
-        parts = self.source_shapes
-        if parts is None:
-            if len(self.sources) > 1:
-                raise ValueError(f"{here}: {len(self.sources)} sources need their shapes at the energies")
+        parts, wanted = self.source_shapes, (len(self.sources), self.energy.size)
+        if parts is None and len(self.sources) > 1:
+            raise ValueError(f"{here}: {len(self.sources)} sources need their shapes at the energies")
+        if parts is None or isinstance(parts, Tracer) or isinstance(self.shape, Tracer):
             return
-        if isinstance(parts, Tracer) or isinstance(self.shape, Tracer):
-            return
-        wanted = (len(self.sources), self.energy.size)
         if parts.shape != wanted or not np.all(np.asarray(parts) >= 0):
-            raise ValueError(
-                f"{here}: source_shapes have shape {parts.shape}, expected (sources, energies) = {wanted}, none "
-                "negative"
-            )
-        most = float(np.max(np.asarray(self.shape)))
-        if not np.allclose(np.asarray(parts).sum(axis=0), np.asarray(self.shape), rtol=1e-4, atol=1e-6 * most):
+            raise ValueError(f"{here}: source_shapes have shape {parts.shape}, expected {wanted}, none negative")
+        if not np.allclose(np.sum(parts, axis=0), self.shape, rtol=1e-4, atol=1e-6 * float(np.max(self.shape))):
             raise ValueError(f"{here}: the source_shapes must add up to the shape")
 
     @property

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from jcevns import datasets
 from jcevns.constants import CM2_PER_INVERSE_MEV2, ELECTRON_MASS, KEV, PER_MEV_TO_PER_KEV, SECONDS_PER_YEAR
-from jcevns.histogram import read_histogram
+from jcevns.histogram import steps
 from jcevns.parameters import parameter
 from jcevns.physics.electrons import Electron, ElectronTarget
 from jcevns.physics.flux import NeutrinoFlux, flavour_moments
@@ -102,29 +102,11 @@ class TabulatedSpectrum(Addition):
     def from_histogram(cls, given: Any, strength: float = 1.0) -> "TabulatedSpectrum":
         """A spectrum from a histogram of the UHI protocol: recoils per tonne-year in bins of keV, even in each bin.
 
-        The bins are steps of the table, ramps of 1e-9 of the energy: each keeps its events.
-
-        Args:
-            given: the histogram.
-            strength: factor on the whole.
-
         Raises:
             ValueError: no histogram of one axis, or of negative counts or energies.
-
-        Example:
-            >>> import hist
-            >>> import jcevns as jc
-            >>> recoils = hist.new.Var([0.5, 1.0, 3.0], label="T [keV]").Weight().fill([0.7, 2.0], weight=[20, 10])
-            >>> spectrum = jc.TabulatedSpectrum.from_histogram(recoils)
-            >>> spectrum.rates(2.0).tolist()  # events/(tonne year keV)
-            [5.0]
         """
-        edges, counts, _ = read_histogram("recoil spectrum", given)
-        density = counts / np.diff(edges)
         step = 1e-9 if jnp.result_type(float) == jnp.float64 else 1e-6
-        inner = edges[1:-1]
-        nodes = np.sort(np.concatenate([edges[[0, -1]], inner * (1 - step), inner * (1 + step)]))
-        return cls(nodes, np.repeat(density, 2), as_float_array(strength))
+        return cls(*steps("recoil spectrum", given, step), as_float_array(strength))
 
     def weights(self):
         """The strength."""

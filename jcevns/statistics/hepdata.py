@@ -22,7 +22,7 @@ _BARE = re.compile(r"[A-Za-z_][\w]*")
 def to_hepdata(
     results: Contour | Sequence[Limit] | Mapping[str, Any],
     folder: str | Path,
-    likelihood: Likelihood | None = None,
+    parameters_of: Likelihood | None = None,
     description: str = "",
 ) -> list[Path]:
     """Write contours and limits as a HEPData submission, by the schema 1.1.1 of https://hepdata-submission.readthedocs.io.
@@ -34,7 +34,7 @@ def to_hepdata(
     Args:
         results: a contour; limits of `jcevns.limits`; or several of these by name, for one submission.
         folder: for the files; made if it is not there.
-        likelihood: of limits, for their units and experiments.
+        parameters_of: the likelihood of limits, for their units and experiments.
         description: of what was measured, for the first document of the submission.
 
     Returns:
@@ -54,12 +54,12 @@ def to_hepdata(
     named = results if isinstance(results, Mapping) else {"": results}
     tables: dict[str, tuple[str, str, dict[str, Any]]] = {}
     for name, result in named.items():
-        made = _contour(result) if isinstance(result, Contour) else _limits(result, likelihood)
+        made = _contour(result) if isinstance(result, Contour) else _limits(result, parameters_of)
         for key, table in made.items():
             tables["_".join(filter(None, [_file(name), key]))] = table
     if not tables:
         raise ValueError("hepdata: there is no result to write")
-    who = f" of {', '.join(likelihood.names)}" if likelihood is not None else ""
+    who = f" of {', '.join(parameters_of.names)}" if parameters_of is not None else ""
     documents: list[dict[str, Any]] = [{"comment": description or f"Results{who}, written by jcevns"}]
     for key, (title, text, _) in tables.items():
         documents.append(
