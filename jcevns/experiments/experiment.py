@@ -176,12 +176,10 @@ class Experiment(eqx.Module):
     def from_histograms(
         cls, name: str, channels: Any, observed: Any, backgrounds: Mapping[str, Any], nuisances: Any = (), **more: Any
     ) -> "Experiment":
-        """An experiment whose counts are histograms of the UHI protocol, as those of hist and boost-histogram.
-
-        All edges must agree, and become `bin_edges`; the label of the axis `observable`. Overflow is left out.
+        """An experiment whose counts are histograms of the UHI protocol, as those of hist; overflow is left out.
 
         Args:
-            name: of the experiment.
+            name: of the experiment; its `bin_edges` are those of all histograms, its `observable` their label.
             channels: a channel, or several.
             observed: histogram of the data.
             backgrounds: histogram or counts of each component.

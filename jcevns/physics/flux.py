@@ -59,9 +59,7 @@ _LOWEST_ENERGY = 1e-3  # MeV; the recoils below, T < 2e-8 keV, are out of reach 
 
 
 class NeutrinoFlux(eqx.Module):
-    """A flux: unit-area spectrum, linear between nodes, times a total.
-
-    The area is one within 0.5%, or `share`.
+    """A flux: spectrum of unit area (within 0.5%, or of `share`), linear between nodes, times a total.
 
     Attributes:
         energy: nodes in MeV, increasing.
