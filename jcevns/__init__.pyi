@@ -12,6 +12,7 @@ from .fit.fit import fit
 from .fit.interval import interval, profile_curve
 from .fit.profile import profile
 from .fit.surface import Surface
+from .likelihood.binned import histograms
 from .likelihood.likelihood import Likelihood, chi2, component_counts, signal
 from .likelihood.pyhf_model import to_pyhf
 from .parameters import Parameter, parameter
@@ -27,6 +28,7 @@ from .statistics.band import band
 from .statistics.calibration import coverage, discovery, fit_quality, toy_interval
 from .statistics.discovery_limits import discovery_limits
 from .statistics.evidence import evidence
+from .statistics.hepdata import to_hepdata
 from .statistics.impacts import impacts
 from .statistics.laplace import laplace
 from .statistics.limits import limits
@@ -74,7 +76,6 @@ __all__ = [
     "coverage",
     "detectors",
     "discovery",
-    "discovery_limit",
     "discovery_limits",
     "evidence",
     "expected_error",
@@ -83,6 +84,7 @@ __all__ = [
     "experiment",
     "fit",
     "fit_quality",
+    "histograms",
     "impacts",
     "interval",
     "laplace",
@@ -102,6 +104,7 @@ __all__ = [
     "simulate",
     "theory",
     "throw",
+    "to_hepdata",
     "to_pyhf",
     "toy_interval",
 ]

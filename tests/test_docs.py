@@ -162,7 +162,9 @@ def test_a_theory_of_ones_own_runs_from_the_command_line(tmp_path):
     for line, (code, output) in zip(lines, json.loads(run.stdout.splitlines()[-1]), strict=True):
         assert code == 0, f"{line}\n{output}"
         assert "NOT VALID" not in output
-    assert {p.name for p in (tmp_path / "contour").iterdir()} == {"contour.png", "contour.pdf", "contour.csv"}
+    assert {p.name for p in (tmp_path / "contour").iterdir()} == {
+        *("contour.png", "contour.pdf", "contour.csv", "hepdata")
+    }
     assert (tmp_path / "my.zarr").is_dir()
 
 

@@ -301,7 +301,8 @@ def test_bad_values_of_options(name, options, message) -> None:
 def test_description_of_the_built_in_experiments() -> None:
     found = {entry["name"]: entry for entry in describe()}
     assert list(found) == list(EXPERIMENTS)
-    us2 = [("table", "T1"), ("shape", "bahcall1996"), ("field", 88.0), ("response", "paper")]
+    us2 = [("table", "T1"), ("shape", "bahcall1996"), ("field", 88.0), ("response", "paper"), ("efficiency", "one")]
+    us2 += [("charge_yield", "nest"), ("form_factor", "klein-nystrand"), ("flux", "b8")]
     assert found["pandax4t-us2"]["options"] == us2
     for name, entry in found.items():
         assert entry["status"] == built(name).status
@@ -703,7 +704,6 @@ YIELD = 'charge_yield = "nest"'
 BAD_TOML = {
     "unknown key": ("observed =", "observd = 1\nobserved =", "'observd'"),
     "missing name": ('name = "mine"\n', "", "'name'"),
-    "missing observed": ("observed = [3, 4]\n", "", "'observed'"),
     "missing exposure": ("exposure_tonne_year = 2.0\n", "", "'exposure_tonne_year'"),
     "missing response": ("[response]\n" + YIELD, "", "'response'"),
     "empty response": (YIELD, "", "charge_yield"),

@@ -74,6 +74,7 @@ def _ranges(pairs: Sequence[tuple[float | None, float | None]]) -> str:
 )
 @click.option("--seed", default=1, show_default=True, help="The same seed gives the same toys.")
 @click.option("--store", type=click.Path(path_type=Path), help="Folder to keep finished toys in; resumes.")
+@click.option("--hepdata", type=click.Path(path_type=Path), help="Folder for a HEPData submission of the limits.")
 @csv_option
 @json_option
 @click.pass_context
@@ -93,6 +94,7 @@ def limit(
     toys: int | None,
     seed: int,
     store: Path | None,
+    hepdata: Path | None,
     spectrum: Path | None,
     b8: str,
     as_json: bool,
@@ -160,6 +162,10 @@ def limit(
         emit_json([_row(r, mass is not None and len(over) == 1) for r in results])
     else:
         _report(likelihood, results, _title(theory or "", flavours), over, cl, dof, minimum)
+    if hepdata is not None and all(r.valid for r in results):
+        from jcevns.statistics.hepdata import to_hepdata
+
+        click.echo(f"written: {to_hepdata(results, hepdata, likelihood)[-1]}", err=True)
     if not all(r.valid for r in results):
         raise RuntimeError("some limits rest on a fit that is not valid: do not use them")
 

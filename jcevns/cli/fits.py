@@ -224,7 +224,7 @@ def _one(result: Any, likelihood: Any, expected: float | None) -> dict[str, Any]
 @click.option("--cl", default="0.683,0.9", show_default=True, callback=numbers, help="Confidence levels.")
 @click.option("--dof", default=2, show_default=True, help="Parameters of interest, for the thresholds.")
 @window_option
-@out_option("Folder for contour.png, contour.pdf and contour.csv.", metavar="DIR")
+@out_option("Folder for contour.png, .pdf and .csv, and hepdata, a submission.", metavar="DIR")
 @json_option
 @click.pass_context
 def contour(
@@ -247,7 +247,8 @@ def contour(
     jcevns contour mass coupling --theory scalar --window mass=1:100 --experiments xenonnt-2024-s2 --out scalar
 
     \b
-    CSV: cl, line, and the two parameters, one row per point. JSON: parameters, units, cl, dof, delta_chi2, best_fit,
+    CSV: cl, line, and the two parameters, one row per point; hepdata/submission.yaml has the same in HEPData's
+    format, if the contour is valid. JSON: parameters, units, cl, dof, delta_chi2, best_fit,
     chi2_min, lines (by level: [[x, y], ...] each), closed, valid.
     """  # noqa: D301
     names_given = names(context, context.command.params[0], parameters)
@@ -274,6 +275,10 @@ def contour(
             fig, (ax,) = figure(width=4.2, height=3.4)
             plot_contour(region, ax)
             paths = [*save(fig, out / "contour"), write_text(out / "contour.csv", region.to_csv())]
+        if region.valid:
+            from jcevns.statistics.hepdata import to_hepdata
+
+            paths.append(to_hepdata(region, out / "hepdata")[-1])
         say("written: " + ", ".join(map(str, paths)))
     if as_json:
         emit_json(region.to_dict())

@@ -39,6 +39,18 @@ class Response(eqx.Module):
     recoil_keV: Float[Array, " recoil"] = eqx.field(converter=as_float_array)
     matrix: Float[Array, "*anchor bin recoil"] = eqx.field(converter=as_float_array)
 
+    def __check_init__(self):
+        if isinstance(self.matrix, Tracer) or not eqx.is_array(self.matrix):
+            return
+        energies, matrix = self.recoil_keV.shape, self.matrix.shape
+        if len(energies) != 1 or len(matrix) < 2 or matrix[-1] != energies[0]:
+            raise ValueError(
+                f"a response has a matrix of shape {matrix} for energies of shape {energies}: it must be (bins, "
+                "energies), anchors of shape nuisances before them"
+            )
+        if not isinstance(self.recoil_keV, Tracer) and np.any(np.asarray(self.recoil_keV) < 0):
+            raise ValueError("a response has a negative recoil energy (keV)")
+
     def __call__(self, rate: Float[Array, " recoil"]) -> Float[Array, "*anchor bin"]:
         """Counts per bin for dR/dT in events/(tonne year keV) at `recoil_keV`."""
         return self.matrix @ rate
@@ -48,6 +60,12 @@ class Response(eqx.Module):
         if isinstance(self.matrix, Tracer) or isinstance(factors, Tracer):
             return Response(self.recoil_keV, jnp.asarray(factors)[..., None] * self.matrix)
         return Response(self.recoil_keV, np.asarray(factors)[..., None] * np.asarray(self.matrix))
+
+    def seen_with(self, efficiency: tuple[Any, Any]) -> "Response":
+        """The same response behind an efficiency: energies in keV and values, linear between, zero outside."""
+        energy, value = (np.asarray(column, float) for column in efficiency)
+        kept = np.interp(np.asarray(self.recoil_keV), energy, value, left=0.0, right=0.0)
+        return Response(self.recoil_keV, np.asarray(self.matrix) * kept)
 
 
 def legendre_panels(edges: np.ndarray, order: int) -> tuple[np.ndarray, np.ndarray]:

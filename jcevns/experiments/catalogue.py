@@ -1,5 +1,6 @@
 """Experiments by name: the built-in ones, with options, and the user's TOML files."""
 
+import dataclasses
 import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
@@ -8,9 +9,11 @@ from typing import Any
 
 from jcevns.experiments.borexino import LOWEST
 from jcevns.experiments.experiment import Experiment
-from jcevns.experiments.names import ENTRIES, check_known, parsed
+from jcevns.experiments.groups import GROUPS
+from jcevns.experiments.names import ENTRIES, INPUTS, check_known, check_option_names, parsed
+from jcevns.experiments.replacing import Recipe
 from jcevns.experiments.toml_file import load_experiment
-from jcevns.spelling import number, unknown
+from jcevns.spelling import number
 
 __all__ = ["EXPERIMENTS", "describe", "experiment", "parse_experiment", "takes"]
 
@@ -58,7 +61,7 @@ def describe() -> list[dict[str, Any]]:
 
     Example:
         >>> from jcevns.experiments.catalogue import describe
-        >>> describe()[4]["options"]
+        >>> describe()[4]["options"][:4]
         [('table', 'T1'), ('shape', 'bahcall1996'), ('field', 88.0), ('response', 'paper')]
     """
     return [
@@ -77,10 +80,12 @@ def experiment(name: str, **options: Any) -> Experiment:
 
     Args:
         name: `NAME[:option=value...]` with a key of `EXPERIMENTS`, or the path of a TOML file.
-        options: of the built-in experiment, such as `table="T3"` or `response="unsmeared"`.
+        options: of the built-in experiment, such as `table="T3"` or `response="unsmeared"`. Where it has them,
+            `efficiency`, `charge_yield`, `form_factor` and `flux` may be objects, see `Experiment.replace`.
 
     Raises:
-        ValueError: unknown name or option, with the known ones, or a value of the wrong kind.
+        ValueError: unknown name or option, with the known ones, a value of the wrong kind, or a group, which is
+            several experiments.
 
     Example:
         >>> import jcevns as jc
@@ -100,12 +105,18 @@ def experiment(name: str, **options: Any) -> Experiment:
         if options:
             raise ValueError(f"{name}: an experiment from a file takes no options, edit the file")
         return load_experiment(Path(name))
+    if name in GROUPS:
+        raise ValueError(
+            f"{name} is a group of {len(GROUPS[name].members)} experiments: give it to jcevns.Likelihood or a verb, "
+            f"or name one of {', '.join(GROUPS[name].members)}"
+        )
     known = _options(name)
-    for option in options:
-        if option not in known:
-            remedy = "choose from" if known else "it has no options"
-            raise ValueError(unknown(f"{name}: option", option, known, remedy).rstrip())
-    return EXPERIMENTS[name](**{o: _typed(name, o, value, known[o]) for o, value in options.items()})
+    check_option_names(name, options)
+    typed = {o: _typed(name, o, value, known[o]) for o, value in options.items()}
+    plain = {o: str(v) if isinstance(v, Path) else v for o, v in typed.items() if isinstance(v, str | Path | float)}
+    inputs = {o: v for o, v in typed.items() if o not in plain}
+    built = EXPERIMENTS[name](**typed)
+    return dataclasses.replace(built, recipe=Recipe(name, tuple(sorted(plain.items())), inputs))
 
 
 def parse_experiment(text: str, **defaults: Any) -> Experiment:
@@ -132,6 +143,8 @@ def _options(name: str) -> dict[str, Any]:
 def _typed(name: str, option: str, value: Any, default: Any) -> Any:
     """A value as its default is: a number or text."""
     if isinstance(default, str):
+        if option in INPUTS and not isinstance(value, bool | int | float):
+            return value
         if not isinstance(value, str | Path):
             raise ValueError(f"{name}: {option} {value!r} must be text, such as {default!r}")
         return value

@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 
 from jcevns import datasets
+from jcevns.detectors.response import Response
 from jcevns.detectors.smearing import smeared_probability, smeared_response
 from jcevns.experiments.experiment import Channel, Experiment, unfitted_counts
 from jcevns.experiments.nuisances import Nuisance
+from jcevns.experiments.replacing import own_curve
 from jcevns.physics.electrons import xenon_electrons
 from jcevns.physics.sources import solar
 from jcevns.physics.standard_model import StandardModel
@@ -27,6 +29,14 @@ def _panels() -> np.ndarray:
     return np.concatenate([np.linspace(0.1, 1.0, 10), np.arange(1.5, _HIGHEST + 0.1, 0.5)])
 
 
+def _own(name: str, given: Any) -> Curve | None:
+    """An efficiency of the user, zero outside its table; None for the published one."""
+    if isinstance(given, str) and given == "published":
+        return None
+    table = own_curve(name, given, "energy_keV")
+    return lambda energy: np.interp(energy, *table, left=0.0, right=0.0)
+
+
 def _efficiency(card: str) -> Curve:
     table = datasets.read_table(card)
     return lambda energy: np.interp(energy, table["energy_keV"], table["efficiency"], left=0.0)
@@ -41,6 +51,7 @@ def _experiment(
     resolution: dict[str, float],
     efficiency: Curve,
     efficiency_at: str,
+    own: Any,
     binding: str,
     backgrounds: dict[str, np.ndarray],
     errors: dict[str, float],
@@ -55,22 +66,30 @@ def _experiment(
         total: published background, solar neutrinos included.
         exposure: tonne-year.
         resolution: coefficients, see `smeared_response`.
-        efficiency: at an energy in keV.
+        efficiency: published, at an energy in keV.
         efficiency_at: whether that is the `true` or the `reconstructed` one.
+        own: efficiency of the user, or `published`.
         binding: see `xenon_electrons`.
         backgrounds: parts of the total with errors of their own.
         errors: relative errors of the backgrounds, `other` is the rest.
         labels: further fields.
     """
     flux, bound = solar(), xenon_electrons()
-    response = smeared_response(
-        edges, exposure, resolution, efficiency, efficiency_at, panels=_panels(), breaks=np.asarray(bound.binding_keV)
-    )
-    neutrinos = np.asarray(unfitted_counts(StandardModel(), Channel(flux, bound, response)))
+
+    def response(kept: Curve) -> Response:
+        breaks = np.asarray(bound.binding_keV)
+        return smeared_response(edges, exposure, resolution, kept, efficiency_at, panels=_panels(), breaks=breaks)
+
+    published, given = response(efficiency), _own(name, own)
+    # The neutrinos inside the published total were computed with the published efficiency.
+    neutrinos = np.asarray(unfitted_counts(StandardModel(), Channel(flux, bound, published)))
+    if given is not None:
+        note = f"efficiency of the user, at the {efficiency_at} energy; data and backgrounds as published"
+        labels |= {"status": "user", "notes": (*labels["notes"], note)}
     other = total - neutrinos - sum(backgrounds.values(), np.zeros(()))
     return Experiment(
         name=name,
-        channels=Channel(flux, xenon_electrons(binding), response),
+        channels=Channel(flux, xenon_electrons(binding), published if given is None else response(given)),
         observed=observed,
         backgrounds={**backgrounds, "other": np.maximum(other, 0.0)},
         nuisances=tuple(Nuisance(part, error, (part,)) for part, error in errors.items()),
@@ -85,13 +104,16 @@ _SUBTRACTED = "background: published total minus our Standard Model solar neutri
 _DIGITISED = "total background digitised by others from a figure (arXiv:2302.12846)"
 
 
-def xenonnt_er_2022(binding: str = "steps", background_error: float = 0.05, bin_keV: float = 1.0) -> Experiment:
+def xenonnt_er_2022(
+    binding: str = "steps", background_error: float = 0.05, bin_keV: float = 1.0, efficiency: Any = "published"
+) -> Experiment:
     """XENONnT's low-energy electron recoils (arXiv:2207.11330): 1.16 tonne-year, 1 to 30 keV, released events.
 
     Args:
         binding: of the electrons, `steps`, `rrpa` or `free`.
         background_error: relative error of the total background; 1 leaves it practically free.
         bin_keV: width of the bins; 0.1 is as good as unbinned.
+        efficiency: `published`, or of your own at the reconstructed energy, see `Experiment.replace`.
 
     Raises:
         ValueError: an option out of range.
@@ -114,6 +136,7 @@ def xenonnt_er_2022(binding: str = "steps", background_error: float = 0.05, bin_
         {"sqrt": 0.31, "linear": 0.0037},
         _efficiency("xenonnt_er_2022_efficiency"),
         "reconstructed",
+        efficiency,
         binding,
         {},
         {"other": background_error},
@@ -124,7 +147,9 @@ def xenonnt_er_2022(binding: str = "steps", background_error: float = 0.05, bin_
     )
 
 
-def _lz(name: str, exposure: float, binding: str, argon: bool, background_error: float) -> Experiment:
+def _lz(
+    name: str, exposure: float, binding: str, argon: bool, background_error: float, efficiency: Any
+) -> Experiment:
     card = name.replace("-", "_")
     table = datasets.read_table(f"{card}_bins")
     edges = np.append(table["energy_lo_keV"], table["energy_hi_keV"][-1])
@@ -141,6 +166,7 @@ def _lz(name: str, exposure: float, binding: str, argon: bool, background_error:
         {"sqrt": LZ_RESOLUTION},
         _efficiency(f"{card}_efficiency"),
         "true",
+        efficiency,
         binding,
         own,
         errors,
@@ -151,27 +177,31 @@ def _lz(name: str, exposure: float, binding: str, argon: bool, background_error:
     )
 
 
-def lz_er_ws2022(binding: str = "steps", background_error: float = 0.13) -> Experiment:
+def lz_er_ws2022(binding: str = "steps", background_error: float = 0.13, efficiency: Any = "published") -> Experiment:
     """LZ's electron recoils of its first run (arXiv:2207.03764, 2511.17350): 0.904 tonne-year, 0 to 20 keV.
 
     Args:
         binding: of the electrons, `steps`, `rrpa` or `free`.
         background_error: relative error of all background but 37Ar, whose error is 100%.
+        efficiency: `published`, or of your own at the true energy, see `Experiment.replace`.
     """
-    return _lz("lz-er-ws2022", 0.904, binding, argon=True, background_error=background_error)
+    return _lz("lz-er-ws2022", 0.904, binding, argon=True, background_error=background_error, efficiency=efficiency)
 
 
-def lz_er_ws2024(binding: str = "steps", background_error: float = 0.13) -> Experiment:
+def lz_er_ws2024(binding: str = "steps", background_error: float = 0.13, efficiency: Any = "published") -> Experiment:
     """LZ's electron recoils of 2024 (arXiv:2511.17350): 3.3 tonne-year, 0 to 20 keV.
 
     Args:
         binding: of the electrons, `steps`, `rrpa` or `free`.
         background_error: relative error of the total background [inferred, that of the first run].
+        efficiency: `published`, or of your own at the true energy, see `Experiment.replace`.
     """
-    return _lz("lz-er-ws2024", 3.3, binding, argon=False, background_error=background_error)
+    return _lz("lz-er-ws2024", 3.3, binding, argon=False, background_error=background_error, efficiency=efficiency)
 
 
-def pandax4t_er_run1(exposure: float = 1.00, binding: str = "steps", background_error: float = 0.13) -> Experiment:
+def pandax4t_er_run1(
+    exposure: float = 1.00, binding: str = "steps", background_error: float = 0.13, efficiency: Any = "published"
+) -> Experiment:
     """PandaX-4T's electron recoils of Run1 (arXiv:2408.07641), incomplete.
 
     Args:
@@ -179,6 +209,7 @@ def pandax4t_er_run1(exposure: float = 1.00, binding: str = "steps", background_
             [inferred].
         binding: of the electrons, `steps`, `rrpa` or `free`.
         background_error: relative error of the total background [inferred].
+        efficiency: `published`, or of your own at the reconstructed energy, see `Experiment.replace`.
     """
     if not 0 < exposure < np.inf:
         raise ValueError(f"pandax4t-er-run1: exposure {exposure!r} must be positive, in tonne-year")
@@ -194,6 +225,7 @@ def pandax4t_er_run1(exposure: float = 1.00, binding: str = "steps", background_
         {"constant": 0.073, "linear": 0.173, "quadratic": -6.5e-3, "cubic": 1.1e-4},
         _efficiency("pandax4t_er_run1_efficiency"),
         "reconstructed",
+        efficiency,
         binding,
         {},
         {"other": background_error},

@@ -13,8 +13,10 @@ from jaxtyping import Array, Float
 
 from jcevns import datasets
 from jcevns.detectors.response import Response
-from jcevns.experiments.nuisances import Nuisance, ShapeNuisance, check_name
-from jcevns.physics.flux import FLUX, NeutrinoFlux
+from jcevns.experiments.consistency import OF_PART, SIGNAL, check_channel, check_edges, check_experiment
+from jcevns.experiments.nuisances import Nuisance, ShapeNuisance
+from jcevns.histogram import is_histogram, read_histogram
+from jcevns.physics.flux import NeutrinoFlux
 from jcevns.physics.interaction import Interaction, has_terms
 from jcevns.physics.new_physics import Addition
 from jcevns.physics.recoil import AnyTarget, by_blocks, flux_moments, pieces_of, recoil_spectrum, term_spectra
@@ -36,15 +38,7 @@ __all__ = [
     "unfitted_counts",
 ]
 
-SIGNAL = "signal"
-"""Name of the component that the theory predicts."""
-
-_OF_PART = f"{SIGNAL}:"  # then the name of a part: its signal, as a component of nuisances
-
 STATUSES = (*datasets.STATUSES, "user")
-
-_MOST_COUNTS = 1e15
-"""Counts that double precision tells apart."""
 
 
 class Source(NamedTuple):
@@ -60,7 +54,7 @@ class Source(NamedTuple):
 
     def is_of(self, component: str) -> bool:
         """Whether a component that a nuisance acts on holds it: the whole signal, or that of its part."""
-        return component in (SIGNAL, f"{_OF_PART}{self.part}")
+        return component in (SIGNAL, f"{OF_PART}{self.part}")
 
 
 class Channel(eqx.Module):
@@ -85,13 +79,25 @@ class Channel(eqx.Module):
     response: Response
     faint: bool = eqx.field(static=True, default=False)
 
+    def __check_init__(self):
+        check_channel(self)
+
     def moments(self) -> Float[Array, "_ particle 3 recoil"]:
         """`flux_moments` at the energies of the response: all that folding a theory needs of the flux."""
         return flux_moments(self.flux, self.target, self.response.recoil_keV)
 
 
+def _array(counts: Any) -> Array:
+    if is_histogram(counts):
+        raise ValueError(
+            "counts are given as a histogram: build the experiment by Experiment.from_histograms, which compares "
+            "edges"
+        )
+    return as_float_array(counts)
+
+
 def _arrays(backgrounds: Mapping[str, Any]) -> dict[str, Array]:
-    return {name: as_float_array(counts) for name, counts in backgrounds.items()}
+    return {name: _array(counts) for name, counts in backgrounds.items()}
 
 
 def _floats(values: Any) -> tuple[float, ...]:
@@ -123,6 +129,9 @@ class Experiment(eqx.Module):
         notes: caveats, printed wherever the experiment is used.
         tables: cards of the data tables it is built from.
         runs: data-taking runs; experiments that share one hold the same events and cannot be combined.
+        measured: whether `observed` are data. If not they are the expectation, and stand in for data that Asimov data
+            or toys replace: what needs data refuses.
+        recipe: how a built-in experiment was built, for `replace`.
         overlap: in place of this, what is known of events that other searches in its runs hold too, and the remedy.
         parts: names and numbers of bins of what follows each other in the bins, as several runs: nuisances may then
             act on the signal of one of them alone, the component `signal:NAME`.
@@ -143,7 +152,7 @@ class Experiment(eqx.Module):
 
     name: str = eqx.field(static=True)
     channels: tuple[Channel, ...] = eqx.field(converter=_channels)
-    observed: Float[Array, " bin"] = eqx.field(converter=as_float_array)
+    observed: Float[Array, " bin"] = eqx.field(converter=_array)
     backgrounds: dict[str, Float[Array, "*anchor bin"]] = eqx.field(converter=_arrays)
     nuisances: tuple[Nuisance, ...] = eqx.field(static=True, converter=tuple)
     observable: str = eqx.field(static=True, default="bin")
@@ -157,66 +166,50 @@ class Experiment(eqx.Module):
     morphing: str = eqx.field(static=True, default="grid")
     parts: tuple[tuple[str, int], ...] = eqx.field(static=True, converter=tuple, default=())
     overlap: str = eqx.field(static=True, default="")
+    measured: bool = eqx.field(static=True, default=True)
+    recipe: Any = None
 
     def __check_init__(self):
-        here = f"experiment {self.name!r}"
-        check_name("experiment", self.name)
-        if self.name == FLUX:
-            raise ValueError(f"{here}: the name is that of the fluxes, as {FLUX}.b8: choose another")
-        for what, texts in (
-            ("observable", (self.observable,)),
-            ("note", (*self.notes, *([self.overlap] if self.overlap else []))),
-            ("run", self.runs),
-        ):
-            for text in texts:
-                if not text.isprintable():
-                    raise ValueError(f"{here}: {what} {text!r} holds control characters: write it in one line")
-        for name in self.backgrounds:
-            check_name(f"{here}: background", name)
-        for channel in self.channels:
-            check_name(f"{here}: flux", channel.flux.name)
-        if self.status not in STATUSES:
-            raise ValueError(f"{here}: status {self.status!r} is not one of {', '.join(STATUSES)}")
-        if not self.channels:
-            raise ValueError(f"{here}: give at least one channel, Channel(flux, target, response)")
-        if self.morphing not in ("grid", "sum"):
-            raise ValueError(f"{here}: morphing {self.morphing!r} must be 'grid' or 'sum'")
-        anchors = tuple(len(s.anchors) for s in self.shapes)
-        if self.morphing == "sum" and anchors:
-            anchors = (sum(anchors),)
-        bins = self.channels[0].response.matrix.shape[-2]
-        for channel in self.channels:
-            shape = channel.response.matrix.shape
-            if shape[-2] != bins:
-                raise ValueError(f"{here}: one channel has {bins} bins, another {shape[-2]}")
-            if shape[:-2] != anchors:
-                raise ValueError(f"{here}: a response has anchors {shape[:-2]}, its shape nuisances {anchors}")
-            _check_response(here, channel.response)
-        if self.bin_edges and len(self.bin_edges) != bins + 1:
-            raise ValueError(f"{here}: {len(self.bin_edges)} bin edges for {bins} bins, expected {bins + 1}")
-        if not (np.all(np.isfinite(self.bin_edges)) and np.all(np.diff(self.bin_edges) > 0)):
-            raise ValueError(f"{here}: bin_edges {self.bin_edges} must be finite and increase")
-        known = {SIGNAL, *(f"{_OF_PART}{part}" for part, _ in self.parts), *self.backgrounds}
-        _check_parts(here, self.parts, bins)
-        if SIGNAL in self.backgrounds:
-            raise ValueError(f"{here}: no background may be called {SIGNAL!r}, the theory predicts that one")
-        for label, counts in {"observed": self.observed, **self.backgrounds}.items():
-            at_anchors = label != "observed" and counts.ndim > 1
-            _check_counts(f"{here}: {label}", counts, (*anchors, bins) if at_anchors else (bins,))
-        names = [n.name for n in (*self.nuisances, *self.shapes)]
-        if len(set(names)) != len(names):
-            raise ValueError(f"{here}: two nuisances share a name among {', '.join(names)}")
-        for nuisance in self.nuisances:
-            unknown = set(nuisance.components) - known
-            if unknown:
-                raise ValueError(
-                    f"{here}: nuisance {nuisance.name!r} acts on unknown {', '.join(sorted(unknown))}; "
-                    f"components are {', '.join(sorted(known))}"
-                )
-            if SIGNAL in nuisance.components and any(c.startswith(_OF_PART) for c in nuisance.components):
-                raise ValueError(
-                    f"{here}: nuisance {nuisance.name!r} acts on the signal and on parts of it: name one"
-                )
+        check_experiment(self, STATUSES)
+
+    @classmethod
+    def from_histograms(
+        cls, name: str, channels: Any, observed: Any, backgrounds: Mapping[str, Any], nuisances: Any = (), **more: Any
+    ) -> "Experiment":
+        """An experiment whose counts are histograms of the UHI protocol, as those of hist; overflow is left out.
+
+        Args:
+            name: of the experiment; its `bin_edges` are those of all histograms, its `observable` their label.
+            channels: a channel, or several.
+            observed: histogram of the data.
+            backgrounds: histogram or counts of each component.
+            nuisances: normalisations.
+            more: further attributes.
+
+        Raises:
+            ValueError: histograms of other bins, of several axes, or of means.
+
+        Example:
+            >>> import hist, jcevns as jc
+            >>> data = hist.new.Reg(2, 4, 8, label="N_e [electrons]").Double().fill([4.5, 5.0, 6.5])
+            >>> response = jc.detectors.charge_response(jc.detectors.NestChargeYield(), data.axes[0].edges, 0.1)
+            >>> channel = jc.Channel(jc.physics.b8(), jc.physics.xenon(), response)
+            >>> mine = jc.Experiment.from_histograms("mine", channel, data, {})
+            >>> mine.observed.tolist(), mine.bin_edges, mine.observable
+            ([2.0, 1.0], (4.0, 6.0, 8.0), 'N_e [electrons]')
+        """
+        here = f"experiment {name!r}"
+        edges, counts, label = read_histogram(f"{here}: observed", observed)
+        found = {}
+        for component, given in backgrounds.items():
+            found[component] = given
+            if is_histogram(given):
+                own, found[component], _ = read_histogram(f"{here}: {component}", given)
+                check_edges(f"{here}: {component}", own, edges)
+        if "bin_edges" in more:
+            check_edges(f"{here}: bin_edges", np.asarray(more.pop("bin_edges"), float), edges)
+        more = {"observable": label or "bin", **more}
+        return cls(name, channels, counts, found, nuisances, bin_edges=tuple(map(float, edges)), **more)
 
     @property
     def fluxes(self) -> dict[str, NeutrinoFlux]:
@@ -231,36 +224,37 @@ class Experiment(eqx.Module):
         """Targets of all channels."""
         return tuple(channel.target for channel in self.channels)
 
+    def replace(
+        self, *, efficiency: Any = None, charge_yield: Any = None, flux: Any = None, form_factor: Any = None
+    ) -> "Experiment":
+        """The experiment with inputs of one's own, and with all numbers that depend on them computed anew.
+
+        Factors c_i that bring the Standard Model signal to a published one are frozen again, so that it stays so: an
+        efficiency, a yield or a form factor changes how other signals compare. Under a flux they stay as they are.
+
+        Args:
+            efficiency: energies in keV and the efficiency there, linear between, zero outside; or a CSV file.
+            charge_yield: an `AbstractChargeYield`; a table, energies in keV and electrons/keV; or a CSV file.
+            flux: a `NeutrinoFlux` or its name (`jcevns.physics.FLUXES`), or several, in a list; for one response.
+            form_factor: of c_i, a name or an `AbstractFormFactor`. The signal has that of the theory: give both.
+
+        Raises:
+            ValueError: what it has no use for, with the reason; or changes after it was built would be lost.
+
+        Example:
+            >>> import jcevns as jc
+            >>> both = jc.experiment("pandax4t-us2").replace(flux=["b8", "hep"])
+            >>> tuple(both.fluxes)
+            ('b8', 'hep')
+        """
+        from jcevns.experiments.replacing import replaced
+
+        given = {"efficiency": efficiency, "charge_yield": charge_yield, "form_factor": form_factor}
+        return replaced(self, {name: value for name, value in given.items() if value is not None}, flux)
+
     def moments(self) -> tuple[Float[Array, "_ _ 3 _"], ...]:
         """`flux_moments` of each channel."""
         return tuple(channel.moments() for channel in self.channels)
-
-
-def _check_parts(here: str, parts: tuple[tuple[str, int], ...], bins: int) -> None:
-    for name, _ in parts:
-        check_name(f"{here}: part", name)
-    names, sizes = [name for name, _ in parts], [size for _, size in parts]
-    if len(set(names)) != len(names) or any(size < 1 for size in sizes) or (parts and sum(sizes) != bins):
-        raise ValueError(f"{here}: parts {parts} must have names of their own and {bins} bins in all, 1 or more each")
-
-
-def _check_response(here: str, response: Response) -> None:
-    for what, array in (("energies", response.recoil_keV), ("matrix", response.matrix)):
-        if not isinstance(array, Tracer) and not np.all(np.isfinite(np.asarray(array))):
-            raise ValueError(f"{here}: the {what} of a response are not finite: check its edges, yields and exposure")
-
-
-def _check_counts(label: str, counts: Array, shape: tuple[int, ...]) -> None:
-    if counts.shape != shape:
-        raise ValueError(f"{label}: shape {counts.shape}, but the response has {shape[-1]} bins ({shape})")
-    if isinstance(counts, Tracer):
-        return
-    values = np.asarray(counts)
-    bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
-    if bad.size:
-        raise ValueError(f"{label}: bin {bad[0]} is {values.flat[bad[0]]}, counts must be finite and not negative")
-    if np.any(values > _MOST_COUNTS):
-        raise ValueError(f"{label}: {values.max():g} counts in a bin are more than {_MOST_COUNTS:g}")
 
 
 def has_additions(theory: Interaction) -> bool:
@@ -353,10 +347,18 @@ def signal_counts(
     return jnp.sum(signal_by_source(experiment, theory, moments), axis=0)
 
 
-def normalised(expected: np.ndarray, channel: Channel) -> Channel:
+def normalised(expected: np.ndarray, channel: Channel, theory: Interaction | None = None) -> Channel:
     """The channel with factors c_i that bring its Standard Model signal to `expected` (eq. 12 of arXiv:2411.11749).
 
     Computed at the Standard Model point for the channel's flux, and constants from there on.
+
+    Args:
+        expected: counts per bin.
+        channel: the channel.
+        theory: the Standard Model, if other than by default, as with another form factor.
+
+    Raises:
+        ValueError: a bin where the channel has no signal that could be scaled.
 
     Example:
         >>> import numpy as np
@@ -367,11 +369,18 @@ def normalised(expected: np.ndarray, channel: Channel) -> Channel:
         >>> [round(n, 3) for n in jc.signal_counts(one, jc.StandardModel()).tolist()]  # events
         [30.0, 15.0]
     """
-    counts = unfitted_counts(StandardModel(), channel)
+    counts = unfitted_counts(theory or StandardModel(), channel)
     if isinstance(counts, Tracer):
         factors = jax.lax.stop_gradient(as_float_array(expected) / counts)
     else:
-        factors = as_float_array(expected / np.asarray(counts))
+        counts, expected = np.asarray(counts), np.asarray(expected)
+        if np.any(bad := (counts <= 0) & (expected > 0)):
+            place = np.argwhere(bad)[0]
+            raise ValueError(
+                f"the Standard Model makes no event in bin {place[-1]}, where {expected[tuple(place)]:.3g} are "
+                "expected: no factor c_i brings it there, check efficiency, yields and edges"
+            )
+        factors = as_float_array(np.divide(expected, counts, out=np.zeros_like(counts), where=counts > 0))
     return dataclasses.replace(channel, response=channel.response.times(factors))
 
 

@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 
 from jcevns import datasets
-from jcevns.experiments.experiment import SIGNAL, Channel, Experiment
+from jcevns.experiments.experiment import SIGNAL, Channel, Experiment, unfitted_counts
 from jcevns.experiments.nuisances import Nuisance, ShapeNuisance
 from jcevns.experiments.toml_reader import Section, read_file
 from jcevns.experiments.toml_response import read_response
-from jcevns.physics.electrons import electrons_of, xenon_electrons
-from jcevns.physics.flux import NeutrinoFlux, b8, hep
-from jcevns.physics.nuclei import argon, cesium_iodide, xenon
-from jcevns.physics.sources import reactor, solar, spallation
+from jcevns.physics.electrons import electrons_of, germanium_electrons, xenon_electrons
+from jcevns.physics.flux import NeutrinoFlux
+from jcevns.physics.named_fluxes import FLUXES, check_distinct_fluxes
+from jcevns.physics.nuclei import argon, cesium_iodide, germanium, xenon
+from jcevns.physics.sources import SOLAR_COMPONENTS, spallation
+from jcevns.physics.standard_model import StandardModel
+from jcevns.spelling import unknown
 
 __all__ = ["load_experiment"]
 
@@ -32,17 +35,23 @@ _KEYS = (
 _Makers = Mapping[str, tuple[Callable[..., Any], Mapping[str, type]]]
 
 _FLUXES: _Makers = {
-    "b8": (b8, {"shape": str, "shift": float, "total": float}),
-    "hep": (hep, {"total": float}),
-    "solar": (solar, {"model": str, "sources": list}),
-    "reactor": (reactor, {"total": float, "per_fission": float, "fractions": dict}),
+    "b8": (FLUXES["b8"], {"shape": str, "shift": float, "total": float}),
+    "hep": (FLUXES["hep"], {"total": float}),
+    **{name: (FLUXES[name], {"model": str}) for name in SOLAR_COMPONENTS},
+    "solar": (FLUXES["solar"], {"model": str, "sources": list}),
+    "reactor": (
+        FLUXES["reactor"],
+        {"total": float, "per_fission": float, "fractions": dict, "spectra": str, "captures": float, "error": float},
+    ),
     "sns": (spallation, {"protons": float, "per_proton": float, "distance_m": float}),
 }
 _TARGETS: _Makers = {
     "xenon": (xenon, {}),
     "argon": (argon, {}),
+    "germanium": (germanium, {}),
     "cesium-iodide": (cesium_iodide, {}),
     "xenon-electrons": (xenon_electrons, {"binding": str}),
+    "germanium-electrons": (germanium_electrons, {}),
     "electrons": (electrons_of, {"Z": float, "grams_per_mole": float}),
 }
 _PARAMETERS = {"normalisation": ("sigma", "components", "shared", "bounds"), "shape": ("anchors",)}
@@ -52,7 +61,10 @@ _PARAMETERS = {"normalisation": ("sigma", "components", "shared", "bounds"), "sh
 def _made(top: Section, key: str, makers: _Makers, default: str) -> Any:
     """A flux or a target from its name and its options."""
     make, kinds = makers[top.choice(key, makers, default)]
-    section = top.table(f"{key}_options", tuple(kinds))
+    return _built_from(make, kinds, top.table(f"{key}_options", tuple(kinds)))
+
+
+def _built_from(make: Callable[..., Any], kinds: Mapping[str, type], section: Section) -> Any:
     signature = inspect.signature(make).parameters
     options: dict[str, Any] = {}
     for option, kind in kinds.items():
@@ -72,6 +84,26 @@ def _made(top: Section, key: str, makers: _Makers, default: str) -> Any:
         return make(**options)
     except ValueError as error:
         raise section.error(str(error)) from None
+
+
+def _fluxes(top: Section) -> tuple[NeutrinoFlux, ...]:
+    """The flux of a file, or several, each with its options in a table of its name."""
+    if not isinstance(top.values.get("flux"), list):
+        return (_flux(top),)
+    names = top.names("flux")
+    if "shape" in top:
+        raise top.error("key 'shape' is for one flux: write [flux_options.b8] with shape")
+    if not names:
+        raise top.error("key 'flux' is an empty list: name one or more, as b8")
+    for name in names:
+        if name not in _FLUXES:
+            raise top.error(unknown("flux", name, _FLUXES))
+    check_distinct_fluxes(list(names))
+    options = top.table("flux_options", names)
+    return tuple(
+        _built_from(make, kinds, options.table(name, tuple(kinds)))
+        for name, (make, kinds) in ((name, _FLUXES[name]) for name in names)
+    )
 
 
 def _flux(top: Section) -> NeutrinoFlux:
@@ -108,18 +140,19 @@ def _entries(top: Section) -> list[Section]:
     return found
 
 
-def _of_flux(entry: Section, own: str) -> bool:
-    """Whether an entry is about the normalisation of the file's flux; refused if it is about another flux."""
+def _of_flux(entry: Section, own: Sequence[str]) -> str:
+    """Flux of the file whose normalisation an entry is about, empty for none; refused if it is about another flux."""
     name = entry.values["name"]
     which = name.removeprefix("flux.") if name.startswith("flux.") else name.removesuffix("_flux")
     if which == name or (which not in _FLUXES and not name.startswith("flux.")):
-        return False
-    if which != own:
-        raise entry.error(f"the flux of this file is 'flux.{own}'")
+        return ""
+    if which not in own:
+        known = " and ".join(f"'flux.{name}'" for name in own)
+        raise entry.error(f"the flux of this file is {known}")
     entry.without(["kind", "bounds", "anchors"], "the normalisation of a flux has an error alone, sigma")
     if entry.get("components", list, [SIGNAL]) != [SIGNAL] or not entry.get("shared", bool, True):
         raise entry.error("a flux acts on the signal alone, and is one for all experiments: give its sigma only")
-    return True
+    return which
 
 
 def _nuisance(entry: Section) -> Nuisance:
@@ -141,12 +174,16 @@ def load_experiment(path: str | Path) -> Experiment:
     """Read an experiment from a TOML file.
 
     Top: `name`, `observed` (counts), `exposure_tonne_year`; optionally `bin_edges`, `observable`, `notes`,
-    `correction` (factors c_i on the signal), and
+    `correction` (factors c_i on the signal). Without `observed` the experiment is for projections: its counts are
+    the expectation, `scaled` and `expected_limit` and the like take it, and what needs data refuses. Further
 
-    * `flux`: `b8` (default), `hep`, `solar`, `reactor` or `sns`; `[flux_options]` has the arguments of
-      `jcevns.physics.b8`, `hep`, `solar`, `reactor`, `spallation`. `shape` at the top is that of b8.
-    * `target`: `xenon` (default), `argon`, `cesium-iodide`, `xenon-electrons` or `electrons`; `[target_options]` has
-      `binding` of xenon's electrons, or `Z` and `grams_per_mole` of a material with free electrons.
+    * `flux`: `b8` (default), `hep`, `pp`, `pep`, `be7`, `cno`, `solar` (all below 2 MeV), `reactor` or `sns`;
+      `[flux_options]` has the arguments of `jcevns.physics.b8`, `hep`, `solar_component`, `solar`, `reactor`,
+      `spallation`. `shape` at the top is that of b8. Or a list, as `["b8", "hep"]`, each flux with its own parameter,
+      and with its options in `[flux_options.NAME]`.
+    * `target`: `xenon` (default), `argon`, `germanium`, `cesium-iodide`; `xenon-electrons`, `germanium-electrons` or
+      `electrons`. `[target_options]` has `binding` of xenon's electrons, or `Z` and `grams_per_mole` of a material
+      with free electrons.
 
     `[response]` is one of
 
@@ -227,20 +264,19 @@ def _one_row(section: Section, key: str, default: Any = ()) -> tuple[float, ...]
 
 
 def _built(top: Section, path: Path) -> Experiment:
-    observed = top.numbers("observed")
-    if observed.ndim != 1 or not observed.size:
-        raise top.error("key 'observed' must be a list of counts, one for each bin")
-    bins, exposure = observed.size, top.number("exposure_tonne_year")
-    if bins > _MOST_BINS:
-        raise top.error(f"key 'observed' holds {bins} counts, at most {_MOST_BINS} can be read from a file")
-    flux, target = _flux(top), _made(top, "target", _TARGETS, "xenon")
-    entries = _entries(top)
-    about_flux = [entry for entry in entries if _of_flux(entry, flux.name)]
-    if len(about_flux) > 1:
-        raise about_flux[1].error("the flux has two entries")
-    for entry in about_flux:
-        flux = dataclasses.replace(flux, error=entry.number("sigma"))
-    own = [entry for entry in entries if entry not in about_flux]
+    observed, bins = _observed(top)
+    exposure = top.number("exposure_tonne_year")
+    fluxes, target = {flux.name: flux for flux in _fluxes(top)}, _made(top, "target", _TARGETS, "xenon")
+    own, seen = [], set()
+    for entry in _entries(top):
+        which = _of_flux(entry, tuple(fluxes))
+        if not which:
+            own.append(entry)
+            continue
+        if which in seen:
+            raise entry.error("the flux has two entries")
+        seen.add(which)
+        fluxes[which] = dataclasses.replace(fluxes[which], error=entry.number("sigma"))
     shapes = [
         ShapeNuisance(entry.values["name"], _one_row(entry, "anchors", ...))
         for entry in own
@@ -274,10 +310,17 @@ def _built(top: Section, path: Path) -> Experiment:
                 f"shape {shape.name!r} changes no template: give rows of a background, or several files of "
                 "probabilities, one for each anchor"
             )
-    return Experiment(
+    channels = [Channel(flux, target, response) for flux in fluxes.values()]
+    if len(channels) > 1:
+        for channel in channels:
+            if not np.any(np.asarray(unfitted_counts(StandardModel(), channel)) > 0):
+                raise top.error(f"flux {channel.flux.name!r} makes no event in any bin: leave it out")
+    measured = observed is not None
+    built = Experiment(
         name=top.get("name", str),
-        channels=Channel(flux, target, response),
-        observed=observed,
+        channels=channels,
+        observed=np.zeros(bins) if observed is None else observed,
+        measured=measured,
         backgrounds=counts,
         nuisances=[_nuisance(entry) for entry in own if entry.values.get("kind") != "shape"],
         shapes=shapes,
@@ -286,5 +329,38 @@ def _built(top: Section, path: Path) -> Experiment:
         bin_edges=_one_row(top, "bin_edges"),
         exposure=exposure,
         status="user",
-        notes=(f"defined by the user in {path.name}", *top.names("notes", [])),
+        notes=(
+            f"defined by the user in {path.name}",
+            *([] if measured else ["no observed counts: for projections"]),
+            *top.names("notes", []),
+        ),
     )
+    return built if measured else dataclasses.replace(built, observed=_expectation(built))
+
+
+def _observed(top: Section) -> tuple[np.ndarray | None, int]:
+    """Counts, if there are any, and the number of bins."""
+    if "observed" in top:
+        observed = top.numbers("observed")
+        if observed.ndim != 1 or not observed.size:
+            raise top.error("key 'observed' must be a list of counts, one for each bin")
+        bins = observed.size
+    else:
+        observed, bins = None, len(_one_row(top, "bin_edges")) - 1
+        if bins < 1:
+            raise top.error(
+                "missing key 'observed'; without counts, for projections, 'bin_edges' say what the bins are"
+            )
+    if bins > _MOST_BINS:
+        raise top.error(f"there are {bins} bins, at most {_MOST_BINS} can be read from a file")
+    return observed, bins
+
+
+def _expectation(experiment: Experiment) -> np.ndarray:
+    """Standard Model counts with the templates in the middle, in place of data."""
+    anchors = [shape.anchors.index(0.0) for shape in experiment.shapes]
+    grid = experiment.morphing == "grid"
+    middle = tuple(anchors) if grid else tuple(anchors[:1])
+    parts = [np.asarray(unfitted_counts(StandardModel(), channel)) for channel in experiment.channels]
+    parts += [np.asarray(counts) for counts in experiment.backgrounds.values()]
+    return np.sum([part[middle] if part.ndim > 1 else part for part in parts], axis=0)

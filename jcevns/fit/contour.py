@@ -15,7 +15,7 @@ from jcevns.fit.interval import Profiles1D
 from jcevns.fit.result import Fit
 from jcevns.fit.rounding import percent
 from jcevns.fit.surface import Surface
-from jcevns.likelihood.likelihood import Experiments, Likelihood
+from jcevns.likelihood.likelihood import Experiments, Likelihood, with_data
 from jcevns.parameters import LARGEST
 from jcevns.precision import require_x64
 
@@ -140,7 +140,7 @@ def contour(
     """
     require_x64("a contour")
     chosen = (cl,) if isinstance(cl, int | float) else tuple(cl)
-    surface = Surface(likelihood, names, at, constrained, profiled)
+    surface = Surface(with_data(likelihood, "a contour"), names, at, constrained, profiled)
     if len(surface.names) != 2:
         raise ValueError(f"a contour has two parameters, got {', '.join(surface.names)}")
     if len(set(chosen)) != len(chosen):

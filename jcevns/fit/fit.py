@@ -14,7 +14,7 @@ from jcevns.fit.minimise import Lowest, distance, held, newton
 from jcevns.fit.result import LEVELS, Fit, fit_result
 from jcevns.fit.surface import Surface
 from jcevns.fit.validity import EDM_GOAL, require_effect, require_valid
-from jcevns.likelihood.likelihood import Experiments, Likelihood
+from jcevns.likelihood.likelihood import Experiments, Likelihood, with_data
 from jcevns.precision import require_x64
 
 __all__ = ["MINIMISERS", "fit"]
@@ -61,7 +61,7 @@ def fit(
         -0.26
     """
     require_x64("a fit")
-    surface = Surface(likelihood, free, at, constrained, profiled)
+    surface = Surface(with_data(likelihood, "a fit"), free, at, constrained, profiled)
     chosen = _minimiser(minimiser)
     if len(surface.names) == 1:
         return _fit_one(surface, chosen, minimiser, errors)

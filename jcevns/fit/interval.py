@@ -13,7 +13,7 @@ from jcevns.fit.rounding import accepted_text, percent
 from jcevns.fit.segments import Accepted, Segment
 from jcevns.fit.surface import Surface
 from jcevns.fit.validity import profile_problems, require_effect, require_valid
-from jcevns.likelihood.likelihood import Experiments, Likelihood
+from jcevns.likelihood.likelihood import Experiments, Likelihood, with_data
 from jcevns.parameters import Parameter
 from jcevns.precision import require_x64
 
@@ -164,7 +164,7 @@ def interval(
     """
     require_x64("a confidence interval")
     threshold = chi2_threshold(cl)
-    surface = Surface(likelihood, name, at, constrained, profiled)
+    surface = Surface(with_data(likelihood, "an interval"), name, at, constrained, profiled)
     search = Profiles1D(surface, np.zeros((1, 0)), threshold)
     require_effect(search.surveys, surface.likelihood, surface.names[0])
     require_valid(search.surveys, surface.likelihood, surface.names[0])
@@ -207,7 +207,7 @@ def profile_curve(
         >>> [round(x, 2) for x in chi2.tolist()]
         [8.47, 3.86, 5.61]
     """
-    surface = Surface(likelihood, name, at, constrained, profiled)
+    surface = Surface(with_data(likelihood, "a profile"), name, at, constrained, profiled)
     points = values_of(surface.records[0], values)
     found = surface.evaluate(points[:, None])
     return np.where(found.valid, found.chi2, np.nan)

@@ -19,7 +19,15 @@ from jcevns.fit.newton_step import newton_step, restricted
 from jcevns.fit.products import STEP, Factors, Tangent, global_minimum
 from jcevns.fit.validity import tolerances
 from jcevns.likelihood import model as models
-from jcevns.likelihood.likelihood import Experiments, Likelihood, arranged, as_likelihood, internal, penalty, signal
+from jcevns.likelihood.likelihood import (
+    Experiments,
+    Likelihood,
+    arranged,
+    internal,
+    penalty,
+    signal,
+    with_data,
+)
 from jcevns.likelihood.model import Mixture, Model
 from jcevns.likelihood.starts import along_stars, explored, in_other_cells, stars, starts
 
@@ -207,7 +215,7 @@ def profile(likelihood: Likelihood | Experiments, at: Mapping[str, Any] | None =
         >>> round(float(slope(0.25)), 4)
         0.8943
     """
-    likelihood = as_likelihood(likelihood)
+    likelihood = with_data(likelihood, "a profile")
     given = likelihood.parameters.full_values(at)
     norms = likelihood.normalisations
     absent = tuple(n for n in given if n in norms and norms[n].signal_only)

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from jcevns.experiments.catalogue import experiment
 from jcevns.experiments.experiment import SIGNAL, Experiment, Source, signal_by_source, sources_of
 from jcevns.experiments.groups import expand
+from jcevns.experiments.names import listed
 from jcevns.likelihood import model as models
 from jcevns.likelihood.anchors import groups_of, rows_of, spread
 from jcevns.likelihood.arrangement import Arrangement, arrange
@@ -37,10 +38,14 @@ __all__ = [
     "penalty",
     "signal",
     "source_mask",
+    "with_data",
 ]
 
 Experiments = Experiment | str | Iterable[Experiment | str]
-"""What a likelihood is made of: experiments, or their names as on the command line; `all-8b` is a group."""
+"""What a likelihood is made of: experiments, or their names as on the command line, where commas join several.
+
+`all-8b` is a group.
+"""
 
 
 class Likelihood(eqx.Module):
@@ -86,7 +91,8 @@ class Likelihood(eqx.Module):
     layout: Layout = eqx.field(static=True)
 
     def __init__(self, experiments: Experiments, theory: Interaction | str | None = None):
-        given = expand([experiments] if isinstance(experiments, Experiment | str) else experiments)
+        pieces = [experiments] if isinstance(experiments, Experiment | str) else experiments
+        given = expand([name for e in pieces for name in (listed(e) if isinstance(e, str) else [e])])
         built = tuple(experiment(e) if isinstance(e, str) else e for e in given)
         if not built:
             raise ValueError("a likelihood needs at least one experiment")
@@ -137,6 +143,7 @@ class Likelihood(eqx.Module):
         """The same numbers without names and notes: what compiled functions take, so that variants share them."""
         blank: dict[str, Any] = {"observable": "", "bin_edges": (), "exposure": 0.0, "nuisances": ()}
         blank |= {"status": "user", "notes": (), "tables": (), "runs": (), "overlap": ""}
+        blank |= {"measured": True, "recipe": None}
         bare = tuple(dataclasses.replace(e, name=str(i), **blank) for i, e in enumerate(self.experiments))
         copy = eqx.tree_at(lambda likelihood: likelihood.experiments, self, bare)
         object.__setattr__(copy, "nuisances", ())  # static: no part of the tree
@@ -158,6 +165,22 @@ def as_likelihood(given: Likelihood | Experiments) -> Likelihood:
     """A likelihood as it is, or that of experiments or names under the Standard Model."""
     not_forked()
     return given if isinstance(given, Likelihood) else Likelihood(given)
+
+
+def with_data(given: Likelihood | Experiments, what: str) -> Likelihood:
+    """The likelihood, as `as_likelihood`, for what needs data.
+
+    Raises:
+        ValueError: an experiment has no observed counts.
+    """
+    likelihood = as_likelihood(given)
+    for one in likelihood.experiments:
+        if not one.measured:
+            raise ValueError(
+                f"experiment {one.name!r} has no observed counts, and {what} needs data: give `observed`, or "
+                "take jcevns project, expected_limit, expected_error, expected_significance, simulate"
+            )
+    return likelihood
 
 
 def _check_distinct(experiments: Sequence[Experiment]) -> None:
@@ -287,8 +310,10 @@ def internal(likelihood: Likelihood, values: Mapping[str, Any], arrangement: Arr
     for name, value in values.items():
         place, record = names.index(name), likelihood.parameters[name]
         factor = jnp.asarray(value) / record.reference
+        # Of a factor that is zero the logarithm is kept finite, for the components that it does not act on.
+        none = jnp.where(factor == 0, jnp.finfo(factor.dtype).tiny, 0.0)
         x = x.at[place].set(
-            jnp.where(model.is_log[place], jnp.log(jnp.where(model.is_log[place], factor, 1.0)), factor)
+            jnp.where(model.is_log[place], jnp.log(jnp.where(model.is_log[place], factor + none, 1.0)), factor)
         )
     return x
 
@@ -321,7 +346,7 @@ def chi2(likelihood: Likelihood | Experiments, values: Mapping[str, Any] | None 
         >>> round(float(slope), 2)
         1.43
     """
-    likelihood = as_likelihood(likelihood)
+    likelihood = with_data(likelihood, "chi2")
     given = likelihood.parameters.full_values(values)
     inside = {n: v for n, v in given.items() if n in likelihood.nuisances}
     counts = signal(likelihood, {n: v for n, v in given.items() if n not in inside})

@@ -11,6 +11,7 @@ from jcevns.physics.electrons import (
 )
 from jcevns.physics.flux import FLAVOURS, NeutrinoFlux, b8, combine, hep
 from jcevns.physics.form_factors import AbstractFormFactor, Helm, KleinNystrand, SymmetrisedFermi
+from jcevns.physics.named_fluxes import FLUXES, fluxes
 from jcevns.physics.nuclei import Nucleus, Target, argon, cesium_iodide, germanium, xenon
 from jcevns.physics.oscillations import (
     MatterNSI,
@@ -27,6 +28,7 @@ from jcevns.physics.sun import ProductionRegion, mass_fractions, production_regi
 
 __all__ = [
     "FLAVOURS",
+    "FLUXES",
     "AbstractFormFactor",
     "Earth",
     "Electron",
@@ -51,6 +53,7 @@ __all__ = [
     "earth_shells",
     "earth_states",
     "electrons_of",
+    "fluxes",
     "germanium",
     "germanium_electrons",
     "hep",

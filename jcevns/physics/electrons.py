@@ -84,6 +84,14 @@ class ElectronTarget(eqx.Module):
     ratio_keV: Float[Array, " node"] = eqx.field(converter=as_float_array, default=(0.0, 1.0))
     ratio: Float[Array, " node"] = eqx.field(converter=as_float_array, default=(1.0, 1.0))
 
+    def __check_init__(self):
+        for what, at, value in (
+            ("electrons of its shells", self.binding_keV, self.electrons),
+            ("ratio", self.ratio_keV, self.ratio),
+        ):
+            if eqx.is_array(at) and at.shape != value.shape:
+                raise ValueError(f"electrons: {what} of shape {value.shape} for energies of shape {at.shape}")
+
     def per_atom(self, recoil_keV: Float[Array, "*t"]) -> Float[Array, "*t"]:
         """Z_eff(T), electrons per atom that can be knocked out with this recoil energy."""
         free = recoil_keV[..., None] > self.binding_keV

@@ -53,12 +53,13 @@ FLUX_UNIT = "cm^-2 s^-1"
 FLAVOURS = ("e", "mu", "tau", "anti-e", "anti-mu", "anti-tau")
 """Names of the neutrino flavours."""
 
+_AREA = 5e-3  # relative, of a spectrum that was normalised by another rule of integration
 _NARROW = 0.03  # half width over middle of a segment, below which its integrals are series
 _LOWEST_ENERGY = 1e-3  # MeV; the recoils below, T < 2e-8 keV, are out of reach of any detector
 
 
 class NeutrinoFlux(eqx.Module):
-    """A flux: unit-area spectrum, linear between nodes, times a total.
+    """A flux: spectrum of unit area (within 0.5%, or of `share`), linear between nodes, times a total.
 
     Attributes:
         energy: nodes in MeV, increasing.
@@ -73,6 +74,8 @@ class NeutrinoFlux(eqx.Module):
         sources: solar sources (`jcevns.physics.propagation.SOURCES`) of what arrives; for theories that calculate
             its flavours and do not use `fractions`.
         source_shapes: density of each source at the nodes in MeV^-1, for more than one.
+        share: area of the spectrum, where the total counts neutrinos at other energies too: one as a rule, 0.22 for
+            a reactor above 2 MeV.
 
     Example:
         >>> import jax.numpy as jnp
@@ -93,6 +96,7 @@ class NeutrinoFlux(eqx.Module):
     relative: bool = eqx.field(static=True, default=False)
     sources: tuple[str, ...] = eqx.field(static=True, converter=tuple, default=())
     source_shapes: Float[Array, "source energy"] | None = eqx.field(converter=optional_array, default=None)
+    share: float = eqx.field(static=True, default=1.0)
 
     def __check_init__(self):
         if isinstance(self.energy, Tracer) or not eqx.is_array(self.energy):
@@ -101,12 +105,25 @@ class NeutrinoFlux(eqx.Module):
         energy = np.asarray(self.energy)
         if energy.ndim != 1 or energy.size < 2 or not np.all(np.diff(energy) > 0):
             raise ValueError(f"{here}: energies must increase and be at least two, in MeV")
+        if not (energy[0] >= 0 and energy[-1] < _MOST):
+            raise ValueError(f"{here}: energies must be finite and not negative (MeV)")
+        if self.shape.shape != energy.shape or self.total.shape != ():
+            given = f"shape {self.shape.shape} and total {self.total.shape}"
+            raise ValueError(f"{here}: {given} must be one number per energy and one: a flux more is a channel more")
         for what, given in (("shape", self.shape), ("total", self.total)):
             if isinstance(given, Tracer):
                 continue
             values = np.asarray(given)
             if not np.all((values >= 0) & (values < _MOST)):
                 raise ValueError(f"{here}: {what} must be finite and not negative, below {_MOST:g} cm^-2 s^-1")
+        if not isinstance(self.shape, Tracer):
+            area = float(np.trapezoid(np.asarray(self.shape, float), energy))
+            if not abs(area - self.share) <= _AREA * self.share:
+                remedy = "divide by it; or say by `share` that the total counts others too"
+                raise ValueError(
+                    f"{here}: the area of the shape is {area:.6g} and must be {self.share:.6g}: {remedy}"
+                )
+        self._check_sources(here)
         if self.error is not None and not _ERRORS[0] <= self.error <= _ERRORS[1]:
             low, high = _ERRORS
             raise ValueError(f"{here}: error {self.error:g} must be from {low:g} to {high:g}, 0.12 for 12%")
@@ -129,6 +146,17 @@ class NeutrinoFlux(eqx.Module):
             )
         if not np.all(share >= 0) or not np.allclose(share.sum(axis=0), 1.0, atol=1e-6):
             raise ValueError(f"{here}: fractions of the flavours must not be negative and must add up to one")
+
+    def _check_sources(self, here: str) -> None:
+        parts, wanted = self.source_shapes, (len(self.sources), self.energy.size)
+        if parts is None and len(self.sources) > 1:
+            raise ValueError(f"{here}: {len(self.sources)} sources need their shapes at the energies")
+        if parts is None or isinstance(parts, Tracer) or isinstance(self.shape, Tracer):
+            return
+        if parts.shape != wanted or not np.all(np.asarray(parts) >= 0):
+            raise ValueError(f"{here}: source_shapes have shape {parts.shape}, expected {wanted}, none negative")
+        if not np.allclose(np.sum(parts, axis=0), self.shape, rtol=1e-4, atol=1e-6 * float(np.max(self.shape))):
+            raise ValueError(f"{here}: the source_shapes must add up to the shape")
 
     @property
     def parameter(self) -> Parameter:
@@ -226,7 +254,8 @@ def combine(
     shape = rows.sum(axis=0)
     share = np.where(shape > 0, rows / np.where(shape > 0, shape, 1.0), 1 / len(flavours))
     sources, parts = _sources(fluxes, energy, total)
-    return NeutrinoFlux(energy, shape, total, name, flavours, share, error, relative, sources, parts)
+    whole = sum(float(flux.total) * flux.share for flux in fluxes) / total if total else 1.0
+    return NeutrinoFlux(energy, shape, total, name, flavours, share, error, relative, sources, parts, whole)
 
 
 def _sources(

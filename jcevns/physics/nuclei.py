@@ -3,6 +3,7 @@
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from jcevns import datasets
@@ -53,6 +54,20 @@ class Nucleus(eqx.Module):
     spin: Float[Array, "*isotope"] = eqx.field(converter=as_float_array)
     multipoles: SpinMultipoles = eqx.field(default_factory=_no_spin)
 
+    def __check_init__(self):
+        columns = (self.Z, self.A, self.mass, self.spin)
+        if any(isinstance(column, Tracer) or not eqx.is_array(column) for column in columns):
+            return
+        if len({column.shape for column in columns}) > 1:
+            shapes = ", ".join(str(column.shape) for column in columns)
+            raise ValueError(f"nuclei: Z, A, mass and spin have shapes {shapes}, one number of each per nucleus")
+        Z, A, mass, spin = map(np.asarray, columns)
+        if not np.all((Z > 0) & (A >= Z) & (mass > 0) & (spin >= 0) & np.isfinite(Z + A + mass + spin)):
+            raise ValueError(
+                f"nuclei: Z {Z}, A {A}, mass {mass}, spin {spin} must be finite, with 0 < Z <= A, mass in MeV "
+                "above 0 and spin not negative"
+            )
+
     @property
     def N(self) -> Float[Array, "*isotope"]:
         """Neutron number."""
@@ -77,8 +92,23 @@ class Target(eqx.Module):
     """
 
     nuclei: Nucleus
-    atoms_per_tonne: Float[Array, " isotope"]
+    atoms_per_tonne: Float[Array, " isotope"] = eqx.field(converter=as_float_array)
     names: tuple[str, ...] = eqx.field(static=True)
+
+    def __check_init__(self):
+        if isinstance(self.atoms_per_tonne, Tracer) or not eqx.is_array(self.atoms_per_tonne):
+            return
+        size = (len(self.names),)
+        for what, column in (("atoms_per_tonne", self.atoms_per_tonne), ("nuclei", self.nuclei.Z)):
+            if column.shape != size:
+                raise ValueError(
+                    f"target {self.names}: {what} of shape {column.shape}, expected {size}, one per name"
+                )
+        atoms = np.asarray(self.atoms_per_tonne)
+        if not np.all(np.isfinite(atoms) & (atoms >= 0)) or not np.any(atoms > 0):
+            raise ValueError(
+                f"target {self.names}: atoms_per_tonne {atoms} must be finite, not negative, not all zero"
+            )
 
 
 def target_from_isotopes(names, Z, A, mass, spin, abundance, atomic_mass_u) -> Target:

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from jcevns import datasets
 from jcevns.constants import CM2_PER_INVERSE_MEV2, ELECTRON_MASS, KEV, PER_MEV_TO_PER_KEV, SECONDS_PER_YEAR
+from jcevns.histogram import steps
 from jcevns.parameters import parameter
 from jcevns.physics.electrons import Electron, ElectronTarget
 from jcevns.physics.flux import NeutrinoFlux, flavour_moments
@@ -96,6 +97,16 @@ class TabulatedSpectrum(Addition):
                 "recoil spectrum: dR/dT must be finite and not negative, in events/(tonne year keV), "
                 f"{_MOST_RATE:g} at most"
             )
+
+    @classmethod
+    def from_histogram(cls, given: Any, strength: float = 1.0) -> "TabulatedSpectrum":
+        """A spectrum from a histogram of the UHI protocol: recoils per tonne-year in bins of keV, even in each bin.
+
+        Raises:
+            ValueError: no histogram of one axis, or of negative counts or energies.
+        """
+        step = 1e-9 if jnp.result_type(float) == jnp.float64 else 1e-6
+        return cls(*steps("recoil spectrum", given, step), as_float_array(strength))
 
     def weights(self):
         """The strength."""

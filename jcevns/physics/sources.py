@@ -300,4 +300,6 @@ def reactor(
         spectrum = np.interp(whole, energy, spectrum, left=0.0, right=0.0)
         spectrum = spectrum + captures * np.interp(whole, nodes, table["density_per_MeV"], left=0.0, right=0.0)
         energy = whole
-    return NeutrinoFlux(energy, spectrum / per_fission, total, name, ("anti-e",), error=error, relative=True)
+    density = spectrum / per_fission
+    share = float(np.trapezoid(density, energy))
+    return NeutrinoFlux(energy, density, total, name, ("anti-e",), error=error, relative=True, share=share)

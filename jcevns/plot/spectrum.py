@@ -93,6 +93,7 @@ def plot_spectrum(
     observed = np.asarray(experiment.observed)
     centre = (edges[1:] + edges[:-1]) / 2
     label = "data" if experiment.status != "reconstructed" else "data (reconstructed bins)"
+    label = label if experiment.measured else "expectation, no data"
     data = ax.errorbar(
         centre, observed, yerr=poisson_errors(observed), fmt="o", color="black", markersize=4, capsize=2, label=label
     )

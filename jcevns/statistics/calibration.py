@@ -11,7 +11,7 @@ from scipy.special import chdtrc, ndtri
 
 from jcevns.constants import ONE_SIGMA, chi2_threshold
 from jcevns.export import Results
-from jcevns.likelihood.likelihood import Experiments, Likelihood
+from jcevns.likelihood.likelihood import Experiments, Likelihood, with_data
 from jcevns.statistics.feldman_cousins import Construction
 from jcevns.statistics.hypothesis import Hypothesis, hypothesis
 from jcevns.statistics.results import Coverage, Discovery, FitQuality, ToyInterval
@@ -86,7 +86,7 @@ def discovery(
         >>> round(found.asymptotic, 2), round(found.calibrated, 1)  # sigma, without and with toys
         (2.15, 2.2)
     """
-    here = hypothesis(likelihood, name, at, profiled)
+    here = hypothesis(with_data(likelihood, "a discovery"), name, at, profiled)
     null = null_value(here)
     data, truth = fit_observed(here, null)
     q0 = float(data.q[0])
@@ -219,7 +219,7 @@ def toy_interval(
     tested = np.asarray(values, float)
     if tested.ndim != 1 or tested.size < 2 or np.any(np.diff(tested) <= 0):
         raise ValueError("toy_interval: give at least two increasing values")
-    here = hypothesis(likelihood, name, at, profiled)
+    here = hypothesis(with_data(likelihood, "an interval"), name, at, profiled)
     here.record.check(tested)
     found = Construction(here, cl, toys, seed, store, chunk, progress)
     for value in tested:
@@ -275,7 +275,7 @@ def fit_quality(
         >>> round(found.deviance, 2), round(found.p_value, 2)
         (3.85, 0.19)
     """
-    here = hypothesis(likelihood, name, at, profiled)
+    here = hypothesis(with_data(likelihood, "a goodness of fit"), name, at, profiled)
     data, _ = fit_observed(here, here.record.default)
     best = float(data.best[0])
     _, truth = fit_observed(here, best)

@@ -184,9 +184,10 @@ class Hypothesis:
         parts = self.likelihood.experiments
         own = np.split(np.asarray(counts), np.cumsum([e.observed.size for e in parts])[:-1])
         likelihood = eqx.tree_at(lambda one: one.model.observed, self.likelihood, counts)
-        likelihood = eqx.tree_at(
-            lambda one: [e.observed for e in one.experiments], likelihood, list(map(jnp.asarray, own))
-        )
+        held = [
+            dataclasses.replace(e, observed=jnp.asarray(o), measured=True) for e, o in zip(parts, own, strict=True)
+        ]
+        likelihood = eqx.tree_at(lambda one: one.experiments, likelihood, tuple(held))
         changed = dataclasses.replace(
             self, likelihood=likelihood, model=eqx.tree_at(lambda m: m.observed, self.model, counts)
         )

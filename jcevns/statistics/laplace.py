@@ -13,7 +13,7 @@ from jcevns.export import Exported, plain
 from jcevns.fit.newton_step import restricted
 from jcevns.fit.surface import Evaluation, Surface
 from jcevns.likelihood import model as models
-from jcevns.likelihood.likelihood import Experiments, Likelihood
+from jcevns.likelihood.likelihood import Experiments, Likelihood, with_data
 from jcevns.likelihood.model import Mixture, Model
 from jcevns.parameters import Parameters
 from jcevns.precision import require_x64
@@ -155,7 +155,7 @@ def laplace(
         6.11
     """
     require_x64("a posterior")
-    surface = Surface(likelihood, tuple(axes), at)
+    surface = Surface(with_data(likelihood, "a posterior"), tuple(axes), at)
     values = {name: np.asarray(v, float) for name, v in zip(surface.names, axes.values(), strict=True)}
     for name, v in values.items():
         if v.ndim != 1 or v.size < 2 or np.any(np.diff(v) <= 0):

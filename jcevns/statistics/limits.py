@@ -16,7 +16,7 @@ from jcevns.fit.rounding import accepted_text, percent
 from jcevns.fit.segments import Segment
 from jcevns.fit.surface import Surface
 from jcevns.fit.validity import require_effect, require_valid
-from jcevns.likelihood.likelihood import Experiments, Likelihood, as_likelihood
+from jcevns.likelihood.likelihood import Experiments, Likelihood, as_likelihood, with_data
 from jcevns.parameters import Parameter
 from jcevns.precision import require_x64
 from jcevns.statistics.feldman_cousins import feldman_cousins
@@ -208,7 +208,7 @@ def limits(
     rule = Rule(method, cl, power)
     rule.check()
     _check_options(rule, dof, minimum, expected, toys, store)
-    likelihood = as_likelihood(likelihood)
+    likelihood = with_data(likelihood, "a limit")
     over = dict(over or {})
     axes = [values_of(likelihood.parameters[other], values) for other, values in over.items()]
     combinations = list(itertools.product(*axes))

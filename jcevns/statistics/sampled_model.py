@@ -17,10 +17,10 @@ from jcevns.likelihood.likelihood import (
     Experiments,
     Likelihood,
     arranged,
-    as_likelihood,
     factor_at,
     signal,
     theory_at,
+    with_data,
 )
 from jcevns.likelihood.merging import merge
 from jcevns.physics.interaction import theory_parameters, with_values
@@ -76,7 +76,7 @@ class SampledModel:
         priors: Mapping[str, Any] | None = None,
         at: Mapping[str, Any] | None = None,
     ):
-        self.likelihood = likelihood = as_likelihood(likelihood)
+        self.likelihood = likelihood = with_data(likelihood, "a posterior")
         parameters = likelihood.parameters
         self.names = parameters.full(free)
         if not self.names:

@@ -13,7 +13,7 @@ from jcevns.constants import chi2_threshold
 from jcevns.fit.batch import relative_pulls
 from jcevns.fit.surface import Evaluation, Surface
 from jcevns.likelihood import model as models
-from jcevns.likelihood.likelihood import Experiments, Likelihood, as_likelihood
+from jcevns.likelihood.likelihood import Experiments, Likelihood, with_data
 from jcevns.precision import require_x64
 from jcevns.statistics.store import ScanStore, identity, require_zarr
 from jcevns.statistics.store_checks import (
@@ -160,7 +160,7 @@ def scan(
     """
     require_x64("a scan")
     xarray = _require_xarray()
-    likelihood = as_likelihood(likelihood)
+    likelihood = with_data(likelihood, "a scan")
     columns = _checked_axes(likelihood, axes)
     asked = likelihood.parameters.full(profiled)
     surface = Surface(likelihood, tuple(columns), at, constrained, asked)
