@@ -92,8 +92,8 @@ def fit(
     JSON of one parameter: parameter, unit, experiments, theory, best_fit, interval_68, interval_90 ([lower, upper]
     of the part with the best fit; null = open, or not asked for), segments_68, segments_90 (all parts), chi2_min,
     significance and p_value (null if it has no value without signal), expected_significance (with --expected: median
-    if all parameters have their defaults; null if there is no signal then), valid, edm, problems, pulls (in sigma), flux_pull
-    (whether a flux keeps its constraint), profiled, fixed, data_status, note.
+    if all parameters have their defaults; null if there is no signal then), valid, edm, problems, pulls (in sigma),
+    flux_pull (whether a flux keeps its constraint), profiled, fixed, data_status, note.
     Of several: best_fit, errors ([down, up]), correlation, covariance, segments_68, segments_90, units by name;
     chi2_min, edm, valid, problems, at_bound, pulls, profiled, fixed, experiments, theory, data_status, note.
     """  # noqa: D301

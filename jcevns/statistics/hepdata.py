@@ -108,7 +108,7 @@ def _contour(region: Contour) -> dict[str, tuple[str, str, dict[str, Any]]]:
     (first, second), units = region.names, region.units
     found = {}
     for cl, threshold in zip(region.cl, region.thresholds, strict=True):
-        points = [(i, a, b) for level, i, a, b in region.rows() if level == cl]
+        points = [(row["line"], row[first], row[second]) for row in region.rows() if row["cl"] == cl]
         closed = ", ".join(
             "closed" if c else "open at a bound or the end of what was searched" for c in region.closed[cl]
         )

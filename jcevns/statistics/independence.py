@@ -33,6 +33,7 @@ MOST_FREE = 3
 _NODES = {1: 257, 2: 41, 3: 13}  # per axis, by the number of axes
 _END = 6.0  # of the first grid, in scores
 _DEPTH = 30.0  # log density below the highest node at which the grid may end
+_ZOOMS, _ENOUGH = 12, 0.6  # times that the grid is laid closer, until what it holds fills this share of it
 _STEPS = 10  # of Newton at a node
 _SCALES = (1.0, 0.5, 0.2, 0.05)  # of a step: the best is taken
 _FREEDOM = 10.0  # of Student's t of the others: heavier tails than the Gaussian
@@ -43,17 +44,22 @@ _NODE_CHUNK = 257
 
 @runtime_checkable
 class Target(Protocol):
-    """What is sampled: a Poisson likelihood of scores whose prior is standard normal.
+    """What is sampled: a Poisson likelihood of scores whose prior is standard normal."""
 
-    Attributes:
-        free: number of parameters of interest, the first of the scores.
-        size: number of scores.
-        observed: counts.
-    """
+    @property
+    def free(self) -> int:
+        """Number of parameters of interest, the first of the scores."""
+        ...
 
-    free: int
-    size: int
-    observed: Float[Array, " bin"]
+    @property
+    def size(self) -> int:
+        """Number of scores."""
+        ...
+
+    @property
+    def observed(self) -> Float[Array, " bin"]:
+        """Counts."""
+        ...
 
     def given(self, interest: Float[Array, " free"]) -> Any:
         """What takes long and depends on the parameters of interest alone: once for each node."""
@@ -154,26 +160,31 @@ class _Proposal:
 
     def __init__(self, target: Target):
         self.size, self.free = target.size, target.free
-        free = self.free
-        ends = [(-_END, _END)] * free
-        for _ in range(12):
-            self.axes = [np.linspace(low, high, _NODES[free]) for low, high in ends]
-            mesh = np.stack([m.ravel() for m in np.meshgrid(*self.axes, indexing="ij")], axis=1)
-            mode, factor, height = _chunked(partial(_nodes, target), mesh, _NODE_CHUNK)
-            height = np.where(np.isfinite(height), height, -np.inf)
-            found = self._ends(height)
-            if all(b - a > 0.6 * (high - low) for (a, b), (low, high) in zip(found, ends, strict=True)):
+        ends = [(-_END, _END)] * self.free
+        mode, height = self._at_nodes(target, ends)
+        for _ in range(_ZOOMS):
+            closer = self._ends(height)
+            if all(b - a > _ENOUGH * (high - low) for (a, b), (low, high) in zip(closer, ends, strict=True)):
                 break
-            ends = found
+            ends = closer
+            mode, height = self._at_nodes(target, ends)
         shape = tuple(len(axis) for axis in self.axes)
         self.steps = np.array([axis[1] - axis[0] for axis in self.axes])
-        self.mesh, self.factor = mesh, factor
         weight = np.exp(height - height.max())
         self.weight = weight / weight.sum()
         self.density = RegularGridInterpolator(
             self.axes, self.weight.reshape(shape) / np.prod(self.steps), bounds_error=False, fill_value=0.0
         )
         self.mode = RegularGridInterpolator(self.axes, mode.reshape(*shape, -1))
+
+    def _at_nodes(self, target: Target, ends: list[tuple[float, float]]) -> tuple[np.ndarray, np.ndarray]:
+        """Set the grid between these ends; modes of the others at its nodes, and heights."""
+        self.axes = [np.linspace(low, high, _NODES[self.free]) for low, high in ends]
+        self.mesh = np.stack([m.ravel() for m in np.meshgrid(*self.axes, indexing="ij")], axis=1)
+        mode, self.factor, height = _chunked(partial(_nodes, target), self.mesh, _NODE_CHUNK)
+        if not np.any(np.isfinite(height)):
+            raise RuntimeError("no value of the parameters that the priors allow can give these counts: check both")
+        return mode, np.where(np.isfinite(height), height, -np.inf)
 
     def _ends(self, height: np.ndarray) -> list[tuple[float, float]]:
         """Ranges of the axes outside of which no node is within reach of the highest."""
@@ -187,7 +198,7 @@ class _Proposal:
     def _nearest(self, interest: np.ndarray) -> Int[np.ndarray, " draw"]:
         low, most = np.array([a[0] for a in self.axes]), [len(a) - 1 for a in self.axes]
         index = np.clip(np.rint((interest - low) / self.steps), 0, most).astype(int)
-        return np.ravel_multi_index(tuple(index.T), [len(a) for a in self.axes])
+        return np.asarray(np.ravel_multi_index(tuple(index.T), [len(a) for a in self.axes]))
 
     def _centre(self, interest: np.ndarray) -> np.ndarray:
         """Conditional mode of the others; beyond the grid, that of its edge."""
@@ -236,6 +247,7 @@ def independent_draws(target: Target, chains: int, samples: int, seed: int) -> D
 
     Raises:
         ValueError: more parameters of interest than a grid can have.
+        RuntimeError: the data are impossible wherever the priors reach.
     """
     if not 1 <= target.free <= MOST_FREE:
         raise ValueError(
