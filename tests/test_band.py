@@ -79,7 +79,7 @@ def _posterior(likelihood: Likelihood, draws: dict[str, np.ndarray], **changes) 
     records = Parameters(likelihood.parameters[n] for n in draws)
     settings = {"priors": {FLUX: "uniform"}, "at": {}, "theory": "standard-model"} | changes
     data = SimpleNamespace(posterior={n: d[None] for n, d in draws.items()})
-    return Posterior({}, 0, 0.0, (), likelihood.names, settings, data, records)
+    return Posterior({}, 0, 0.0, (), likelihood.names, settings, data, records, {})
 
 
 def test_band_of_a_posterior_is_quantiles_of_its_draws(likelihood) -> None:

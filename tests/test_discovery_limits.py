@@ -14,7 +14,7 @@ from scipy.special import xlogy
 import jcevns as jc
 from jcevns.cli import cli, guarded
 from jcevns.plot.projections import plot_discovery_limits, plot_fog_index
-from jcevns.statistics.discovery_limits import DiscoveryLimits
+from jcevns.statistics.discovery_limits import DiscoveryLimits, discovery_limit
 from tests import problems
 
 SPECTRUM = jc.TabulatedSpectrum([0.5, 3.0], [40.0, 0.0])
@@ -91,7 +91,7 @@ def test_three_bins_by_brute_force() -> None:
         lowest = minimize(chi2, [1.1, 1.1], method="Nelder-Mead", options={"xatol": 1e-10, "fatol": 1e-12})
         assert math.sqrt(lowest.fun) == pytest.approx(5.0, rel=1e-6)
     alone = jc.Likelihood(jc.scaled(likelihood.experiments[0], 300.0), likelihood.theory)
-    assert jc.discovery_limit(alone, "strength", 5.0) == pytest.approx(found.limits[1], rel=1e-9)
+    assert discovery_limit(alone, "strength", 5.0) == pytest.approx(found.limits[1], rel=1e-9)
     expected = jc.expected_significance(alone, "strength", found.limits[1], toys=20)
     assert expected.asimov == pytest.approx(5.0, rel=1e-8)
     half = jc.discovery_limits(likelihood, "strength", [300.0], 5.0, background=0.5, sigma=0.5)
@@ -108,7 +108,7 @@ def test_the_limit_of_a_coupling_is_that_of_its_strength() -> None:
 
 def test_what_is_never_significant_has_no_limit() -> None:
     tight = problems.bounded(counting([3.0]), "strength", upper=1e-3, default=1e-4)
-    assert jc.discovery_limit(tight, "strength") == math.inf
+    assert discovery_limit(tight, "strength") == math.inf
 
 
 def test_signals_that_interfere_are_noted() -> None:
@@ -120,19 +120,19 @@ def test_refusals() -> None:
     likelihood = counting([3.0])
     for bad in (0.0, -1.0, math.nan, math.inf):
         with pytest.raises(ValueError, match="must be a positive number of sigma"):
-            jc.discovery_limit(likelihood, "strength", bad)
+            discovery_limit(likelihood, "strength", bad)
     for bad in ([], [1.0, 1.0], [2.0, 1.0]):
         with pytest.raises(ValueError, match="increasing exposures"):
             jc.discovery_limits(likelihood, "strength", bad)
     with pytest.raises(ValueError, match="must be positive"):
         jc.discovery_limits(likelihood, "strength", [-1.0, 1.0])
     with pytest.raises(ValueError, match="has no value without signal"):
-        jc.discovery_limit(likelihood, "sin2w")
+        discovery_limit(likelihood, "sin2w")
     with pytest.raises(ValueError, match="of one experiment scaled in exposure"):
         jc.discovery_limits(["xenonnt-2024-s2", "pandax4t-us2"], "flux", [1.0])
     alone = jc.Likelihood(likelihood.experiments, SPECTRUM)
     with pytest.raises(ValueError, match="some bin expects no event without signal"):
-        jc.discovery_limit(alone, "strength")
+        discovery_limit(alone, "strength")
 
 
 def test_plots() -> None:

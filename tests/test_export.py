@@ -68,7 +68,7 @@ MADE = {
     "quality": FitQuality(3.0, 0.2, 0.01, 100, 0, 0.25),
     "projection": Projection("upper limit on g", "", 0.0, math.inf, (1.0, 2.0, 3.0, 4.0, math.inf), 10, 0, 0),
     "posterior": Posterior(
-        {"x": SAMPLED}, 0, 1.234, (), ("e",), {"chains": 2}, object(), Parameters([Parameter("x")])
+        {"x": SAMPLED}, 0, 1.234, (), ("e",), {"chains": 2}, object(), Parameters([Parameter("x")]), {}
     ),
     "grid": GridPosterior(
         {"x": np.array([0.0, 1.0])}, np.array([1.0, math.nan]), np.array([True, False]), Parameters([])

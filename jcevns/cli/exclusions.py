@@ -26,7 +26,11 @@ from jcevns.cli.options import (
 )
 from jcevns.spelling import unknown
 
-MEDIATORS = ("scalar", "vector", "b-l", "axial", "tensor")
+MEDIATORS = (
+    *("scalar", "vector", "b-l", "axial", "tensor"),
+    *("b-3le", "b-3lmu", "b-3ltau", "le-lmu", "le-ltau", "lmu-ltau", "dark-photon"),
+)
+"""Theories of one boson, whose limits are at given masses."""
 
 flavours_option = click.option(
     "--flavours", callback=charges, metavar="e,mu,tau", help="Charges that multiply g^2.  [default: universal]"
@@ -128,18 +132,17 @@ def limit(
     delta_chi2, cl, method}. All have expected, five numbers, if there are expected limits; error and toys with toys.
     """  # noqa: D301
     start_jax()
-    from jcevns.physics.theories import MEDIATORS as KNOWN
     from jcevns.statistics.limits import limits, where_low
     from jcevns.statistics.upper import METHODS
 
     _check_method(context, method, METHODS, toys)
-    if mass is not None and (asked.theory is not None or name not in KNOWN):
+    if mass is not None and (asked.theory is not None or name not in MEDIATORS):
         if asked.theory is None and spectrum is None:
-            raise ValueError(unknown("mediator", name, KNOWN, "--mass goes with one of"))
+            raise ValueError(unknown("mediator", name, MEDIATORS, "--mass goes with one of"))
         raise ValueError(f"--mass is short for mediators alone: write --over {mass.name}=1,10")
-    if mass is None and not axes and not asked.at and name in KNOWN:
+    if mass is None and not axes and not asked.at and name in MEDIATORS:
         raise ValueError("--mass is missing: give mediator masses in MeV, as in --mass 1,10,100")
-    options = _flavours(context, flavours, name in KNOWN)
+    options = _flavours(context, flavours, name in MEDIATORS)
     if spectrum is None:
         refuse(context, {"b8": "it belongs to --spectrum"})
     theory, name = short_form(name, asked.theory)

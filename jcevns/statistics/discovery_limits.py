@@ -111,7 +111,8 @@ def discovery_limit(
     Example:
         >>> import jcevns as jc
         >>> ten = jc.scaled(jc.experiment("xenonnt-2024-s2"), exposure=10.0)
-        >>> f"{jc.discovery_limit(ten, 'flux'):.1e} cm^-2 s^-1"
+        >>> from jcevns.statistics.discovery_limits import discovery_limit
+        >>> f"{discovery_limit(ten, 'flux'):.1e} cm^-2 s^-1"
         '5.0e+06 cm^-2 s^-1'
     """
     return _first(hypothesis(likelihood, name, at, profiled), _checked(significance))[0]

@@ -27,7 +27,13 @@ from jcevns.statistics.upper_toys import toy_limit
 __all__ = ["Limit", "limits", "where_low"]
 
 _AT_BOUND = 1e-3  # of the limit, within which the best fit has no signal
-_WORDS = {"two-sided": "", "one-sided": " one-sided", "cls": " CLs", "pcl": " power-constrained"}
+_WORDS = {
+    "two-sided": "",
+    "one-sided": " one-sided",
+    "cls": " CLs",
+    "pcl": " power-constrained",
+    "feldman-cousins": " Feldman-Cousins",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,36 +221,31 @@ def limits(
     places = np.array(combinations, float).reshape(len(combinations), len(axes))
     full = likelihood.parameters.full(tuple(over))
 
-    def at_place(place: np.ndarray) -> Hypothesis:
-        return hypothesis(
-            likelihood, name, {**(at or {}), **dict(zip(full, map(float, place), strict=True))}, profiled
-        )
-
+    where = [dict(zip(full, map(float, place), strict=True)) for place in places]
+    hypotheses = (hypothesis(likelihood, name, {**(at or {}), **others}, profiled) for others in where)
     two_sided = Results[Limit]()
     if method in ("two-sided", "feldman-cousins"):
         two_sided = _two_sided(likelihood, name, full, places, cl, chi2_threshold(cl, dof), minimum, at, profiled)
     if method == "two-sided":
-        found = two_sided
         if not expected:
             progress(len(places))
-            return found
-        for i, place in enumerate(places):
-            here = at_place(place)
+            return two_sided
+        for i, here in enumerate(hypotheses):
             profiles = Asymptotic(
                 here, require_one_sided(here, "an expected limit"), float(np.max(rule.scores()) ** 2)
             )
             ends, problems = profiles.expected(rule.scores())
-            found[i] = dataclasses.replace(found[i], expected=ends, problems=(*found[i].problems, *problems))
+            problems = *two_sided[i].problems, *problems
+            two_sided[i] = dataclasses.replace(two_sided[i], expected=ends, problems=problems)
             progress(1)
-        return found
+        return two_sided
     results = Results[Limit]()
-    for i, place in enumerate(places):
-        here = at_place(place)
+    for i, here in enumerate(hypotheses):
         if method == "feldman-cousins":
             limit = feldman_cousins(here, two_sided[i].segments, cl, toys or 0, seed, store)
         else:
             limit = asymptotic_limit(here, rule) if toys is None else toy_limit(here, rule, toys, seed, store)
-        results.append(_as_limit(here, rule, limit, dict(zip(full, map(float, place), strict=True))))
+        results.append(_as_limit(here, rule, limit, where[i]))
         progress(1)
     return results
 

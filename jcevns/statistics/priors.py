@@ -117,10 +117,11 @@ class DistributionPrior:
         ValueError: a method is missing, they do not belong together, or the distribution is not that of one number.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> from numpyro import distributions as dist
         >>> from jcevns.statistics.priors import DistributionPrior
         >>> prior = DistributionPrior(dist.LogNormal(0.0, 1.0))
-        >>> str(prior), prior.low, round(float(prior.from_normal(1.0)), 3)  # e at +1 sigma
+        >>> str(prior), prior.low, round(float(prior.from_normal(jnp.ones(()))), 3)  # e at +1 sigma
         ('LogNormal', 0.0, 2.718)
     """
 
