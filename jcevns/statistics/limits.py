@@ -27,13 +27,7 @@ from jcevns.statistics.upper_toys import toy_limit
 __all__ = ["Limit", "limits", "where_low"]
 
 _AT_BOUND = 1e-3  # of the limit, within which the best fit has no signal
-_WORDS = {
-    "two-sided": "",
-    "one-sided": " one-sided",
-    "cls": " CLs",
-    "pcl": " power-constrained",
-    "feldman-cousins": " Feldman-Cousins",
-}
+_WORDS = {"two-sided": "", "cls": " CLs", "pcl": " power-constrained", "feldman-cousins": " Feldman-Cousins"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +127,7 @@ class Limit(Exported):
     def __str__(self) -> str:
         invalid = "" if self.valid else f", NOT VALID: {'; '.join(self.problems)}"
         where = "".join(f", {name} = {value:.6g}" for name, value in self.at.items())
-        how = _WORDS[self.method]
+        how = _WORDS.get(self.method, f" {self.method}")
         return f"{accepted_text(self.name, self.segments, self.unit)} ({percent(self.cl)}{how}{where}{invalid})"
 
     @property
