@@ -22,6 +22,8 @@ FENCE = re.compile(r"^```(?P<kind>\{code-block\} )?(?P<language>\w+)\n(?P<body>.
 NUMBER = re.compile(r"(?<![\w.])[+-]?\d+\.?\d*(?:e[+-]?\d+)?(?![\w.]*\w)")
 RELATIVE = 1e-3  # of each number: platforms round differently; words must agree letter by letter
 
+LONGEST = 25  # lines of a recipe
+
 PYHF = "ignore:jsonschema.RefResolver is deprecated:DeprecationWarning"  # by pyhf 0.7.6, which checks its schema so
 
 # Runs the blocks of one page in one namespace; prints what each printed, as JSON.
@@ -116,6 +118,12 @@ def test_site_builds_without_warnings(tmp_path):
     html = "".join(p.read_text(encoding="utf-8") for p in (tmp_path / "html").glob("*.html"))
     assert "generated:" not in html
     assert "status-reconstructed" in html
+
+
+def test_recipes_are_short():
+    recipes = [(page.name, code) for page in PAGES if page.parent.name == "howto" for code, _ in _examples(page)]
+    assert len(recipes) > 14
+    assert not [name for name, code in recipes if len([line for line in code.splitlines() if line.strip()]) > LONGEST]
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if _examples(p)], ids=_id)

@@ -17,7 +17,7 @@ from jcevns.statistics.limits import Limit
 if TYPE_CHECKING:
     import xarray
 
-__all__ = ["ExclusionPlot", "borders", "plot_contour", "plot_limits", "plot_scan", "plot_scan_curve"]
+__all__ = ["ExclusionPlot", "borders", "plot_contour", "plot_contours", "plot_limits", "plot_scan", "plot_scan_curve"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,26 +125,56 @@ def plot_contour(contour: Contour, ax: Axes | None = None) -> ExclusionPlot:
         contour: from `contour`.
         ax: axes to draw on; new ones if None.
     """
-    ax = axes_or_new(ax)
-    words = [axis_label(*entry) for entry in zip(contour.names, contour.units, contour.labels, strict=True)]
+    return plot_contours({"": contour}, ax)
+
+
+def plot_contours(contours: Mapping[str, Contour], ax: Axes | None = None) -> ExclusionPlot:
+    """Confidence regions of several likelihoods in one plane, a colour for each, a style of line for each level.
+
+    Args:
+        contours: from `contour`, of the same parameters, by the words of the legend.
+        ax: axes to draw on; new ones if None.
+
+    Returns:
+        The lines by label, and in it by confidence level; of a single contour without label by level alone. The
+        crosses of the best fits as `shading`.
+
+    Raises:
+        ValueError: none, or of different parameters.
+    """
+    planes = {contour.names for contour in contours.values()}
+    if len(planes) != 1:
+        raise ValueError(f"contours of one plane, not of {' and '.join(map(str, planes)) or 'none'}: draw each apart")
+    ax, first = axes_or_new(ax), next(iter(contours.values()))
+    words = [axis_label(*entry) for entry in zip(first.names, first.units, first.labels, strict=True)]
     scales = np.array([scale for _, scale in words])
-    drawn: dict[Any, Any] = {}
-    for i, cl in enumerate(contour.cl):
-        closed = all(contour.closed[cl])
-        text = f"{percent(cl)} CL" + ("" if closed else ", open at the border")
-        look: dict[str, Any] = {"color": LINES[i % len(LINES)], "ls": ("-", "--", "-.", ":")[i % 4]}
-        drawn[cl] = [ax.plot(*(line / scales).T, **look)[0] for line in contour.lines[cl]]
-        if drawn[cl]:
-            drawn[cl][0].set_label(text)
-    best = np.asarray(contour.best_fit, float)
-    (point,) = ax.plot(*(best / scales)[:, None], "x", color="black", label="best fit")
-    every = [line for cl in contour.cl for line in contour.lines[cl]]
-    values = np.concatenate([*every, best[None]]) / scales
-    _set_axes(ax, tuple(values.T), [label for label, _ in words])
-    ax.set_title(rf"$\Delta\chi^2$ for {contour.dof} parameter{'s' if contour.dof > 1 else ''}"
-                 + ("" if contour.valid else ", NOT VALID"))  # fmt: skip
+    drawn: dict[str, Any] = {}
+    crosses, values = [], []
+    for number, (label, contour) in enumerate(contours.items()):
+        lines: dict[Any, Any] = {}
+        for i, cl in enumerate(contour.cl):
+            closed = all(contour.closed[cl])
+            text = f"{percent(cl)} CL" + ("" if closed else ", open at the border")
+            colour = LINES[(number if len(contours) > 1 else i) % len(LINES)]
+            look: dict[str, Any] = {"color": colour, "ls": ("-", "--", "-.", ":")[i % 4]}
+            lines[cl] = [ax.plot(*(line / scales).T, **look)[0] for line in contour.lines[cl]]
+            if lines[cl]:
+                lines[cl][0].set_label(", ".join(filter(None, (label, text))))
+            values += [line / scales for line in contour.lines[cl]]
+        best = np.asarray(contour.best_fit, float)[None] / scales
+        colour = "black" if len(contours) == 1 else LINES[number % len(LINES)]
+        crosses += ax.plot(*best.T, "x", color=colour, label="best fit" if number == 0 else None)
+        values.append(best)
+        drawn[label] = lines
+    _set_axes(ax, tuple(np.concatenate(values).T), [label for label, _ in words])
+    dof = " or ".join(map(str, sorted({contour.dof for contour in contours.values()})))
+    bad = [label for label, contour in contours.items() if not contour.valid]
+    invalid = f", NOT VALID{': ' if any(bad) else ''}{', '.join(filter(None, bad))}" if bad else ""
+    ax.set_title(rf"$\Delta\chi^2$ for {dof} parameter{'' if dof == '1' else 's'}{invalid}")
     ax.legend(fontsize=8)
-    return ExclusionPlot(ax, drawn, point)
+    if len(contours) == 1 and "" in drawn:
+        return ExclusionPlot(ax, drawn[""], crosses[0])
+    return ExclusionPlot(ax, drawn, crosses)
 
 
 def borders(results: Sequence[Limit]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
