@@ -74,7 +74,7 @@ def main() -> None:
             results = {"machine": where, **results}  # of another machine, perhaps, than the groups beside it
         else:
             stored["machine"] = where
-        stored[group] = results
+        stored[group] = {"date": where["date"], **results}
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(stored, indent=2) + "\n")
     print(f"written to {options.out}")

@@ -57,10 +57,12 @@ def tables(results: dict[str, Any] | None = None) -> str:
             "emcee on a NumPy posterior": "ess_per_second_emcee",
         }.items()
     ]
-    where = f"{machine['cpu']}, {machine['cores']} cores, {machine['date'][:10]}"
+    where = f"{machine['cpu']}, {machine['cores']} cores"
+    dates = ", ".join(f"{what} {group['date'][:16]}" for what, group in
+                      {"fits": scan, "commands": start, "posteriors": posterior}.items())  # fmt: skip
     return "\n\n".join(
         [
-            f"Machine: {where}; J = {start['seconds_import_jax']:.2f} s.",
+            f"Machine: {where}; J = {start['seconds_import_jax']:.2f} s. Runs of (UTC): {dates}.",
             _table(("one profile fit", "microseconds", "over the engine"), fits),
             f"Largest difference of chi2 from tightly converged iminuit: {scan['max_dchi2_vs_iminuit']:.1g}.",
             _table(("from the prompt", "cold / J", "warm / J"), commands),
