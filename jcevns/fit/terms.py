@@ -25,7 +25,8 @@ from jcevns.precision import RUN_ONCE
 __all__ = ["Terms"]
 
 _WEIGHTED = 2048  # points whose weights are computed in one call
-_FEW = 64  # the same for few, and points at which weights are compared beforehand
+_FEW = 16  # the same for few: a contour asks for one or two, and a theory that calculates flavours takes its time
+_PROBES = 64  # points at which weights are compared beforehand
 _KEPT = 4096  # folded points kept
 _PROPORTIONAL = 1e-14
 
@@ -65,7 +66,7 @@ class Terms:
     def _weights(self, points: np.ndarray, order: int = 0) -> list[np.ndarray]:
         """Weights of all terms, (pattern x term, point), and their derivatives in all parameters up to an order."""
         place = tuple(self.names.index(n) for n in (*self._own, *self.absorbed))
-        few = len(points) <= 8 * _FEW
+        few = len(points) <= 8 * _PROBES
         if few:
             order = max(order, 1)  # they cost nothing, and one program does
         call = partial(_weights, self.theory, self._powers, self._defaults)
@@ -82,8 +83,9 @@ class Terms:
         stream = np.random.default_rng(7)
         low, high = (np.array([getattr(r, end) for r in records]) for end in ("lower", "upper"))
         base = np.array([r.scale or abs(r.default) or 1.0 for r in records])
-        decades = 10.0 ** stream.uniform(-3, 3, (_FEW, len(records))) * stream.choice([-1, 1], (_FEW, len(records)))
-        steps = np.where(np.arange(_FEW)[:, None] < _FEW // 4, stream.uniform(-0.7, 0.8, decades.shape), decades)
+        shape = _PROBES, len(records)
+        decades = 10.0 ** stream.uniform(-3, 3, shape) * stream.choice([-1, 1], shape)
+        steps = np.where(np.arange(_PROBES)[:, None] < _PROBES // 4, stream.uniform(-0.7, 0.8, shape), decades)
         points = np.array([r.default for r in records]) + base * steps
         closed = np.isfinite(low) & np.isfinite(high)
         start, width = np.where(closed, low, 0.0), np.where(closed, high, 0.0) - np.where(closed, low, 0.0)
@@ -126,7 +128,7 @@ class Terms:
             self._part(weights[:, np.any(own[left_out] != 0, axis=0)])
 
     def _part(self, weights: np.ndarray) -> None:
-        self._seen = np.concatenate([self._seen, weights[:, :_FEW]], axis=1)
+        self._seen = np.concatenate([self._seen, weights[:, :_PROBES]], axis=1)
         self._groups = self._grouped(self._seen)
         self._tables.clear()
 
