@@ -172,8 +172,3 @@ def test_a_nuisance_on_the_signal_of_a_part() -> None:
 def test_bad_parts(changes, message) -> None:
     with pytest.raises(ValueError, match=message):
         in_parts(**changes)
-
-
-def test_parts_are_not_exported_to_pyhf() -> None:
-    with pytest.raises(ValueError, match=r"nuisances on the signal of parts of its bins \(early, late\)"):
-        jc.to_pyhf(jc.Likelihood(in_parts()))
