@@ -418,12 +418,12 @@ def test_messages() -> None:
         jc.NSI(earth="moon")
     with pytest.raises(ValueError, match="eps_u_emu"):
         jc.theory("nsi:eps_u_eu=0.1")
-    unknown = NeutrinoFlux([1.0, 10.0], [0.1, 0.1], 1e6, "mine")
+    unknown = NeutrinoFlux([1.0, 11.0], [0.1, 0.1], 1e6, "mine")
     with pytest.raises(ValueError, match="does not tell its flavours"):
         recoil_spectrum(jc.NSI(), unknown, argon(), jnp.array([1.0]))
 
 
-# Every verb.
+# Speed.
 
 
 @pytest.mark.slow
