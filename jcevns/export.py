@@ -98,8 +98,7 @@ def cell(value: Any) -> Any:
     """One cell of a table: numbers and text as they are, lists and dictionaries as text, no number as None."""
     value = plain(value)
     if isinstance(value, list):
-        nested = any(isinstance(v, list) for v in value)
-        return "; ".join(f"{_text(v)}" if nested else str(_text(v)) for v in value)
+        return "; ".join(map(_text, value))
     if isinstance(value, dict):
         return "; ".join(f"{k}={_text(v)}" for k, v in value.items())
     return value
