@@ -3,9 +3,10 @@
 from typing import Any
 
 import jax.numpy as jnp
+from jax.scipy.special import gammaln
 from jaxtyping import Array, Bool, Float
 
-__all__ = ["deviance", "negative", "poisson_chi2"]
+__all__ = ["deviance", "log_probability", "negative", "poisson_chi2"]
 
 _NEAR = 0.1  # |N - D|/(N + D), below which the series takes the place of the logarithm
 _TERMS = 8  # of it
@@ -35,6 +36,13 @@ def deviance(expected: Float[Array, "*#shape"], observed: Float[Array, "*#shape"
     # Else no slope where nothing is expected and nothing was seen.
     ratio = jnp.where(seen & ~near, jnp.maximum(expected, 0.0), 1.0) / jnp.where(seen & ~near, observed, 1.0)
     return 2 * jnp.where(near, close, difference - observed * jnp.log(ratio))
+
+
+def log_probability(expected: Float[Array, "*#shape"], observed: Float[Array, "*#shape"]) -> Float[Array, "*shape"]:
+    """Logarithm of the Poisson probability of counts, factorials included; minus infinity where it has none."""
+    possible = (expected > 0) | ((observed == 0) & (expected == 0))
+    seen = jnp.where(observed > 0, observed * jnp.log(jnp.where(expected > 0, expected, 1.0)), 0.0)
+    return jnp.where(possible, seen - expected - gammaln(observed + 1.0), -jnp.inf)
 
 
 def poisson_chi2(expected: Float[Array, " bin"], observed: Float[Array, " bin"]) -> Float[Array, ""]:

@@ -23,6 +23,7 @@ from scipy.interpolate import RegularGridInterpolator
 from scipy.special import gammaln
 from scipy.stats import norm
 
+from jcevns.likelihood.poisson import log_probability
 from jcevns.precision import RUN_ONCE
 
 __all__ = ["MOST_FREE", "Draws", "independent_draws"]
@@ -85,17 +86,9 @@ class Draws:
     log_weights: Float[np.ndarray, " proposal"]
 
 
-def log_likelihood(expected: Float[Array, " bin"], observed: Float[Array, " bin"]) -> Float[Array, ""]:
-    """Poisson probability of the counts, its logarithm; minus infinity where an expectation is not a mean."""
-    seen = jnp.where(observed > 0, observed * jnp.log(jnp.where(expected > 0, expected, 1.0)), 0.0)
-    possible = jnp.all((expected > 0) | ((observed == 0) & (expected == 0)))
-    return jnp.where(possible, jnp.sum(seen - expected - jax.scipy.special.gammaln(observed + 1.0)), -jnp.inf)
-
-
 def _height(target: Target, scores: Array, given: Any) -> Array:
     """Log of the likelihood, minus infinity where the expectation is not a number."""
-    found = log_likelihood(target.counts(scores, given), target.observed)
-    return jnp.where(jnp.isnan(found), -jnp.inf, found)
+    return jnp.sum(log_probability(target.counts(scores, given), target.observed))
 
 
 def _node(target: Target, interest: Array) -> tuple[Array, Array, Array]:

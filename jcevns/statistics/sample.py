@@ -23,11 +23,12 @@ from jcevns.likelihood.likelihood import (
     Experiments,
     Likelihood,
 )
+from jcevns.likelihood.poisson import log_probability
 from jcevns.parameters import Parameters
 from jcevns.physics.interaction import label_of
 from jcevns.precision import check_seed, require_x64
 from jcevns.spelling import unknown
-from jcevns.statistics.independence import independent_draws, log_likelihood
+from jcevns.statistics.independence import independent_draws
 from jcevns.statistics.priors import DistributionPrior, Prior
 from jcevns.statistics.sampled_model import OTHERS, VALUES, SampledModel, sampled_model
 
@@ -281,7 +282,7 @@ def _by_independence(
     weights = np.exp(found.log_weights - highest)
     middle = jnp.zeros(sampled.size)
     bins = sampled.log_likelihood(*sampled.from_scores(middle)).sum()  # of all bins; merged ones differ by a constant
-    split = float(bins - log_likelihood(sampled.counts(middle), sampled.observed))
+    split = float(bins - log_probability(sampled.counts(middle), sampled.observed).sum())
     settings = {
         "acceptance": found.acceptance,
         "pareto_k": float(arviz.psislw(found.log_weights)[1]),

@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import gammaln, xlogy
 from jaxtyping import Array, Float
 
 from jcevns.fit.batch import logarithmic
@@ -23,6 +22,7 @@ from jcevns.likelihood.likelihood import (
     with_data,
 )
 from jcevns.likelihood.merging import merge
+from jcevns.likelihood.poisson import log_probability
 from jcevns.physics.interaction import theory_parameters, with_values
 from jcevns.statistics.priors import choose_priors, default_prior, truncated_normal
 
@@ -166,8 +166,7 @@ class SampledModel:
             values: of `priors`.
             others: factors and positions of `nuisances`.
         """
-        observed, mean = self.arrangement.model.observed, self.expected(values, others)
-        return xlogy(observed, mean) - mean - gammaln(observed + 1.0)
+        return log_probability(self.expected(values, others), self.arrangement.model.observed)
 
     def from_scores(self, scores: Float[Array, " sampled"]) -> tuple[dict[str, Array], Float[Array, " other"]]:
         """Values of `priors`, and factors and positions of `nuisances`, from standard normal scores in that order."""
