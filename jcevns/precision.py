@@ -8,10 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-__all__ = ["RUN_ONCE", "as_float_array", "check_seed", "not_forked", "optional_array", "require_x64"]
-
-RUN_ONCE = {"xla_backend_optimization_level": 0}
-"""Compiler options of programs that run a few times: to optimise them takes longer than they do."""
+__all__ = ["as_float_array", "check_seed", "not_forked", "optional_array", "require_x64"]
 
 _PROCESSES: list[int] = []
 """The process in which JAX ran for this package, once it did."""

@@ -9,7 +9,6 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import click
@@ -57,29 +56,14 @@ def start_jax() -> None:
     """Double precision, and compiled code kept between runs: the second run starts at once."""
     import jax
 
+    from jcevns.compiled import keep_compiled
+
     jax.config.update("jax_enable_x64", True)
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        folder = _own_cache()
-        jax.config.update("jax_compilation_cache_dir", None if folder is None else str(folder))
-        if folder is None:
-            say(
-                "jcevns: compiled code is not kept, each start is slow: its folder cannot be written, or is not "
-                "yours alone; JAX_COMPILATION_CACHE_DIR names another"
-            )
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-
-
-def _own_cache() -> Path | None:
-    """Folder for compiled code. None if others may write there: what is in it is run."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    try:
-        folder = (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "jcevns" / "jax"
-        folder.mkdir(parents=True, exist_ok=True)
-        found = folder.stat()
-    except (OSError, RuntimeError):  # RuntimeError: nobody's home
-        return None
-    own = not hasattr(os, "getuid") or (found.st_uid == os.getuid() and not found.st_mode & 0o002)
-    return folder if own and os.access(folder, os.W_OK) else None
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        keep_compiled()
+    for warning in caught:
+        say(f"jcevns: {warning.message}; JAX_COMPILATION_CACHE_DIR names another folder")
 
 
 def say(line: str) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
+from jcevns.compiled import compiled
 from jcevns.detectors.charge_yield import AbstractChargeYield, recoil_from_electrons
 from jcevns.precision import as_float_array
 
@@ -183,7 +184,7 @@ def charge_response(
     )
 
 
-@eqx.filter_jit
+@compiled
 def _charge_operator(charge_yield, number, weight, efficiency) -> Response:
     """Response at the recoil energies of `number` electrons, with weights (bin, number) in electrons."""
     recoil, jacobian = recoil_from_electrons(charge_yield, number)

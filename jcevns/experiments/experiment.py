@@ -12,6 +12,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from jcevns import datasets
+from jcevns.compiled import compiled
 from jcevns.detectors.response import Response
 from jcevns.experiments.consistency import OF_PART, SIGNAL, check_channel, check_edges, check_experiment
 from jcevns.experiments.nuisances import Nuisance, ShapeNuisance
@@ -321,7 +322,7 @@ def signal_by_source(
     return jnp.stack([of_source(experiment, s, found[s.flux]) for s in sources_of(experiment, theory)])
 
 
-@eqx.filter_jit
+@compiled
 def signal_counts(
     experiment: Experiment,
     theory: Interaction,

@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
-from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -13,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from jcevns.compiled import compiled
 from jcevns.fit.newton import BatchFit, batch_fit, reach
 from jcevns.fit.profile import fit_model
 from jcevns.fit.validity import tolerances
@@ -99,7 +99,7 @@ def held_model(model: Model, place: Array, x: Array) -> Model:
     )
 
 
-@jax.jit
+@compiled
 def _fit_general(model: Model, signals: Array | Mixture, held: _Held) -> tuple[Array, ...]:
     axes = Mixture(None, 0, -1) if isinstance(signals, Mixture) else -1
     _, limit = tolerances(model.sigma.dtype)
@@ -306,7 +306,7 @@ def _in_chunks(
     return total
 
 
-@partial(jax.jit, static_argnums=0)
+@compiled
 def _explore(layout: Layout, model: Model, signals: Array, x: Array, place: Array) -> BatchFit:
     """The lowest of fits that start all along one star, from a minimum: `jcevns.likelihood.starts`."""
     along = jax.vmap(lambda signal, x: jnp.stack(along_stars(model, signal, x)), -1, -1)(signals, x)

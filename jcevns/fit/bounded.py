@@ -9,7 +9,7 @@ of a multilinear function along different axes do not mix at an anchor, so axis 
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,6 @@ from jcevns.likelihood.model import Derivatives
 
 __all__ = ["Minimum", "minimise_bounded"]
 
-_STEPS = 80
 _LARGEST_LOG_STEP = 3.0
 _CONFIRMED = 2
 
@@ -92,7 +91,7 @@ def minimise_bounded(
     anchors: tuple[Float[Array, "_"], ...],
     logarithmic: Bool[Array, " nuisance"],
     goal: float,
-    steps: int = _STEPS,
+    steps: Any,
 ) -> Minimum:
     """Minimise from the first start, from the next where that fails; made for `vmap`.
 

@@ -4,10 +4,10 @@ import dataclasses
 import math
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from jcevns.compiled import compiled
 from jcevns.export import Exported, plain
 from jcevns.fit.batch import logarithmic
 from jcevns.fit.minimise import held
@@ -119,7 +119,7 @@ def inverse(
     return result
 
 
-@jax.jit
+@compiled
 def _expected(model: Model, mixture: Mixture, x: Array) -> Array:
     return models.expected_counts(model, mixture, x)
 

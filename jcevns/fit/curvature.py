@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from jcevns.compiled import compiled
 from jcevns.likelihood import model as models
 from jcevns.likelihood.model import Mixture, Model
 
@@ -47,7 +48,7 @@ class Curvature(NamedTuple):
         return result
 
 
-@jax.jit
+@compiled
 def _curvatures(model: Model, signals: Mixture, x: Array) -> tuple[Array, Array]:
     """Gradient and Hessian of chi2 in the weights of the signal and the parameters of the model together."""
 

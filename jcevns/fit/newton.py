@@ -8,7 +8,6 @@ is short, and compiled in a second. Large batches with few bins take the derivat
 """
 
 import math
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,13 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from jcevns.compiled import RUN_ONCE, compiled
 from jcevns.fit import written_out
 from jcevns.fit.products import STEP, Factors, Tangent, doubtful, global_minimum
 from jcevns.fit.validity import tolerances
 from jcevns.likelihood.layout import Layout
 from jcevns.likelihood.model import Model
 from jcevns.likelihood.poisson import deviance, negative
-from jcevns.precision import RUN_ONCE
 
 __all__ = ["BatchFit", "batch_fit", "reach"]
 
@@ -161,7 +160,7 @@ def _factors(model: Model, theta: Array) -> Factors:
     return Factors(value, ones, jnp.broadcast_to(_widths(model), value.shape), 0 * ones, jnp.inf * ones)
 
 
-@partial(jax.jit, static_argnums=0, compiler_options=RUN_ONCE)
+@compiled(options=RUN_ONCE)
 def _proven(
     layout: Layout, model: Model, signal: Array, observed: Array | None, fit: BatchFit
 ) -> Bool[Array, " batch"]:
@@ -295,7 +294,7 @@ def batch_fit(
     return fit._replace(valid=_proven(layout, model, signal, observed, fit))
 
 
-@partial(jax.jit, static_argnums=0)
+@compiled
 def reach(
     layout: Layout,
     model: Model,

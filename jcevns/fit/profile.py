@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from jcevns.compiled import compiled
 from jcevns.fit.bounded import Minimum, minimise_bounded
 from jcevns.fit.newton_step import newton_step, restricted
 from jcevns.fit.products import STEP, Factors, Tangent, global_minimum
@@ -33,6 +34,7 @@ from jcevns.likelihood.starts import along_stars, explored, in_other_cells, star
 
 __all__ = ["Profile", "fit_model", "profile", "profile_model"]
 
+_STEPS = 80
 _ACROSS = 25  # steps of fits that start in the other cells of shapes: from a minimum it is not far to the next
 
 
@@ -125,38 +127,59 @@ def fit_model(
     """
     goal, _ = tolerances(model.sigma.dtype)
 
-    def search(starts: Array, *steps: int) -> Minimum:
+    def search(begins: Array, steps: Any) -> Minimum:
         return minimise_bounded(
             lambda x, cell: models.derivatives(model, signal, x, cell),
-            starts,
-            jnp.stack([models.nearest_cell(model, begin) for begin in starts]),
+            begins,
+            jnp.stack([models.nearest_cell(model, begin) for begin in begins]),
             (model.lower, model.upper),
             model.anchors,
             model.is_log,
             goal,
-            *steps,
+            steps,
         )
 
-    def lowest_of(begins: Array, *steps: int) -> Minimum:
-        every = jax.vmap(lambda begin: search(begin[None], *steps)._replace(proven=jnp.asarray(True)))(begins)
-        lowest = jnp.argmin(jnp.where(jnp.isfinite(every.edm), every.value, jnp.inf))
-        return jax.tree.map(lambda column: column[lowest], every)
-
     if start is not None:
-        found = search(jnp.clip(jnp.stack([start, model.nominal]), model.lower, model.upper))
+        found = search(jnp.clip(jnp.stack([start, model.nominal]), model.lower, model.upper), _STEPS)
         return found._replace(proven=_proven(model, signal, found, True))
 
-    def lower_of(found: Minimum, other: Minimum) -> Minimum:
-        lower = jnp.isfinite(other.edm) & (~jnp.isfinite(found.edm) | (other.value < found.value))
-        return jax.tree.map(lambda a, b: jnp.where(lower, a, b), other, found)
+    first = starts(model, signal)
+    rounds = [first, *_later_starts(model, signal, first[0])]
+    ends = np.cumsum([len(begins) for begins in rounds])
 
-    found = lowest_of(starts(model, signal))
-    if len(model.smooth) < len(model.anchors):
-        found = lower_of(found, lowest_of(in_other_cells(model, found.x), _ACROSS))
-    elif not model.anchors:
-        for k in range(1, len(stars(model.loading, model.belongs))):
-            found = lower_of(found, lowest_of(along_stars(model, signal, found.x)[k]))
+    # One start after the other, in one loop: the minimiser is compiled once.
+    def descend(k: Array, state: tuple[Minimum, Array]) -> tuple[Minimum, Array]:
+        best, beside = state
+        beside = jnp.where(jnp.any(k == ends[:-1]), best.x, beside)
+        every = jnp.concatenate([first, *_later_starts(model, signal, beside)])
+        found = search(every[k][None], jnp.where(k < ends[0], _STEPS, _ACROSS if model.anchors else _STEPS))
+        found = found._replace(proven=jnp.asarray(True))
+        lower = jnp.isfinite(found.edm) & (~jnp.isfinite(best.edm) | (found.value < best.value)) | (k == 0)
+        return jax.tree.map(lambda new, old: jnp.where(lower, new, old), found, best), beside
+
+    size, dtype = first.shape[1], first.dtype
+    none = Minimum(
+        first[0],
+        jnp.full((), jnp.inf, dtype),
+        jnp.zeros(size, dtype),
+        jnp.eye(size, dtype=dtype),
+        models.nearest_cell(model, first[0]),
+        jnp.ones(size, bool),
+        jnp.full((), jnp.inf, dtype),
+        jnp.asarray(0),
+        jnp.asarray(True),
+    )
+    found, _ = jax.lax.fori_loop(0, int(ends[-1]), descend, (none, first[0]))
     return found._replace(proven=_proven(model, signal, found, False))
+
+
+def _later_starts(model: Model, signal: Array | Mixture, x: Array) -> list[Array]:
+    """Starts beside the lowest minimum yet, for one round after the other."""
+    if len(model.smooth) < len(model.anchors):
+        return [in_other_cells(model, x)]
+    if not model.anchors and len(stars(model.loading, model.belongs)) > 1:
+        return along_stars(model, signal, x)[1:]
+    return []
 
 
 def _proven(model: Model, signal: Array | Mixture, found: Minimum, given: bool) -> Bool[Array, ""]:
@@ -245,4 +268,4 @@ def profile(likelihood: Likelihood | Experiments, at: Mapping[str, Any] | None =
     return Profile(value, pulls, expected, edm, valid, steps, factors, arrangement.nuisances, defaults, given)
 
 
-_profile = eqx.filter_jit(profile_model)
+_profile = compiled(profile_model)

@@ -14,13 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jcevns.compiled import RUN_ONCE, compiled
 from jcevns.fit.batch import expand
 from jcevns.likelihood.anchors import groups_of, rows_of
 from jcevns.likelihood.folding import Folding, folded_parameters
 from jcevns.likelihood.likelihood import Likelihood, source_mask
 from jcevns.likelihood.model import Mixture
 from jcevns.physics.interaction import Interaction, theory_parameters, with_values
-from jcevns.precision import RUN_ONCE
 
 __all__ = ["Terms"]
 
@@ -210,7 +210,7 @@ class Terms:
         return np.asarray(expand(Mixture(whole.sum(axis=2), found.row, found.weights))).T
 
 
-@partial(jax.jit, static_argnames=("own", "place", "size", "order"), compiler_options=RUN_ONCE)
+@compiled(options=RUN_ONCE)
 def _weights(
     theory: Interaction,
     powers: Float[Array, "pattern factor"],

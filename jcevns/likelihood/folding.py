@@ -1,7 +1,6 @@
 """Signals of many points of a theory: folded once for each value of what the terms depend on."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -9,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jcevns.compiled import RUN_ONCE, compiled
 from jcevns.experiments.experiment import has_additions, of_source, require_one_channel
 from jcevns.likelihood.likelihood import Likelihood, join_signals
 from jcevns.physics.flux import NeutrinoFlux
 from jcevns.physics.interaction import Interaction, depends, has_terms, theory_parameters, with_values
 from jcevns.physics.new_physics import Addition
 from jcevns.physics.recoil import BLOCK, AnyTarget, particles_of, pieces_of, term_spectra
-from jcevns.precision import RUN_ONCE
 
 __all__ = ["Folding", "folded_parameters"]
 
@@ -74,7 +73,7 @@ def _alike(likelihood: Likelihood) -> list[list[_Channel]]:
     return groups
 
 
-@partial(jax.jit, static_argnames=("order", "few"), compiler_options=RUN_ONCE)
+@compiled(options=RUN_ONCE)
 def _spectra(
     theory: Interaction,
     values: Mapping[str, Array],
@@ -187,6 +186,6 @@ class Folding:
         return np.ascontiguousarray(np.moveaxis(joined, (1, 3, 2), (0, 1, 2)))
 
 
-@partial(jax.jit, compiler_options=RUN_ONCE)
+@compiled(options=RUN_ONCE)
 def _still(theory: Interaction, flux: NeutrinoFlux, target: AnyTarget, recoil: Array, moments: Array) -> Array:
     return jnp.concatenate([term_spectra(piece, flux, target, recoil, moments) for piece, _ in pieces_of(theory)])

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jcevns.compiled import compiled
 from jcevns.experiments.catalogue import experiment
 from jcevns.experiments.experiment import SIGNAL, Experiment, Source, signal_by_source, sources_of
 from jcevns.experiments.groups import expand
@@ -296,7 +297,7 @@ def factor_at(likelihood: Likelihood, values: Mapping[str, Any]) -> Any:
     return jnp.tile(factor, rows) if values else factor
 
 
-@eqx.filter_jit
+@compiled
 def _signal(likelihood: Likelihood, theory: Interaction) -> Array:
     pairs = zip(likelihood.experiments, likelihood.moments, strict=True)
     return join_signals(likelihood, [signal_by_source(e, theory, m) for e, m in pairs])

@@ -5,10 +5,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Array
 
+from jcevns.compiled import compiled
 from jcevns.constants import ONE_SIGMA, chi2_threshold
 from jcevns.experiments.experiment import SIGNAL, Experiment
 from jcevns.experiments.nuisances import Nuisance
@@ -134,7 +134,7 @@ def estimate(quantity: str, experiments: Sequence[Experiment], flux_pull: bool |
     )
 
 
-@jax.jit
+@compiled
 def _pulls(model: models.Model, x: Array) -> Array:
     return models.sigmas(model, models.pulls(model, x))
 

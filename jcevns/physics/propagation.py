@@ -6,7 +6,6 @@ folds nothing anew. Neutrinos of accelerators and reactors are incoherent in the
 """
 
 from collections.abc import Iterable, Mapping
-from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -15,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
+from jcevns.compiled import compiled
 from jcevns.physics.earth import LATITUDES
 from jcevns.physics.flavour import FlavourCharges
 from jcevns.physics.flux import SOLAR_FLAVOURS, NeutrinoFlux
@@ -181,7 +181,7 @@ class Propagation(NewPhysics):
         return self.pieces[0][0].dsigma_dT(energy, recoil, particle, flavour)
 
 
-@partial(jax.jit, static_argnames=("sources", "earth"))
+@compiled
 def _solar(
     mixing: OscillationParameters, matter: MatterNSI, sources: tuple[str, ...], earth: str
 ) -> Complex[Array, "node 3 3"]:

@@ -12,6 +12,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from jcevns import datasets
+from jcevns.compiled import compiled
 from jcevns.constants import CM2_PER_INVERSE_MEV2, ELECTRON_MASS, KEV, PER_MEV_TO_PER_KEV, SECONDS_PER_YEAR
 from jcevns.histogram import steps
 from jcevns.parameters import parameter
@@ -180,7 +181,7 @@ def _cut(result: Array, size: int) -> Array:
     return as_float_array(np.asarray(result)[..., :size])  # not in JAX, which would compile it
 
 
-@eqx.filter_jit
+@compiled
 def _moments(flux: NeutrinoFlux, target: AnyTarget, recoil_keV: Array) -> Array:
     mass = target.nuclei.mass if isinstance(target, Target) else jnp.asarray([ELECTRON_MASS], recoil_keV.dtype)
     return jnp.moveaxis(flavour_moments(flux, minimum_energy(recoil_keV * KEV, mass[:, None])), 1, 2)
@@ -315,7 +316,7 @@ def _require_flavours(flux: NeutrinoFlux, interaction: Interaction) -> None:
         )
 
 
-@eqx.filter_jit
+@compiled
 def recoil_spectrum(
     theory: Interaction,
     flux: NeutrinoFlux,
@@ -354,7 +355,7 @@ def recoil_spectrum(
     return total
 
 
-@eqx.filter_jit
+@compiled
 def counts_above(
     theory: Interaction,
     flux: NeutrinoFlux,

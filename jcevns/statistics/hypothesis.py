@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from jcevns.compiled import compiled
 from jcevns.fit.batch import expand
 from jcevns.fit.surface import Surface
 from jcevns.likelihood import model as models
@@ -218,7 +219,7 @@ class Hypothesis:
         return Truth(pulls, inner)
 
 
-@jax.jit
+@compiled
 def _expected(model: Model, signals: Mixture, x: Any) -> Any:
     one = jax.vmap(models.expected_counts, (None, Mixture(None, 0, -1), 0))
     return one(model, signals, x)

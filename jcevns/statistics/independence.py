@@ -23,8 +23,8 @@ from scipy.interpolate import RegularGridInterpolator
 from scipy.special import gammaln
 from scipy.stats import norm
 
+from jcevns.compiled import RUN_ONCE
 from jcevns.likelihood.poisson import log_probability
-from jcevns.precision import RUN_ONCE
 
 __all__ = ["MOST_FREE", "Draws", "independent_draws"]
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from jcevns.compiled import compiled
 from jcevns.export import Exported, plain
 from jcevns.fit.newton_step import restricted
 from jcevns.fit.surface import Evaluation, Surface
@@ -73,7 +74,7 @@ class GridPosterior(Exported):
         return float(np.interp(probability, total / total[-1], x))
 
 
-@jax.jit
+@compiled
 def _widths(model: Model, signals: Mixture, x: Array, free: Array) -> Array:
     """Half the log of the determinant of the curvature in the factors, at minima."""
 

@@ -6,7 +6,6 @@ and a width as many times smaller. Everything else, and what fails there, goes t
 """
 
 from collections.abc import Iterator
-from functools import partial
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from jcevns.compiled import compiled
 from jcevns.fit.batch import expand, held_model
 from jcevns.fit.newton import batch_fit
 from jcevns.fit.profile import fit_model
@@ -80,7 +80,7 @@ def _with_data(model: Model, toy: Any) -> Model:
     return eqx.tree_at(lambda m: [getattr(m, n) for n in parts], model, [getattr(toy, n) for n in parts])
 
 
-@partial(jax.jit, static_argnames="place")
+@compiled
 def _fit_at(model: Model, toys: Any, terms: Array, weights: Array, held: Array, place: int | None) -> _Raw:
     """Fits at given signals; terms are those of all, (term, anchor_bin), or of each toy, (toy, term, anchor_bin)."""
     _, limit = tolerances(model.sigma.dtype)
@@ -101,7 +101,7 @@ def _fit_at(model: Model, toys: Any, terms: Array, weights: Array, held: Array, 
     return jax.vmap(one, (0, None if terms.ndim == 2 else 0, 0, 0))(toys, terms, weights, held)
 
 
-@partial(jax.jit, static_argnames="place")
+@compiled
 def _bends(model: Model, toys: Any, terms: Array, weights: Array, x: Array, free: Array, place: int | None) -> Array:
     """Second derivatives in weights and parameters of the model; ones on the diagonal for what is not free."""
 
@@ -120,7 +120,7 @@ def _bends(model: Model, toys: Any, terms: Array, weights: Array, x: Array, free
     return jax.vmap(one, (0, None if terms.ndim == 2 else 0, 0, 0, 0))(toys, terms, weights, x, free)
 
 
-@jax.jit
+@compiled
 def _fit_free(model: Model, toys: Any, terms: Array, weights: Array) -> tuple[Array, Array, Array]:
     """chi2, parameters and validity of fits with a strength, the last of the normalisations of the model."""
     _, limit = tolerances(model.sigma.dtype)
