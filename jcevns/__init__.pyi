@@ -1,6 +1,7 @@
 """What `import jcevns` offers; each name is imported when it is first used."""
 
 from . import detectors, physics
+from .compiled import keep_compiled
 from .constants import chi2_threshold
 from .datasets import DataError
 from .experiments.catalogue import EXPERIMENTS, experiment
@@ -87,6 +88,7 @@ __all__ = [
     "histograms",
     "impacts",
     "interval",
+    "keep_compiled",
     "laplace",
     "limits",
     "load_experiment",

@@ -66,16 +66,19 @@ def compiled(function: Callable | None = None, /, *, options: dict[str, Any] | N
 
     flat.__name__ = flat.__qualname__ = function.__name__  # in profiles and logs
     jitted = jax.jit(flat, static_argnums=0, compiler_options=options)
+    inside = jax.jit(flat, static_argnums=0)  # of another program, whose options hold
     programs: dict[Any, Callable] = {}
     lock = threading.Lock()
-    name = f"{function.__module__}.{function.__qualname__} {sorted((options or {}).items())}"
+    settings = sorted((options or {}).items())
 
     @functools.wraps(function)
     def call(*args: Any, **named: Any) -> Any:
         leaves, tree = jax.tree.flatten((args, named))
         arrays = [x for x in leaves if isinstance(x, _ARRAYS)]
         fixed = (tree, tuple(_ARRAY if isinstance(x, _ARRAYS) else x for x in leaves))
-        if _folder is None or not _ordinary(arrays):
+        if any(isinstance(x, jax.core.Tracer) for x in arrays):
+            return inside(fixed, arrays)
+        if _folder is None or not _ordinary():
             return jitted(fixed, arrays)
         key = (fixed, tuple((x.shape, x.dtype, getattr(x, "weak_type", False)) for x in arrays))
         program = programs.get(key)
@@ -83,7 +86,7 @@ def compiled(function: Callable | None = None, /, *, options: dict[str, Any] | N
             with lock:
                 program = programs.get(key)
                 if program is None:
-                    program = programs[key] = _program(name, key, jitted, arrays)
+                    program = programs[key] = _program(function, settings, key, jitted, arrays)
         return program(arrays)
 
     return call
@@ -100,20 +103,18 @@ _ARRAY = _Array()
 _ARRAYS = (jax.Array, np.ndarray, np.generic)
 
 
-def _ordinary(arrays: list) -> bool:
-    """Whether a call is one of a program: of values, in double precision, on one device, nothing else in force."""
-    if any(isinstance(x, jax.core.Tracer) for x in arrays):
-        return False
+def _ordinary() -> bool:
+    """Whether calls are in double precision, on one device, and with no other setting that changes programs."""
     config: Any = jax.config
     plain = config.jax_enable_x64 and not config.jax_disable_jit and not config.jax_debug_nans
     return plain and config.jax_default_matmul_precision is None and jax.local_device_count() == 1
 
 
-def _program(name: str, key: tuple, jitted: Any, arrays: list) -> Callable:
+def _program(function: Callable, settings: list, key: tuple, jitted: Any, arrays: list) -> Callable:
     """A compiled program: from the folder, or made and put there."""
     fixed, shapes = key
     try:
-        text = f"{_surroundings()} {name} {_described(fixed)} {shapes}"
+        text = f"{_surroundings()} {_named(function)} {settings} {_described(fixed)} {shapes}"
     except _Foreign:
         return functools.partial(jitted, fixed)
     folder: Any = _folder

@@ -60,7 +60,7 @@ def as_float_array(value: Any) -> Float[Array, "*shape"]:
     of the compiled function, and every new value a new compilation.
     """
     not_forked()
-    if isinstance(value, (np.ndarray, list, tuple)):
+    if isinstance(value, (np.ndarray, np.generic, list, tuple, float, int)):
         # Placed, not converted by JAX: that would compile a program for every shape.
         array = np.asarray(value)
         return jax.device_put(array if np.issubdtype(array.dtype, np.inexact) else array.astype(float))

@@ -54,6 +54,7 @@ def search(derivatives, starts, logarithmic=False) -> Minimum:
         (anchors,) * axes,
         jnp.array([logarithmic] + [False] * axes),
         GOAL,
+        80,
     )
 
 

@@ -167,7 +167,7 @@ def prepare(arrangement: Arrangement, chunk: int | None = None) -> Future | None
 def _standing(held: Mapping[int, np.ndarray], points: int) -> _Held:
     place = np.array(list(held), int)
     rows = np.stack(list(held.values())) if held else np.zeros((0, points))
-    return _Held(jnp.asarray(place), jnp.asarray(rows))
+    return _Held(place, rows)
 
 
 def _fitting(chunk: int, bins: int) -> int:
@@ -243,7 +243,7 @@ def _general(
         heights = np.sum(signals.weights * np.sum(table, axis=2)[signals.row].T, axis=0)
         # Few sizes of the table, so that one compilation serves many.
         size = 2 ** int(np.ceil(np.log2(len(table))))
-        terms = jnp.asarray(table[np.minimum(np.arange(size), len(table) - 1)])
+        terms = table[np.minimum(np.arange(size), len(table) - 1)]
         row, weights = np.asarray(signals.row), signals.weights
 
         def mixture(chosen: np.ndarray) -> Mixture:
@@ -342,7 +342,7 @@ def _restart(layout: Layout, model: Model, signals: np.ndarray, fit: Profiles) -
             index = chosen[first : first + _RESTART]
             same_size = np.resize(index, _RESTART)
             before = Profiles(*(x[..., same_size] for x in fit))
-            found = Profiles(*map(np.asarray, call(jnp.asarray(signals[:, same_size], dtype), before)))
+            found = Profiles(*map(np.asarray, call(np.asarray(signals[:, same_size], dtype), before)))
             good = found.valid[: index.size]
             for whole, piece in zip(fit, found, strict=True):
                 whole[..., index[good]] = piece[..., : index.size][..., good]
@@ -350,7 +350,7 @@ def _restart(layout: Layout, model: Model, signals: np.ndarray, fit: Profiles) -
     def compared(counts: Array, lowest: Profiles) -> Profiles:
         good = np.ones(_RESTART, bool)
         for place in range(several):
-            found = _profiles(model, _explore(layout, model, counts, jnp.asarray(lowest.x), jnp.asarray(place)))
+            found = _profiles(model, _explore(layout, model, counts, lowest.x, np.asarray(place)))
             # Starts that do not even find what is known have not looked everywhere.
             same = (found.edm < limit) & (found.chi2 <= lowest.chi2 + _SAME * (1 + np.abs(lowest.chi2)))
             good &= found.valid & same

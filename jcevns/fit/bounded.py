@@ -9,7 +9,7 @@ of a multilinear function along different axes do not mix at an anchor, so axis 
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -91,7 +91,7 @@ def minimise_bounded(
     anchors: tuple[Float[Array, "_"], ...],
     logarithmic: Bool[Array, " nuisance"],
     goal: float,
-    steps: Any,
+    steps: int | Int[Array, ""],
 ) -> Minimum:
     """Minimise from the first start, from the next where that fails; made for `vmap`.
 

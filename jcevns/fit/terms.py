@@ -74,7 +74,7 @@ class Terms:
         size = _FEW if few else _WEIGHTED  # to compile a theory that calculates flavours takes seconds
         batches = -(-len(points) // size)
         wide = np.resize(points, (batches * size, points.shape[1])).reshape(batches, size, -1)
-        parts = [[np.asarray(v) for v in call(jnp.asarray(batch), *settings)] for batch in wide]
+        parts = [[np.asarray(v) for v in call(batch, *settings)] for batch in wide]
         return [np.concatenate(column, axis=1)[:, : len(points)] for column in zip(*parts, strict=True)]
 
     def _probes(self) -> Float[np.ndarray, "point parameter"]:

@@ -111,7 +111,7 @@ def _in_batches(call: Callable[[dict[str, Array]], Array], values: Mapping[str, 
     size = _SMALL if points <= _SMALL else _POINTS
     parts = []
     for first in range(0, points, size):
-        batch = {name: jnp.asarray(np.resize(column[first : first + size], size)) for name, column in values.items()}
+        batch = {name: np.resize(column[first : first + size], size) for name, column in values.items()}
         parts.append(np.asarray(call(batch)))
     return np.concatenate(parts, axis=-1)[..., :points]
 
@@ -144,7 +144,7 @@ class Folding:
             padding = -recoil.size % BLOCK
             widths = [(0, 0)] * (moments.ndim - 1) + [(0, padding)]
             inputs = (np.pad(recoil, (0, padding), mode="edge"), np.pad(moments, widths))
-            self._groups.append((group, tuple(map(jnp.asarray, inputs))))
+            self._groups.append((group, inputs))
 
     def __call__(
         self, values: Mapping[str, np.ndarray], order: int = 0

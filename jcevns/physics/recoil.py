@@ -12,7 +12,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from jcevns import datasets
-from jcevns.compiled import compiled
+from jcevns.compiled import RUN_ONCE, compiled
 from jcevns.constants import CM2_PER_INVERSE_MEV2, ELECTRON_MASS, KEV, PER_MEV_TO_PER_KEV, SECONDS_PER_YEAR
 from jcevns.histogram import steps
 from jcevns.parameters import parameter
@@ -148,7 +148,7 @@ def particles_of(target: AnyTarget) -> list[Particle]:
     """One particle for each kind of scattering a target has."""
     if isinstance(target, ElectronTarget):
         return [Electron()]
-    return [jax.tree.map(lambda x: x[0], target.nuclei)]
+    return [jax.tree.map(lambda x: x[0] if isinstance(x, Tracer) else np.asarray(x)[0], target.nuclei)]
 
 
 def pieces_of(theory: Interaction) -> list[tuple[Interaction, float]]:
@@ -181,7 +181,7 @@ def _cut(result: Array, size: int) -> Array:
     return as_float_array(np.asarray(result)[..., :size])  # not in JAX, which would compile it
 
 
-@compiled
+@compiled(options=RUN_ONCE)
 def _moments(flux: NeutrinoFlux, target: AnyTarget, recoil_keV: Array) -> Array:
     mass = target.nuclei.mass if isinstance(target, Target) else jnp.asarray([ELECTRON_MASS], recoil_keV.dtype)
     return jnp.moveaxis(flavour_moments(flux, minimum_energy(recoil_keV * KEV, mass[:, None])), 1, 2)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jcevns.compiled import forget_compiled
 from jcevns.physics.contact import ContactInteractions
 from jcevns.physics.electromagnetic import ChargeRadius, DipolePortal, MagneticMoment, Millicharge
 from jcevns.physics.form_factors import Helm, KleinNystrand, SymmetrisedFermi
@@ -261,6 +262,7 @@ def _from_file(text: str, options: Mapping[str, Any]) -> Interaction:
     specification = importlib.util.spec_from_file_location(label, path)
     if specification is None or specification.loader is None:
         raise ValueError(f"theory {text!r}: {path} cannot be loaded as Python")
+    forget_compiled()  # the file may change anything
     module = importlib.util.module_from_spec(specification)
     sys.modules[label] = module
     try:

@@ -1,0 +1,163 @@
+"""Compiled programs that are kept: found by what they were traced from, and never by anything less."""
+
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jcevns as jc
+from jcevns import compiled as module
+from jcevns.compiled import compiled, forget_compiled, keep_compiled
+
+FIT = """
+import jax, sys
+jax.config.update("jax_enable_x64", True)
+traced = []
+jax.monitoring.register_event_duration_secs_listener(lambda event, *_, **__: traced.append(event))
+import jcevns as jc
+jc.keep_compiled(sys.argv[1])
+fit = jc.fit("xenonnt-2024-s2", "flux")
+print(repr(float(fit.values["flux.b8"])), repr(float(fit.chi2_min)), sum(e.endswith("backend_compile_duration") for e in traced))
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Programs are kept in a folder of the test's own, and JAX's settings come back."""
+    before = jax.config.jax_compilation_cache_dir
+    monkeypatch.setattr(module, "_folder", None)
+    keep_compiled(tmp_path)
+    yield tmp_path / "programs"
+    forget_compiled()
+    jax.config.update("jax_compilation_cache_dir", before)
+    module.compilation_cache.reset_cache()
+
+
+def run(code: str, *arguments: str, **environment: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.split()
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_second_process_neither_traces_nor_compiles(tmp_path):
+    value, chi2, compilations = run(FIT, str(tmp_path))
+    kept = files(tmp_path / "programs")
+    assert int(compilations) >= 5
+    assert len(kept) >= 5
+    again = run(FIT, str(tmp_path))
+    assert again == [value, chi2, "0"]
+    assert files(tmp_path / "programs") == kept
+
+
+def test_damaged_programs_are_made_again(tmp_path):
+    value, chi2, _ = run(FIT, str(tmp_path))
+    kept = files(tmp_path / "programs")
+    for k, name in enumerate(kept):
+        path = tmp_path / "programs" / name
+        path.write_bytes([b"", kept[name][:-7], kept[name][:40] + b"x" + kept[name][41:]][k % 3])
+    again = run(FIT, str(tmp_path))
+    assert again[:2] == [value, chi2]
+    assert {name: len(content) for name, content in files(tmp_path / "programs").items()} == {
+        name: pytest.approx(len(content), rel=0.05) for name, content in kept.items()
+    }
+
+
+def test_a_folder_of_others_is_not_used(tmp_path):
+    (tmp_path / "programs").mkdir(mode=0o777)
+    (tmp_path / "programs").chmod(0o777)
+    with pytest.warns(UserWarning, match="not yours alone"):
+        assert keep_compiled(tmp_path) is None
+    assert module._folder is None
+    assert jax.config.jax_compilation_cache_dir is None
+
+
+@compiled
+def line(table: dict, x: jax.Array, power: int, name: str = "a") -> tuple:
+    """A function with a static argument, a pytree and a pytree back."""
+    return {"value": table[name] * x**power}, jnp.sum(x)
+
+
+def test_a_program_is_found_by_all_it_was_traced_from(folder):
+    # Code of a test has no version: it is not kept, and works as ever.
+    x = np.arange(3.0)
+    first = line({"a": 2.0 * np.ones(3), "b": np.ones(3)}, x, 2)
+    np.testing.assert_allclose(first[0]["value"], [0, 2, 8])
+    assert files(folder) == {}
+    structure = jax.tree.structure(jc.StandardModel())
+    text = module._described((structure, (2, "a", None)))
+    assert "jcevns.physics.standard_model.StandardModel" in text
+    for other in [(structure, (3, "a", None)), (structure, (2, "b", None)), (structure, (2.0, "a", None))]:
+        assert module._described(other) != text
+    theories = [
+        jc.StandardModel(),
+        jc.VectorMediator(),
+        jc.ScalarMediator(),
+        jc.theory("vector:kappa=-0.333"),
+        jc.NSI(),
+    ]
+    models = [jc.Likelihood(name).model for name in ("xenonnt-2024-s2", "pandax4t-us2", "texono-2010")]
+    structures = [jax.tree.structure(one) for one in theories + models]
+    for a, b in itertools.combinations(structures, 2):
+        assert (module._described(a) == module._described(b)) == (a == b)
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [lambda x: x, type("Mine", (jc.StandardModel,), {}), object(), np.arange(3), {"key": object()}],
+    ids=["lambda", "class", "object", "array", "nested"],
+)
+def test_what_has_no_lasting_name_is_not_kept(foreign):
+    with pytest.raises(module._Foreign):
+        module._described((1, foreign))
+
+
+def test_values_gradients_and_batches_are_those_without(folder):
+    likelihood = jc.Likelihood("xenonnt-2024-s2")
+    kept = float(jc.profile(likelihood).chi2)
+    assert files(folder)
+    slope = jax.grad(lambda s: jc.profile(likelihood, {"sin2w": s}).chi2)(0.25)
+    forget_compiled()
+    assert float(jc.profile(likelihood).chi2) == kept
+    assert float(jax.grad(lambda s: jc.profile(likelihood, {"sin2w": s}).chi2)(0.25)) == float(slope)
+
+
+def test_a_theory_file_turns_keeping_off(folder, tmp_path):
+    (tmp_path / "mine.py").write_text("import jcevns as jc\nclass Mine(jc.StandardModel):\n    pass\n")
+    jc.theory(f"{tmp_path}/mine.py:Mine")
+    assert module._folder is None
+
+
+def test_other_settings_have_other_programs_or_none(folder):
+    before = files(folder)
+    with jax.disable_jit():
+        assert not module._ordinary()
+    with jax.default_matmul_precision("highest"):
+        assert not module._ordinary()
+    assert module._ordinary()
+    assert files(folder) == before
+
+
+def test_the_folder_stays_small(folder, monkeypatch):
+    monkeypatch.setattr(module, "_LARGEST", 1000)
+    for k in range(5):
+        path = folder / f"program-{k}"
+        path.write_bytes(bytes(400))
+        os.utime(path, (k, k))
+    module._make_room.cache_clear()
+    module._make_room(folder)
+    assert sorted(files(folder)) == ["program-3", "program-4"]
