@@ -24,6 +24,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 from jax.experimental import serialize_executable
 from jax.experimental.compilation_cache import compilation_cache
 
@@ -76,7 +77,7 @@ def compiled(function: Callable | None = None, /, *, options: dict[str, Any] | N
         leaves, tree = jax.tree.flatten((args, named))
         arrays = [x for x in leaves if isinstance(x, _ARRAYS)]
         fixed = (tree, tuple(_ARRAY if isinstance(x, _ARRAYS) else x for x in leaves))
-        if any(isinstance(x, jax.core.Tracer) for x in arrays):
+        if any(isinstance(x, Tracer) for x in arrays):
             return inside(fixed, arrays)
         if _folder is None or not _ordinary():
             return jitted(fixed, arrays)

@@ -23,7 +23,8 @@ jax.monitoring.register_event_duration_secs_listener(lambda event, *_, **__: tra
 import jcevns as jc
 jc.keep_compiled(sys.argv[1])
 fit = jc.fit("xenonnt-2024-s2", "flux")
-print(repr(float(fit.values["flux.b8"])), repr(float(fit.chi2_min)), sum(e.endswith("backend_compile_duration") for e in traced))
+compilations = sum(event.endswith("backend_compile_duration") for event in traced)
+print(repr(float(fit.values["flux.b8"])), repr(float(fit.chi2_min)), compilations)
 """
 
 

@@ -86,8 +86,8 @@ _RESTART = 16  # failures are repeated in batches of one size, so that the slow 
 class _Held(NamedTuple):
     """Places of parameters that stand still in a fit, and where."""
 
-    place: Array  # (held,)
-    x: Array  # (held, point)
+    place: Any  # (held,)
+    x: Any  # (held, point)
 
 
 def held_model(model: Model, place: Array, x: Array) -> Model:
@@ -337,7 +337,7 @@ def _restart(layout: Layout, model: Model, signals: np.ndarray, fit: Profiles) -
     failed &= np.all(np.isfinite(signals), axis=0)
     several = len(stars(model.loading, model.belongs)) if layout.nuisances else 0
 
-    def again(chosen: np.ndarray, call: Callable[[Array, Profiles], Sequence[Any]]) -> None:
+    def again(chosen: np.ndarray, call: Callable[[Any, Profiles], Sequence[Any]]) -> None:
         for first in range(0, chosen.size, _RESTART):
             index = chosen[first : first + _RESTART]
             same_size = np.resize(index, _RESTART)
@@ -347,7 +347,7 @@ def _restart(layout: Layout, model: Model, signals: np.ndarray, fit: Profiles) -
             for whole, piece in zip(fit, found, strict=True):
                 whole[..., index[good]] = piece[..., : index.size][..., good]
 
-    def compared(counts: Array, lowest: Profiles) -> Profiles:
+    def compared(counts: Any, lowest: Profiles) -> Profiles:
         good = np.ones(_RESTART, bool)
         for place in range(several):
             found = _profiles(model, _explore(layout, model, counts, lowest.x, np.asarray(place)))

@@ -105,7 +105,7 @@ def _spectra(
     return jnp.moveaxis(found, 0, -1)
 
 
-def _in_batches(call: Callable[[dict[str, Array]], Array], values: Mapping[str, np.ndarray]) -> np.ndarray:
+def _in_batches(call: Callable[[dict[str, np.ndarray]], Array], values: Mapping[str, np.ndarray]) -> np.ndarray:
     """Results for all points, in batches of two sizes so that few compilations serve all; points last."""
     points = len(next(iter(values.values())))
     size = _SMALL if points <= _SMALL else _POINTS
