@@ -10,6 +10,7 @@ is short, and compiled in a second. Large batches with few bins take the derivat
 import math
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,6 +29,7 @@ __all__ = ["BatchFit", "batch_fit", "reach"]
 _STEPS = 40
 _LARGEST_STEP = 2.0  # in log-factors
 _WRITTEN_OUT = 16  # bins of an experiment, up to which large batches are written out: more take minutes to compile
+_PROVEN = 64  # points in a batch that is proven, unless most are doubted
 _LARGE, _LARGE_STEP = 512, 256  # points in a batch, from which it pays; from which the step alone does
 
 
@@ -160,7 +162,6 @@ def _factors(model: Model, theta: Array) -> Factors:
     return Factors(value, ones, jnp.broadcast_to(_widths(model), value.shape), 0 * ones, jnp.inf * ones)
 
 
-@compiled(options=RUN_ONCE)
 def _proven(
     layout: Layout, model: Model, signal: Array, observed: Array | None, fit: BatchFit
 ) -> Bool[Array, " batch"]:
@@ -178,6 +179,10 @@ def _proven(
 
     several = elsewhere if len(structure.experiments) > 1 else None
     return fit.valid & global_minimum(structure.loading, tangent(theta), _factors(model, theta), fit.chi2, several)
+
+
+_proven_few = compiled(_proven, options=RUN_ONCE)
+_proven_many = compiled(_proven)
 
 
 def _sums(count: Array, expected: Array, signals: list[Array], background: Array) -> tuple[list[Array], list[Array]]:
@@ -288,10 +293,23 @@ def batch_fit(
         observed: counts per bin if they differ from the model's, one column or one per batch entry.
     """
     fit, doubted = reach(layout, model, signal, observed)
-    # The proof takes as long to compile as the fit: most batches do without.
-    if not np.any(np.asarray(doubted)):
+    # The proof takes as long to compile as the fit, and longer to run: those that are not doubted do without.
+    place = np.flatnonzero(np.asarray(doubted))
+    if not place.size:
         return fit
-    return fit._replace(valid=_proven(layout, model, signal, observed, fit))
+    size, valid = fit.valid.shape[0], np.array(fit.valid)
+    together = min(size, _PROVEN if place.size <= 4 * _PROVEN else size)
+    for first in range(0, place.size, together):
+        rows = np.resize(place[first : first + together], together)
+        columns: Any = [np.asarray(v)[..., rows] for v in fit]
+        part = BatchFit(*columns)
+        own = [np.asarray(v)[..., rows] if v.ndim > n else v for v, n in ((model.sigma, 1), (model.background, 2))]
+        chosen = eqx.tree_at(lambda m: (m.sigma, m.background), model, own)
+        shared = observed is None or observed.shape[1] == 1
+        counts = observed if shared else np.asarray(observed)[:, rows]
+        prove = _proven_many if together >= _LARGE else _proven_few
+        valid[rows] = prove(layout, chosen, np.asarray(signal)[:, rows], counts, part)
+    return fit._replace(valid=valid)
 
 
 @compiled
