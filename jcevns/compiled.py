@@ -30,7 +30,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from jcevns.datasets import data_dir
 
-__all__ = ["RUN_ONCE", "compiled", "forget_compiled", "keep_compiled"]
+__all__ = ["RUN_ONCE", "compiled", "forget_compiled", "keep_compiled", "kept_programs"]
 
 RUN_ONCE = {"xla_backend_optimization_level": 0}
 """Compiler options of programs that run a few times: to optimise them takes longer than they do."""
@@ -240,6 +240,11 @@ def keep_compiled(folder: str | Path | None = None) -> Path | None:
             stacklevel=2,
         )
     return base if usable else None
+
+
+def kept_programs() -> list[Path]:
+    """Files of the programs that are kept, of this process and others; none if `keep_compiled` was not called."""
+    return [] if _folder is None else sorted(p for p in _folder.iterdir() if p.suffix != ".part")
 
 
 def forget_compiled() -> None:

@@ -153,6 +153,29 @@ def test_other_settings_have_other_programs_or_none(folder):
     assert files(folder) == before
 
 
+def test_warmup_keeps_what_a_fit_takes(tmp_path):
+    command = [sys.executable, "-m", "jcevns"]
+    settings = {**os.environ, "JAX_COMPILATION_CACHE_DIR": "", "XDG_CACHE_HOME": str(tmp_path)}
+
+    def call(*arguments: str) -> str:
+        done = subprocess.run([*command, *arguments], env=settings, capture_output=True, text=True, check=True)
+        return done.stdout + done.stderr
+
+    out = call("warmup", "flux", "--experiments", "xenonnt-2024-s2")
+    kept = files(tmp_path / "jcevns" / "programs")
+    assert f"{len(kept)} programs" in out
+    assert "flux.b8:" in out
+    call("fit", "flux", "--experiments", "xenonnt-2024-s2")
+    assert files(tmp_path / "jcevns" / "programs") == kept
+    out = call(
+        "warmup", "--theory", "scalar", "--at", "mass=10,sin2w=0.23,r0=1.23", "--experiments", "xenonnt-2024-s2"
+    )
+    assert "mass" not in out
+    assert "sin2w" not in out
+    assert "a_k: " in out
+    assert len(files(tmp_path / "jcevns" / "programs")) > len(kept)
+
+
 def test_the_folder_stays_small(folder, monkeypatch):
     monkeypatch.setattr(module, "_LARGEST", 1000)
     for k in range(5):
