@@ -124,8 +124,11 @@ def _program(function: Callable, settings: list, key: tuple, jitted: Any, arrays
         program = _read(path)
         jax.block_until_ready(program(arrays))
         return program
+    lowered = jitted.lower(fixed, arrays)
+    if "custom_call" in lowered.as_text():  # of LAPACK, say: its address is known only once something was lowered
+        return lowered.compile()
     with _without_cache():
-        made = jitted.lower(fixed, arrays).compile()
+        made = lowered.compile()
     with contextlib.suppress(Exception):  # no room, or a program that cannot be written: it serves this process
         _write(path, made)
     return made
