@@ -7,6 +7,8 @@ engine alone, on the default device, where the other fitters are not installed.
 import argparse
 import json
 import operator
+import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,16 @@ def _show(results: dict[str, Any], targets: dict[str, tuple[str, float]]) -> Non
         print(f"{key:38} {shown}{verdict}")
 
 
+def _remember(history: Path, where: dict[str, Any], group: str, results: dict[str, Any], keys: Iterable[str]) -> None:
+    """Append what has a target to the history, one line a run: ratios, so that machines may be compared."""
+    call = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    commit = subprocess.run(call, capture_output=True, text=True, check=False).stdout.strip() or None
+    found = {key: results[key] for key in keys if results.get(key) is not None}
+    line = {"date": where["date"], "commit": commit, "cpu": where["cpu"], "cores": where["cores"], "group": group}
+    with history.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line | found) + "\n")
+
+
 def main() -> None:
     """Run the groups that were asked for; the results of the others stay as they are."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
@@ -77,6 +89,7 @@ def main() -> None:
         stored[group] = {"date": where["date"], **results}
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(stored, indent=2) + "\n")
+        _remember(options.out.with_name("history.jsonl"), where, group, results, targets)
     print(f"written to {options.out}")
 
 
