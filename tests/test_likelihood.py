@@ -226,3 +226,25 @@ def test_shared_fluxes_must_agree() -> None:
 def test_the_same_events_are_not_counted_twice() -> None:
     with pytest.raises(ValueError, match=r"xenonnt-2024-s2 and xenonnt-2026 hold the same events \(XENONnT SR0, "):
         Likelihood([jc.experiment("xenonnt-2024-s2"), jc.experiment("xenonnt-2026")])
+
+
+@pytest.mark.parametrize("name", ["xenonnt-2024-s2,pandax4t-us2", "coherent-csi-2021", "xenonnt-2024", "dresden-ii"])
+def test_closed_derivatives_in_weights_and_parameters_together(name) -> None:
+    surface = jc.Surface(jc.Likelihood(name, "vector"), ("coupling", "sin2w"), at={"mass": 30.0})
+    many, model = surface.mixture(np.array([[3e-5, 0.25]]), 2), surface.arrangement.model
+    mixture = models.Mixture(jnp.asarray(many.terms[many.row]), jnp.zeros((), int), jnp.asarray(many.weights[:, 0]))
+    size = mixture.weights.size
+    assert size > 3
+    pull = 0.1 * np.random.default_rng(1).normal(size=model.sigma.size)
+    x = jnp.clip(model.nominal + pull, model.lower, model.upper)
+    cell = models.nearest_cell(model, x)
+
+    def joint(y):
+        return models.chi2(model, mixture._replace(weights=y[:size]), y[size:], cell)
+
+    y = jnp.concatenate([mixture.weights, x])
+    gradient, hessian = jax.jit(models.joint_derivatives)(model, mixture, x, cell)
+    exact = jax.jit(jax.hessian(joint))(y)
+    scale = np.sqrt(np.abs(np.diag(exact))) + 1e-300
+    np.testing.assert_allclose(gradient, jax.jit(jax.grad(joint))(y), rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(hessian / np.outer(scale, scale), exact / np.outer(scale, scale), atol=1e-12)

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from jcevns.compiled import compiled
+from jcevns.compiled import RUN_ONCE, compiled
 from jcevns.likelihood import model as models
 from jcevns.likelihood.model import Mixture, Model
 
@@ -48,18 +47,10 @@ class Curvature(NamedTuple):
         return result
 
 
-@compiled
+@compiled(options=RUN_ONCE)
 def _curvatures(model: Model, signals: Mixture, x: Array) -> tuple[Array, Array]:
-    """Gradient and Hessian of chi2 in the weights of the signal and the parameters of the model together."""
-
     def one(signal: Mixture, x: Array) -> tuple[Array, Array]:
-        cell, size = models.nearest_cell(model, x), signal.weights.shape[0]
-
-        def joint(y: Array) -> Array:
-            return models.chi2(model, signal._replace(weights=y[:size]), y[size:], cell)
-
-        y = jnp.concatenate([signal.weights, x])
-        return jax.grad(joint)(y), jax.jacfwd(jax.grad(joint))(y)
+        return models.joint_derivatives(model, signal, x, models.nearest_cell(model, x))
 
     return jax.vmap(one, (Mixture(0, None, -1), -1))(signals, x)
 

@@ -26,6 +26,7 @@ __all__ = [
     "derivatives",
     "expected_counts",
     "freed",
+    "joint_derivatives",
     "nearest_cell",
     "parts",
     "pulls",
@@ -370,3 +371,27 @@ def derivatives(
         bend = jnp.block([[bend, mixed], [mixed.T, corner]])
     value = value + poisson_chi2(expected, model.observed)
     return Derivatives(value, 2 * jacobian.T @ strength + slope, 2 * (hessian + bend))
+
+
+def joint_derivatives(
+    model: Model, signal: Mixture, x: Float[Array, " nuisance"], cell: Int[Array, " shape"]
+) -> tuple[Float[Array, " outer"], Float[Array, "outer outer"]]:
+    """Gradient and Hessian of chi2 in the weights of a mixture and the parameters together; as `derivatives`."""
+    here, signals = derivatives(model, signal, x, cell), len(model.signals)
+    normalisation, position = _split(model, x)
+    factor, first, _ = _factors(model, normalisation)
+    whole = _templates(model, signal, position, cell)
+    units = jnp.eye(signal.weights.size, dtype=x.dtype)
+    each = jax.vmap(lambda unit: _templates(model, signal._replace(weights=unit), position, cell))(units)
+    expected = factor @ whole.value
+    safe = jnp.where((model.observed == 0) | (expected <= 0), 1.0, expected)
+    ratio = jnp.where(model.observed == 0, 0.0, model.observed / safe)
+    own, excess, bend = factor[:signals], 1 - ratio, ratio / safe
+    of_weights = jnp.einsum("c,kcb->kb", own, each.value[:, :signals])
+    of_x = jnp.concatenate([first.T @ whole.value, jnp.einsum("c,scb->sb", factor, whole.slope)])
+    by_norm = (each.value[:, :signals] @ excess) @ first[:signals]
+    by_shape = jnp.einsum("c,ksc->ks", own, each.slope[:, :, :signals] @ excess)
+    weighted = of_weights * bend
+    cross = 2 * (weighted @ of_x.T + jnp.concatenate([by_norm, by_shape], axis=1))
+    gradient = jnp.concatenate([2 * of_weights @ excess, here.gradient])
+    return gradient, jnp.block([[2 * weighted @ of_weights.T, cross], [cross.T, here.hessian]])

@@ -107,12 +107,8 @@ def _bends(model: Model, toys: Any, terms: Array, weights: Array, x: Array, free
 
     def one(toy: Any, own: Array, weights: Array, x: Array, free: Array) -> Array:
         here, size = _with_data(model, toy), weights.size
-        cell = models.nearest_cell(here, x)
-
-        def outer(y: Array) -> Array:
-            return models.chi2(here, Mixture(own[None], jnp.zeros((), int), y[:size]), y[size:], cell)
-
-        bend = jax.jacfwd(jax.grad(outer))(jnp.concatenate([weights, x]))
+        signal = Mixture(own[None], jnp.zeros((), int), weights)
+        _, bend = models.joint_derivatives(here, signal, x, models.nearest_cell(here, x))
         moves = free if place is None else free.at[place].set(True)
         moves = jnp.concatenate([jnp.ones(size, bool), moves])
         return jnp.where(moves[:, None] & moves[None, :], bend, jnp.diag(jnp.where(moves, 0.0, 1.0)))
