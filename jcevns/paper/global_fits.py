@@ -209,7 +209,7 @@ def mediators(run: Run) -> None:
         text = (
             "Light mediators from all CEvNS data, 90% CL for one parameter at each mass. Excluded is what lies above "
             "a line; a vector has allowed bands where its signal replaces that of the Standard Model. Recoils of "
-            "electrons are in COHERENT CsI alone."
+            "electrons are in COHERENT CsI alone. Light mediators in CONUS+ hang on its window, which is assumed."
         )
         _finish(run, "global-mediators", fig, axes[0], text)
     columns = ["dataset", "theory", "mass_MeV", "excluded_from", "excluded_to", "valid"]
