@@ -192,7 +192,7 @@ def mediators(run: Run) -> None:
     """Scalar and vector mediators."""
     masses, rows = np.geomspace(*_MASSES), []
     with style.style():
-        fig, axes = style.figure(columns=2, width=4.0, height=4.0)
+        fig, axes = style.figure(columns=len(_MEDIATORS), width=4.0, height=4.0)
         for ax, (name, title) in zip(axes, _MEDIATORS.items(), strict=True):
             found = {
                 label: limits(likelihood, "coupling", over={"mass": masses})
@@ -205,7 +205,8 @@ def mediators(run: Run) -> None:
                 for low, high in one.excluded
             ]
             plot_limits(found, ax, title, LINES, labels=AXES)
-        axes[1].set_ylabel("")
+        for ax in axes[1:]:
+            ax.set_ylabel("")
         text = (
             "Light mediators from all CEvNS data, 90% CL for one parameter at each mass. Excluded is what lies above "
             "a line; a vector has allowed bands where its signal replaces that of the Standard Model. Recoils of "
