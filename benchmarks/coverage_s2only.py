@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--toys", type=int, default=10_000, help="per strength, and as many for the thresholds")
     parser.add_argument("--store", type=Path, required=True, help="folder of finished toys")
     parser.add_argument("--out", type=Path, default=RESULTS)
-    options = parser.parse_args()
+    options, rows = parser.parse_args(), []
     for toys in tqdm(range(BLOCK, options.toys + 1, BLOCK)):
         rows = [row for s in STRENGTHS for row in measure(s, toys, options.store)]
         settings = {"experiment": EXPERIMENT, "cl": CL, "seed": SEED, "toys": toys}

@@ -165,7 +165,8 @@ def non_standard(run: Run) -> None:
         for label, likelihood in _likelihoods(run, "nsi"):
             drawn, lowest, bad = _band(likelihood) if label in _NU_E_ALONE else _region(likelihood)
             for number, line in enumerate(drawn):
-                ax.plot(*line.T, **LINES[label] | {"label": label if number == 0 else None})
+                look: dict[str, Any] = LINES[label] | {"label": label if number == 0 else None}
+                ax.plot(*line.T, **look)
                 lines += [[label, number, float(x), float(y)] for x, y in line]
             rows.append(
                 {
