@@ -1,8 +1,9 @@
 """Published numbers beside ours: `python -m benchmarks.reproductions [TEXT]` runs the commands, writes the results.
 
-With a text, only rows that contain it are run; the others keep what is written.
+With a text, only rows that contain it are run, and new ones; the others keep what is written.
 """
 
+import contextlib
 import json
 import shlex
 import sys
@@ -14,6 +15,7 @@ from benchmarks import machine
 
 __all__ = ["RESULTS", "key", "measure", "rows"]
 
+ROOT = Path(__file__).parents[1]
 ROWS = Path(__file__).with_name("reproductions.toml")
 RESULTS = Path(__file__).parent / "results" / "reproductions.json"
 
@@ -34,7 +36,8 @@ def measure(row: dict[str, Any]) -> list[float]:
 
     from jcevns.cli.app import cli
 
-    result = CliRunner().invoke(cli, [*shlex.split(row["command"])[1:], "--json"], catch_exceptions=False)
+    with contextlib.chdir(ROOT):  # files are named from there
+        result = CliRunner().invoke(cli, [*shlex.split(row["command"])[1:], "--json"], catch_exceptions=False)
     if result.exit_code:
         raise RuntimeError(f"{row['command']}: {result.output}")
     found: Any = json.loads(result.stdout)
@@ -53,7 +56,8 @@ def main() -> None:
     results = {}
     for row in rows():
         text = sys.argv[1] if len(sys.argv) > 1 else ""
-        results[key(row)] = measure(row) if text in key(row) else old[key(row)]
+        again = text in key(row) or key(row) not in old
+        results[key(row)] = measure(row) if again else old[key(row)]
         print(f"{key(row)}: {row['published']} | {', '.join(f'{x:.4g}' for x in results[key(row)])}", flush=True)
     content = {"machine": machine.describe(), "results": results}
     RESULTS.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

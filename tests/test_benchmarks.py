@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import engine, peers
+from benchmarks import coverage_s2only, engine, peers
 from benchmarks.batched_numpy import NumpyModel, fit_batched
 from benchmarks.testbench.page import page, text
 from jcevns.fit.batch import Profiles
@@ -80,3 +80,19 @@ def test_page_of_the_test_bench_is_that_of_its_results():
 def test_every_benchmark_can_be_imported(name):
     """All but the one whose peers are not among the requirements."""
     import_module(f"benchmarks.{name}")
+
+
+def test_the_page_has_the_coverage_that_was_measured():
+    """Of limits from ionisation signals alone; the toys themselves are those of `tests/test_upper_limits.py`."""
+    page = (coverage_s2only.RESULTS.parents[2] / "docs" / "concepts" / "ionisation_only.md").read_text("utf-8")
+    content = json.loads(coverage_s2only.RESULTS.read_text("utf-8"))
+    assert f"Thresholds are from {content['settings']['toys']} toys" in page
+    cells = {}
+    for row in content["results"]:
+        cells.setdefault(row["strength"], []).append(f"{100 * row['coverage']:.1f} ± {100 * row['error']:.1f}%")
+        assert row["invalid"] == 0
+        assert row["toys"] == content["settings"]["toys"]
+    assert list(cells) == list(coverage_s2only.STRENGTHS)
+    assert f"| 0 | {cells[0.0][0]} | {cells[0.0][1]} | 100% (never excluded) | 100% |" in page
+    for strength in (0.5, 1.0):
+        assert f"| {strength:g} | {' | '.join(cells[strength])} |" in page

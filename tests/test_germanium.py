@@ -257,6 +257,20 @@ def test_reactor_off_says_nothing_about_the_signal() -> None:
         assert both - alone == pytest.approx(expected, abs=0.05)
 
 
+def test_one_m_ratio_for_both_spectra() -> None:
+    """chi2 of both spectra by hand, the constraint of their common ratio counted once."""
+    ratio, by_hand = 1.02, 0.0
+    for state, start in ORIGIN.items():
+        events, centre, width, constant, height, decay = start
+        p = np.array([events, centre, width, constant, height, decay, ratio, 0.0, 0.0])
+        by_hand += reference(None, False, state).chi2(0.0, p)
+    by_hand -= ((ratio - 1) / 0.03) ** 2
+    joint = dresden(off="joint")
+    assert [name for name in joint.nuisances if "m_ratio" in name] == ["dresden-ii.m_ratio"]
+    found = float(jc.chi2(joint, {"flux": 1e-9, "m_ratio": ratio})) - ((1e-9 - 1.0) / 0.05) ** 2
+    assert found == pytest.approx(by_hand, abs=1e-3)
+
+
 @pytest.mark.parametrize("name", CURVES)
 def test_excess(name) -> None:
     """Size of the excess, in units of the Standard Model's, by scans of iminuit's minima.

@@ -181,6 +181,21 @@ def test_wimp_limit_in_units_of_the_template() -> None:
     assert limit.upper * 1e-45 < table["limit_cm2"][row]
 
 
+@pytest.mark.slow
+def test_limit_of_a_wimp_with_a_light_mediator() -> None:
+    """A mediator of 1 MeV, at a mass where neither limit is on its power constraint: published 1.77e-40 cm^2."""
+    energies = np.linspace(0.45, 7.5, 706)
+    q2 = 2 * 131.3 * 931.494 * energies * 1e-3  # MeV^2
+    spectrum = jc.TabulatedSpectrum(energies, ref.wimp_rate(energies, 12.0, 1e-40) / (1 + q2) ** 2)
+    likelihood = jc.Likelihood(jc.experiment(ref.NAME, run="all", **RELEASED), jc.StandardModel() + spectrum)
+    (limit,) = jc.limits(likelihood, "strength")
+    assert limit.valid
+    table = read_table("xenonnt_s2only_2026_limits")
+    (row,) = np.flatnonzero((table["model"] == "wimp_si_light_mediator") & (table["mass_GeV"] == 12.0))
+    assert table["limit_cm2"][row] > 1.2 * table["minus_1_sigma_cm2"][row]
+    assert limit.upper * 1e-40 == pytest.approx(table["limit_cm2"][row], rel=0.05)
+
+
 # Combination ---------------------------------------------------------------------------------------------------
 
 

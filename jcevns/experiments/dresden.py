@@ -25,7 +25,7 @@ __all__ = ["dresden_flux", "dresden_ii"]
 OPTIONS = {
     "quenching": (*MEASURED, "lindhard"),
     "normalisation": ("total", "fission", "others"),
-    "off": ("none", "own", "shared"),
+    "off": ("none", "own", "joint", "shared"),
     "errors": ("poisson", "gaussian"),
     "electrons": ("yes", "no"),
 }
@@ -188,7 +188,8 @@ def dresden_ii(
         normalisation: of the flux, see `dresden_flux`.
         off: `none` fits the spectrum with the reactor on. `own` fits the one with it off beside it, with shapes of
             its own: it tells whether the form of the background is adequate, and changes nothing about the signal.
-            `shared` has one decay constant of the exponential for both.
+            `joint` has one M to L1 ratio for both, which is a property of 71Ge; `shared` has one decay constant of
+            the exponential instead.
         errors: `poisson` has effective counts whose root is the published error; `gaussian` the chi2 of least
             squares, by a plinth under the counts, which makes searches slower.
         electrons: `yes` has scattering on electrons, bound in steps, beside that on nuclei; their ionisation is not
@@ -254,10 +255,10 @@ def dresden_ii(
     nuisances = []
     for state in states:
         nuisances += [Nuisance(f"{name}_{state}", FREE, (f"{name}_{state}",)) for name in ("constant", "exponential")]
-        nuisances += [
-            Nuisance(f"l_shell_{state}", FREE, (f"l_shell_{state}", f"m_shell_{state}")),
-            Nuisance(f"m_ratio_{state}", number["m_ratio_relative_error"], (f"m_shell_{state}",)),
-        ]
+        nuisances.append(Nuisance(f"l_shell_{state}", FREE, (f"l_shell_{state}", f"m_shell_{state}")))
+    lines = tuple(f"m_shell_{state}" for state in states)
+    ratios = {"m_ratio": lines} if off == "joint" else {f"m_ratio_{s}": (f"m_shell_{s}",) for s in states}
+    nuisances += [Nuisance(name, number["m_ratio_relative_error"], components) for name, components in ratios.items()]
     used = f"{quenching}, k = {k:g}" if quenching == "lindhard" else quenching
     return Experiment(
         name="dresden-ii",

@@ -281,6 +281,24 @@ def _non_standard(rows: Sequence[Row]) -> str:
     return markup.table(rows, columns)
 
 
+def _global(found: Row) -> str:
+    """Intervals of one parameter from all CEvNS data, and what these leave out."""
+
+    def ranges(key: str) -> Callable[[Row], str]:
+        return lambda row: " and ".join(markup.ends(segment) for segment in row[key])
+
+    columns: Columns = {
+        "parameter": markup.code("parameter"),
+        "data": "dataset",
+        "#best fit": markup.number("best_fit", ".3f"),
+        "68% interval": ranges("segments_68"),
+        "90% interval": ranges("segments_90"),
+        "#min. chi2": markup.number("chi2_min", ".2f"),
+        "valid": markup.is_valid,
+    }
+    return markup.table(found["rows"], columns) + markup.small("<br>".join(map(escape, found["left_out"])))
+
+
 def _image(path: Path, caption: str) -> str:
     data = base64.b64encode(path.read_bytes()).decode()
     text = escape(caption)
@@ -302,6 +320,10 @@ _SECTIONS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "radii": ("Beyond the paper: neutron radius and weak mixing angle", _radii),
     "gauge-bosons": ("Beyond the paper: gauge bosons", _bosons),
     "nsi": ("Beyond the paper: non-standard interactions", _non_standard),
+    "global-sin2w": ("All CEvNS data: weak mixing angle", _global),
+    "global-nsi": ("All CEvNS data: non-standard interactions", _non_standard),
+    "global-radius": ("All CEvNS data: nuclear radii", _global),
+    "global-mediators": ("All CEvNS data: light mediators", _bosons),
     "systematics": ("What each choice is worth", _systematics),
     "systematics-grid": ("All combinations of choices", _systematics),
 }

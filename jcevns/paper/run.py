@@ -8,6 +8,7 @@ from typing import Any
 
 from jcevns.experiments.catalogue import experiment
 from jcevns.experiments.experiment import Experiment
+from jcevns.experiments.groups import GROUPS
 from jcevns.files import write_csv
 from jcevns.likelihood.likelihood import Likelihood
 from jcevns.paper.estimates import PULL, Estimate, estimate
@@ -74,6 +75,14 @@ class Run:
             if name not in self.experiments:
                 self.experiments[name] = experiment(name, **COMPLEMENTARY[name])
         return [self.experiments[name] for name in names]
+
+    def group(self, name: str) -> list[Experiment]:
+        """Members of a group of experiments, each built when first asked for and then listed in the report."""
+        for member in GROUPS[name].members:
+            own = member.partition(":")[0]
+            if own not in self.experiments:
+                self.experiments[own] = experiment(member)
+        return [self.experiments[member.partition(":")[0]] for member in GROUPS[name].members]
 
     def estimate(self, quantity: str, dataset: str, flux_pull: bool | None = None) -> Estimate:
         """Estimate with the default inputs, made once."""

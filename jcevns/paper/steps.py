@@ -14,7 +14,7 @@ from jcevns.experiments.pandax4t import TABLES
 from jcevns.files import write_csv
 from jcevns.fit.interval import profile_curve
 from jcevns.likelihood.likelihood import component_counts
-from jcevns.paper import bayesian, beyond, exclusion, mediators, official, running
+from jcevns.paper import bayesian, beyond, exclusion, global_fits, mediators, official, running
 from jcevns.paper.estimates import MIRROR, PULL, UNITS, estimate, estimate_json
 from jcevns.paper.run import DATASETS, LABELS, LINES, Run, Step, file_rows
 from jcevns.physics.flux import B8_FLUX, B8_RELATIVE_ERROR, B8_SHAPES, b8
@@ -177,6 +177,10 @@ STEPS = {
     "radii": Step("beyond the paper: neutron radius and weak mixing angle", beyond.radii, long=True),
     "gauge-bosons": Step("beyond the paper: gauge bosons by name", beyond.gauge_bosons, long=True),
     "nsi": Step("beyond the paper: non-standard interactions", beyond.non_standard, long=True),
+    "global-sin2w": Step("all CEvNS data: weak mixing angle", global_fits.weak_mixing_angle, long=True),
+    "global-nsi": Step("all CEvNS data: non-standard interactions", global_fits.non_standard, long=True),
+    "global-radius": Step("all CEvNS data: nuclear radii", global_fits.radius, long=True),
+    "global-mediators": Step("all CEvNS data: light mediators", global_fits.mediators, long=True),
     "systematics-grid": Step("all combinations of the choices of input", _systematics_grid, long=True),
 }
 """Steps in the order they run."""
