@@ -10,7 +10,6 @@ from jcevns import Likelihood, interval, limits
 from jcevns.paper import mediators, running, statements
 from jcevns.paper.reproduce import reproduce
 from jcevns.paper.statements import STATEMENTS, TOLERANCE, Statement
-from jcevns.statistics.limits import Limit
 
 
 def rows_of(path):
@@ -201,19 +200,3 @@ def test_a_curve_without_limit_is_beaten():
     assert statements.leading(nothing, [found["8B"]]) == []
     with pytest.raises(ValueError, match="no masses in common"):
         statements.advantage(found["8B"], [(MASS * 1e8, MASS)])
-
-
-def limit(mass, *excluded):
-    return Limit("coupling", {"mass": mass}, excluded, (), 2.71, 0.0, 0.0)
-
-
-def test_island_below_a_region_is_not_joined_to_it():
-    appears = [limit(1.0, (1e-5, None)), limit(2.0, (4e-6, 5e-6), (1.1e-5, None))]
-    mass, lower, _, above = mediators._borders(appears)
-    assert np.isnan(lower[1])  # the line is broken
-    assert mass[1] == 2.0
-    assert above == pytest.approx([1e-5, 1.1e-5, 1.1e-5])
-    opens = [limit(1.0, (1e-5, None)), limit(2.0, (1.1e-5, 2e-5), (2.2e-5, None))]
-    mass, lower, _, above = mediators._borders(opens)
-    assert lower == pytest.approx([1e-5, 1.1e-5])
-    assert np.isnan(above[0])
