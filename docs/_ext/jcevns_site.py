@@ -486,6 +486,17 @@ def notebooks(_: re.Match[str]) -> str:
     return "```{toctree}\n:maxdepth: 1\n:glob:\n\nnotebooks/*\n```"
 
 
+def describe(app: Sphinx, doctree: nodes.document) -> None:
+    """Pictures that a notebook's code drew say in whose section they stand."""
+    for image in doctree.findall(nodes.image):
+        if not image.get("alt"):
+            section: Any = image
+            while not isinstance(section, nodes.section | nodes.document):
+                section = section.parent
+            title = section.next_node(nodes.title)
+            image["alt"] = f"figure: {title.astext() if title else app.env.docname}"
+
+
 _GENERATED = {
     "statuses": statuses,
     "data-table": data_table,
@@ -531,6 +542,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_role("name", Name())
     app.connect("builder-inited", copy_notebooks)
     app.connect("source-read", generate)
+    app.connect("doctree-read", describe)
     app.connect("autodoc-process-signature", signature)
     app.connect("autodoc-process-docstring", before_napoleon, priority=100)
     app.connect("autodoc-process-docstring", after_napoleon, priority=900)
