@@ -204,18 +204,19 @@ def borders(results: Sequence[Limit]) -> tuple[np.ndarray, np.ndarray, np.ndarra
                 island[:, i] = np.nan if low is None else low, high
     banded = np.isfinite(island[0])
     lower, above = np.where(banded, island[0], region), np.where(banded, region, np.nan)
-    edges = (place, lower, island[1], above)
+    edges = np.stack([place, lower, island[1], above])
     for i in np.flatnonzero(banded[1:] != banded[:-1])[::-1]:
         inside, outside = (i + 1, i) if banded[i + 1] else (i, i + 1)
         at = lower[outside]
         if abs(above[inside] - at) < abs(lower[inside] - at):
-            edges[3][outside] = at
+            edges[3, outside] = at
             row = (place[inside], np.nan, np.nan, above[inside])
         else:
             tip = (island[1, inside] + above[inside]) / 2 + at - lower[inside]
             row = (place[outside], at, tip, tip)
-        edges = tuple(np.insert(edge, i + 1, value) for edge, value in zip(edges, row, strict=True))
-    return edges
+        edges = np.insert(edges, i + 1, np.array(row, float), axis=1)
+    place, lower, closed, above = edges
+    return place, lower, closed, above
 
 
 def plot_limits(
