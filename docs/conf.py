@@ -48,6 +48,7 @@ myst_dmath_double_inline = True
 nb_execution_mode = "off"  # the test suite executes the notebooks
 nb_render_markdown_format = "myst"
 
+smartquotes_action = "qe"  # two dashes are those of an option
 html_theme = "furo"
 html_title = f"jcevns {release}"
 html_static_path = ["_static"]
