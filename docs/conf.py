@@ -3,6 +3,7 @@
 import sys
 from importlib.metadata import version as _version
 from pathlib import Path
+from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parent / "_ext"), str(Path(__file__).parents[1])]
 
@@ -11,7 +12,14 @@ author = "The jcevns developers"
 copyright = "The jcevns developers, BSD-3-Clause"
 version = release = _version("jcevns")
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "jcevns_site"]
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.mathjax",
+    "sphinx-mathjax-offline",
+    "jcevns_site",
+]
 exclude_patterns = ["_build", "_ext", "**.ipynb_checkpoints"]
 root_doc = "index"
 
@@ -40,9 +48,16 @@ myst_dmath_double_inline = True
 nb_execution_mode = "off"  # the test suite executes the notebooks
 nb_render_markdown_format = "myst"
 
+smartquotes_action = "qe"  # two dashes are those of an option
 html_theme = "furo"
 html_title = f"jcevns {release}"
 html_static_path = ["_static"]
 html_css_files = ["jcevns.css"]
 html_show_sphinx = False
 html_copy_source = False
+
+
+def setup(app: Any) -> None:
+    """Equations as SVG: Firefox refuses fonts to a page opened from disk. On every page: the menu has some."""
+    app.config.mathjax_path = "mathjax/tex-svg.js"
+    app.set_html_assets_policy("always")

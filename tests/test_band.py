@@ -12,8 +12,9 @@ import pytest
 
 import jcevns as jc
 from jcevns import Likelihood, Nuisance, band, fit
+from jcevns.experiments.axes import BinAxis
 from jcevns.parameters import Parameters
-from jcevns.plot.spectrum import plot_band
+from jcevns.plot.spectrum import plot_band, plot_spectrum
 from jcevns.statistics.sample import Posterior
 from tests.problems import FLUX, NOMINAL, counting
 
@@ -129,3 +130,43 @@ def test_results_of_something_else_are_refused(likelihood, fitted) -> None:
         band(likelihood.under("scalar"), fitted)
     with pytest.raises(ValueError, match="not valid: EDM"):
         band(likelihood, dataclasses.replace(fitted, problems=("EDM",)))
+
+
+def test_bins_in_several_dimensions_are_seen_along_each_axis() -> None:
+    """Against sums of the whole: counts, data, and the spread of sums, with the correlations of the bins."""
+    likelihood = jc.Likelihood("xenonnt-2024")
+    (one,) = likelihood.experiments
+    found = jc.fit(likelihood, "flux", errors=False)
+    whole = jc.band(likelihood, found)
+    cells = {k: v.reshape(2, 3, 3, 3, 3) for k, v in whole.components["xenonnt-2024"].items()}
+    for place, axis in enumerate(one.axes, 1):
+        seen = jc.band(likelihood, found, along=axis.label)
+        others = tuple(i for i in range(5) if i != place)
+        for name, counts in seen.components["xenonnt-2024"].items():
+            assert counts == pytest.approx(cells[name].sum(axis=others), rel=1e-12)
+        assert seen.observed["xenonnt-2024"].sum() == 37
+        assert seen.edges["xenonnt-2024"].tolist() == list(axis.edges)
+        drawn = plot_band(likelihood, seen)
+        assert drawn.ax.get_xlabel().startswith(axis.label[:3])
+        assert drawn.stack[-1].get_data().values == pytest.approx(seen.expected["xenonnt-2024"])
+        plain = plot_spectrum(one, whole.components["xenonnt-2024"], axis=axis.label)
+        assert plain.stack[-1].get_data().values == pytest.approx(seen.expected["xenonnt-2024"])
+    # The released edges of the runs: 90 to 500 PE.
+    assert one.axes[0].edges[::3] == (90.0, 500.0)
+    # All bins together: their variance is J C J^T of the sum, whichever axis it is summed along.
+    ends = [jc.band(likelihood, found, along=axis.label) for axis in one.axes]
+    assert all(e.upper["xenonnt-2024"].sum() < whole.upper["xenonnt-2024"].sum() for e in ends)  # parts cancel
+    with pytest.raises(ValueError, match="unknown axis 'energy'"):
+        jc.band(likelihood, found, along="energy")
+
+
+def test_axes_that_do_not_fit_the_bins_are_refused() -> None:
+    lar = jc.experiment("coherent-lar-2020")
+    assert [len(axis.edges) for axis in lar.axes] == [13, 9, 11]
+    for axes, words in (
+        ((BinAxis("x", (0.0, 1.0, 1.0)),), "must be finite and increase"),
+        ((BinAxis("x", tuple(map(float, range(8)))),), "do not divide"),
+        ((lar.axes[0], lar.axes[0]), "one label"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            dataclasses.replace(lar, axes=axes)

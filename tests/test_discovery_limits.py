@@ -173,3 +173,10 @@ def test_command(capsys, tmp_path) -> None:
         code, _, err = call(capsys, *words)
         assert code == 2
         assert message in err
+
+
+def test_the_largest_exposure_has_a_limit_and_an_index() -> None:
+    """The step to one percent more was refused."""
+    found = jc.discovery_limits("xenonnt-2024-s2", "flux", [9.9e5, 1e6])
+    assert found.limits[1] < found.limits[0]
+    assert found.indices[1] == pytest.approx(found.indices[0], rel=0.05)

@@ -9,7 +9,9 @@ import shlex
 import subprocess
 import sys
 import types
+from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -118,6 +120,58 @@ def test_site_builds_without_warnings(tmp_path):
     html = "".join(p.read_text(encoding="utf-8") for p in (tmp_path / "html").glob("*.html"))
     assert "generated:" not in html
     assert "status-reconstructed" in html
+    _check_resources(tmp_path / "html")
+
+
+class Resources(HTMLParser):
+    """What a browser loads for a page, and its pictures without words."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.loaded: list[str] = []
+        self.wordless: list[str] = []
+        self.feed(text)
+        self.loaded += re.findall(r"(?:url\(|@import\s+(?!url))[\"']?([^\"')]+)", text)
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        relations = set((given.get("rel") or "").split())
+        if tag != "a" and not relations & {"index", "search", "next", "prev", "canonical"}:
+            self.loaded += [given[name] for name in ("src", "href", "data", "poster", "srcset") if given.get(name)]
+        alt = given.get("alt") or ""
+        if tag == "img" and (not alt or alt.endswith((".png", ".svg"))):
+            self.wordless.append(given.get("src") or "")
+
+
+def _check_resources(site: Path) -> None:
+    """Nothing is fetched: all that a page loads lies in the site. Equations have their script, pictures words."""
+    renderer = site / "_static" / "mathjax" / "tex-svg.js"
+    assert renderer.stat().st_size > 1e6
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > 40
+    equations = 0
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        found = Resources(text)
+        assert not found.wordless, page
+        for name in found.loaded:
+            assert name.startswith(("data:", "#")) or (page.parent / urlsplit(name).path).exists(), f"{page}: {name}"
+        if 'class="math notranslate' in text:
+            equations += 1
+            assert renderer in {(page.parent / urlsplit(name).path).resolve() for name in found.loaded}, page
+    assert equations > 20
+    for sheet in site.rglob("*.css"):
+        for name in Resources(sheet.read_text(encoding="utf-8")).loaded:
+            assert name.startswith(("data:", "#")) or (sheet.parent / urlsplit(name).path).exists(), (
+                f"{sheet}: {name}"
+            )
+
+
+def test_a_resource_from_elsewhere_is_found():
+    page = '<a href="https://a.org/x">x</a><script src="https://b.org/y.js"></script><img src="p.png" alt="p.png">'
+    found = Resources(page + "<style>@import url(https://c.org/z.css);</style>")
+    assert found.loaded == ["https://b.org/y.js", "p.png", "https://c.org/z.css"]
+    assert found.wordless == ["p.png"]
 
 
 def test_recipes_are_short():
@@ -223,7 +277,7 @@ def test_every_module_is_in_the_reference():
     modules = {".".join(p.relative_to(ROOT).with_suffix("").parts) for p in (ROOT / "jcevns").rglob("*.py")}
     left_out = re.compile(
         r".*__(init|main)__|jcevns\.cli\..*|jcevns\.experiments\.toml_re(ader|sponse)|"
-        r"jcevns\.paper\.(bayesian|html|markup|official|run|steps)"
+        r"jcevns\.paper\.(bayesian|html|official|run|steps)"
     )
     assert {m for m in modules if not left_out.fullmatch(m) and _has_names(m)} <= shown <= modules
 

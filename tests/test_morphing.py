@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.interpolate import RegularGridInterpolator
+from scipy.optimize import minimize
 
 import jcevns as jc
 from jcevns.experiments.nuisances import ShapeNuisance
@@ -316,3 +317,26 @@ def check_gradient(seed: int | None, held: tuple[int, ...]) -> None:
         np.testing.assert_allclose(slopes[:, k], changes, rtol=1e-4, atol=1e-6)
         for f in fits:
             assert [float(f.pulls[i]) == 0 for i in (-2, -1)] == [i in held for i in (-2, -1)]
+
+
+@pytest.mark.parametrize("position", [-1.7, -0.5, 0.4, 1.5])
+def test_a_held_shape_stays_where_it_is(position):
+    """It moved to where chi2 is lowest; against a search by SciPy in each cell of the other shape."""
+    here = likelihood("uneven")
+    fitted = [n for n in here.parameters if n in here.nuisances and n != "uneven.t"]
+    chi2 = jax.jit(lambda x: jc.chi2(here, {"uneven.t": position} | dict(zip(fitted, x, strict=True))))
+    slope = jax.jit(jax.grad(lambda x: jc.chi2(here, {"uneven.t": position} | dict(zip(fitted, x, strict=True)))))
+    found = jc.profile(here, {"t": position})
+    lowest = []
+    for cell in itertools.pairwise(U):
+        bounds = [cell if n == "uneven.u" else (0.5, 1.5) if "efficiency" in n else (1e-3, 9.0) for n in fitted]
+        start = [sum(cell) / 2 if n == "uneven.u" else 1.0 for n in fitted]
+        options = {"ftol": 1e-15, "gtol": 1e-9}
+        lowest.append(minimize(chi2, start, jac=slope, bounds=bounds, method="L-BFGS-B", options=options).fun)
+    assert found.valid
+    assert found.values["uneven.t"] == position
+    assert float(found.chi2) == pytest.approx(min(lowest) - position**2, abs=1e-7)  # without its constraint
+    assert jc.fit(here, "u", {"t": position}, constrained="u", errors=False).chi2_min == pytest.approx(
+        float(found.chi2), abs=1e-7
+    )
+    assert jc.interval(here, "t", constrained="t").chi2_min <= float(found.chi2) + position**2 + 1e-9

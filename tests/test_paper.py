@@ -1,19 +1,23 @@
 """The reproduction: summary, report, figures and tables."""
 
+import contextlib
 import csv
 import dataclasses
 import functools
+import io
 import json
-import re
+import shlex
 
 import numpy as np
 import pytest
 
+from jcevns import cli
 from jcevns.files import write_json, write_text
 from jcevns.paper import beyond, tables
 from jcevns.paper.reproduce import find_steps, reproduce
 from jcevns.paper.run import Run
 from jcevns.paper.steps import STEPS
+from tests.pages import checked
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +63,47 @@ def test_a_disagreement_is_called_one(run):
 
 def test_report_is_self_contained_and_says_what_is_inferred(run):
     out, _, _ = run
-    page = (out / "report.html").read_text(encoding="utf-8")
-    assert page.count("data:image/png;base64,") == 6  # Figs. 1 to 5 and the posteriors
-    assert not re.search(r'(src|href)="(?!data:|https://arxiv)', page)
+    text = (out / "report.html").read_text(encoding="utf-8")
+    page = checked(text, "https://arxiv.org/abs/")
+    assert len(page.pictures) == 6  # Figs. 1 to 5 and the posteriors
+    sections = [name for name, tag in page.anchors.items() if tag == "section"]
+    assert sections[1:-3] == [name for name, step in STEPS.items() if not step.long]
+    assert set(sections) <= {link[1:] for link in page.links}  # the contents list
+    numbers = text.count('<td class="n">')
+    assert sum(link[1:] not in sections for link in page.links) > 0.7 * numbers  # the rest: the paper's, inputs
     for word in ("reconstruction", "inferred", "by construction", "mirror point", "differs in upper error", "sha256"):
-        assert word in page
+        assert word in text
+
+
+def _given(command: str) -> dict:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        assert cli.guarded(lambda: cli.cli([*shlex.split(command)[1:], "--json"], standalone_mode=False)) == 0
+    return json.loads(out.getvalue())
+
+
+def test_commands_of_the_report_give_its_numbers(run):
+    _, summary, _ = run
+    results = summary["results"]
+    rows = [*results["flux"], *results["sin2w"], *results["sin2w_combined"]["rows"], *results["systematics"]]
+    rows += [*results["official"], *results["electromagnetic"]]
+    commands = {row["command"]: row for row in rows}
+    assert len(commands) > 60
+    chosen = [
+        "jcevns fit flux --experiments xenonnt-2024-s2,pandax4t-us2",
+        "jcevns fit sin2w --experiments pandax4t-us2 --at flux=5.46e+06",
+        "jcevns fit sin2w --experiments coherent-lar-2020:shapes=none",
+        "jcevns fit flux --experiments pandax4t-us2:field=84.0",
+        "jcevns fit moment --experiments texono-2010 --theory magnetic-moment",
+    ]
+    for command in chosen:
+        assert _given(command)["best_fit"] == pytest.approx(commands[command]["best_fit"], rel=1e-6), command
+    for command in commands:
+        if command:
+            words = shlex.split(command)
+            cli.cli.commands[words[1]].make_context(words[1], words[2:])
+    other = {(r["quantity"], r["dataset"]): r["command"] for r in summary["comparison_other_flux_pull"]}
+    assert other["flux", "xenonnt"] == "jcevns reproduce --only flux"  # a factor beside a measured flux: no command
 
 
 def test_files_and_progress(run):

@@ -10,7 +10,7 @@ from jcevns import Likelihood, fit
 from jcevns.fit.contour import Contour
 from jcevns.fit.interval import Interval
 from jcevns.plot import style
-from jcevns.plot.exclusion import plot_contour, plot_limits, plot_scan
+from jcevns.plot.exclusion import borders, plot_contour, plot_limits, plot_scan
 from jcevns.plot.profiles import plot_fit_correlation, plot_interval, plot_profile, plot_profiles, plot_pulls
 from jcevns.plot.projections import plot_projection
 from jcevns.plot.spectrum import plot_spectrum, poisson_errors
@@ -44,15 +44,44 @@ def test_plots_touch_no_global_state(xenonnt):
 
 
 def test_exclusion_plot_separates_island_band_and_region():
-    """A band that opens at the second mass: the lower border goes on, the upper ones start there."""
+    """A band that opens before the second mass: the lower border goes on, the upper ones part at the first."""
     found = {"vector": [limit(1.0, (1e-5, None)), limit(10.0, (2e-5, 3e-5), (4e-5, None))]}
-    drawn = plot_limits(found, style.figure()[1][0])
+    drawn = plot_limits(found, style.figure()[1][0], shaded=("vector",))
     lower, island, region = (line.get_ydata() for line in drawn.contours["vector"])
-    assert lower == pytest.approx([1e-5, 2e-5])
-    assert np.isnan(island[0])
-    assert island[1] == 3e-5
-    assert np.isnan(region[0])
-    assert region[1] == 4e-5
+    assert lower == pytest.approx([1e-5, 1e-5, 2e-5])
+    assert np.isnan([island[0], region[0]]).all()
+    assert island[1:] == pytest.approx([2.5e-5, 3e-5])
+    assert region[1:] == pytest.approx([2.5e-5, 4e-5])
+
+
+def _covered(drawn, x, y) -> bool:
+    return any(path.contains_point((x, y)) for shade in drawn.shading for path in shade.get_paths())
+
+
+def test_all_that_is_excluded_between_two_places_is_filled():
+    """Where a band opened there was a sliver without filling, from the lower border up."""
+    found = [limit(1.0, (1e-5, None)), limit(2.0, (1e-5, None)), limit(3.0, (1e-5, 2e-5), (4e-5, None))]
+    for results in (found, [limit(4.0 - r.at["mass"], *r.excluded) for r in found]):
+        drawn = plot_limits(results, style.figure()[1][0], shaded=("coupling",))
+        masses = np.linspace(1.05, 2.95, 39)
+        for mass in masses:
+            assert _covered(drawn, mass, 1.1e-5)
+            assert _covered(drawn, mass, 4.1e-5)
+            assert not _covered(drawn, mass, 0.9e-5)
+        edge = 2.9 if results is found else 1.1
+        assert not _covered(drawn, edge, 3e-5)  # the band stays open
+        assert _covered(drawn, 4.0 - edge, 3e-5)
+
+
+def test_island_below_a_region_is_not_joined_to_it():
+    appears = [limit(1.0, (1e-5, None)), limit(2.0, (4e-6, 5e-6), (1.1e-5, None))]
+    mass, lower, _, above = borders(appears)
+    assert np.isnan(lower[1])  # the line is broken
+    assert mass[1] == 2.0
+    assert above == pytest.approx([1e-5, 1.1e-5, 1.1e-5])
+    drawn = plot_limits(appears, style.figure()[1][0], shaded=("coupling",))
+    assert all(_covered(drawn, mass, 1.2e-5) for mass in (1.1, 1.5, 1.9))
+    assert not _covered(drawn, 1.9, 7e-6)
 
 
 def test_limits_of_one_parameter_are_labelled_by_name():

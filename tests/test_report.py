@@ -2,51 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import html
-import io
 import re
 import sys
-from html.parser import HTMLParser
 
-import matplotlib.image
 import pytest
 
 from jcevns import Likelihood, Nuisance, cli, fit
 from jcevns.plot.report import report_page, write_report
+from tests.pages import Page, checked
 from tests.problems import counting
-
-VOID = {"meta", "img", "br"}
-
-
-class Page(HTMLParser):
-    """Checks that every element is closed, and keeps pictures, cells and text."""
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.open: list[str] = []
-        self.sources: list[str] = []
-        self.text = ""
-        self.attributes: list[str] = []
-        self.feed(text)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        assert tag not in ("script", "link", "iframe")
-        self.attributes += [name for name, _ in attrs]
-        if tag == "img":
-            self.sources.append(dict(attrs)["src"])
-            assert dict(attrs)["alt"]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
 
 
 def _likelihood(name: str = "small") -> Likelihood:
@@ -64,16 +30,11 @@ def made() -> tuple:
 
 def test_page_is_whole_and_fetches_nothing(made) -> None:
     _, text = made
-    page = Page(text)
-    assert len(page.sources) == 5  # profile, pulls, correlation, impacts, spectrum
-    for source in page.sources:
-        head, content = source.split(",")
-        assert head == "data:image/png;base64"
-        assert matplotlib.image.imread(io.BytesIO(base64.b64decode(content))).std() > 0.05
-    assert not re.search(r"(src|href)=.(?!data:)|url\(|@import|https?://", text)
-    assert "default-src 'none'" in text
-    assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in text
-    assert text.count("<table>") == text.count('<div class="wide"><table>')  # what is wide scrolls by itself
+    page = checked(text)
+    assert len(page.pictures) == 5  # profile, pulls, correlation, impacts, spectrum
+    assert set(page.links) == {f"#{name}" for name, tag in page.anchors.items()}
+    assert [name for name, tag in page.anchors.items() if tag == "pre"] == ["command"]  # to which the numbers link
+    assert page.links.count("#command") > 15
 
 
 def test_page_shows_what_was_found(made) -> None:

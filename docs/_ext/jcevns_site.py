@@ -1,4 +1,4 @@
-"""What the site generates at build time: the reference, the data tables, the command line's help, the notebooks.
+"""What the site generates at build time: the reference, the data tables, the notebooks.
 
 Pages hold a marker, which is replaced by text before the page is parsed; nothing is written beside the sources but
 copies of the notebooks.
@@ -438,24 +438,17 @@ def speed(_: re.Match[str]) -> str:
 # Command line.
 
 
-def command_line(_: re.Match[str]) -> str:
-    """Help of every command."""
-    import click
-
-    from jcevns.cli import cli
-
-    def walk(command: click.Command, name: str, parent: click.Context | None) -> Iterator[str]:
-        settings = command.context_settings | {"terminal_width": 96}
-        context = click.Context(command, info_name=name, parent=parent, **settings)
-        yield f"## {context.command_path}"
-        yield f"```text\n{command.get_help(context)}\n```"
-        if isinstance(command, click.Group):
-            for child in command.list_commands(context):
-                found = command.get_command(context, child)
-                assert found is not None
-                yield from walk(found, child, context)
-
-    return "\n\n".join(walk(cli, "jcevns", None))
+def keep_lines(app: Sphinx, context: Any, lines: list[str]) -> None:
+    """Blocks whose lines click keeps are typed text: sphinx-click has them as verses."""
+    out: list[str] = []
+    for line in lines:
+        if line.startswith("| "):
+            if not (out and out[-1].startswith("   ")):
+                out += ["", ".. code-block:: text", ""]
+            out.append(f"   {line[2:]}")
+        else:
+            out.append(line)
+    lines[:] = out
 
 
 # Notebooks.
@@ -486,6 +479,17 @@ def notebooks(_: re.Match[str]) -> str:
     return "```{toctree}\n:maxdepth: 1\n:glob:\n\nnotebooks/*\n```"
 
 
+def describe(app: Sphinx, doctree: nodes.document) -> None:
+    """Pictures that a notebook's code drew say in whose section they stand."""
+    for image in doctree.findall(nodes.image):
+        if not image.get("alt"):
+            section: Any = image
+            while not isinstance(section, nodes.section | nodes.document):
+                section = section.parent
+            title = section.next_node(nodes.title)
+            image["alt"] = f"figure: {title.astext() if title else app.env.docname}"
+
+
 _GENERATED = {
     "statuses": statuses,
     "data-table": data_table,
@@ -495,7 +499,6 @@ _GENERATED = {
     "combinations": combinations,
     "reproductions": reproductions,
     "speed": speed,
-    "command-line": command_line,
     "notebooks": notebooks,
 }
 _MARKER = re.compile(r"^<!-- generated: ([\w-]+) -->$", re.M)
@@ -531,6 +534,9 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_role("name", Name())
     app.connect("builder-inited", copy_notebooks)
     app.connect("source-read", generate)
+    app.connect("doctree-read", describe)
+    for part in ("description", "epilog"):
+        app.connect(f"sphinx-click-process-{part}", keep_lines)
     app.connect("autodoc-process-signature", signature)
     app.connect("autodoc-process-docstring", before_napoleon, priority=100)
     app.connect("autodoc-process-docstring", after_napoleon, priority=900)

@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from jcevns import datasets
 from jcevns.detectors.response import Response, legendre_panels, sum_cells
+from jcevns.experiments.axes import BinAxis
 from jcevns.experiments.experiment import SIGNAL, Channel, Experiment
 from jcevns.experiments.nuisances import Nuisance, ShapeNuisance
 from jcevns.physics.electrons import cesium_iodide_electrons
@@ -228,6 +229,7 @@ def coherent_csi_2021(
         ),
         shapes=tuple(ShapeNuisance(name, ANCHORS) for name in moved) if shapes == "all" else (),
         morphing="sum",
+        axes=(BinAxis("photoelectrons", tuple(map(float, light))), BinAxis("time [us]", tuple(map(float, time)))),
         observable="photoelectrons x time, 9 x 11 bins",
         exposure=MASS,
         status="published",

@@ -6,6 +6,7 @@ from jaxtyping import Float
 from jcevns import datasets
 from jcevns.detectors.response import Response
 from jcevns.detectors.smearing import smeared_response
+from jcevns.experiments.axes import BinAxis
 from jcevns.experiments.coherent_csi import end_points, recoil_panels
 from jcevns.experiments.experiment import SIGNAL, Channel, Experiment, unfitted_counts
 from jcevns.experiments.nuisances import Nuisance, ShapeNuisance
@@ -21,6 +22,7 @@ NEUTRINOS_PER_PROTON = 0.09  # of each flavour
 DISTANCE = 27.5  # m
 MASS = 24.4e-3  # tonne
 BINS = (12, 8, 10)  # energy, F90, time
+AXES = {"energy_keVee": "energy [keVee]", "f90": "F90", "time_us": "time [us]"}
 EDGES = np.arange(0.0, 121.0, 10.0)  # keV electron equivalent
 QUENCHING = (0.246, 0.00078)  # constant, and per keV of recoil
 RESOLUTION = 0.58  # sigma/E = RESOLUTION/sqrt(E), E in keV electron equivalent
@@ -61,6 +63,13 @@ def _shares(counts: np.ndarray) -> Float[np.ndarray, "energy cell"]:
         if table[row].sum() <= 0:
             table[row] = table[row - 1]
     return table / table.sum(axis=1, keepdims=True)
+
+
+def _axis(label: str, centres: np.ndarray) -> BinAxis:
+    """Bins of equal width from their centres."""
+    middle = np.unique(centres)
+    half = (middle[1] - middle[0]) / 2
+    return BinAxis(label, tuple(map(float, np.append(middle - half, middle[-1] + half))))
 
 
 def _varied(table: dict[str, np.ndarray], name: str, anchor: float) -> tuple[str, np.ndarray]:
@@ -129,6 +138,7 @@ def coherent_lar_2020(shapes: str = "all", correction: str = "release") -> Exper
         ),
         shapes=tuple(ShapeNuisance(name, ANCHORS) for name in VARIED) if moved else (),
         morphing="sum",
+        axes=[_axis(label, table[column]) for column, label in AXES.items()],
         observable="energy x F90 x time, 12 x 8 x 10 bins",
         exposure=MASS,
         status="published",

@@ -1,5 +1,6 @@
 """Whether the parts of an experiment fit each other."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ from jax.core import Tracer
 from jaxtyping import Array
 
 from jcevns.detectors.response import Response
+from jcevns.experiments.axes import BinAxis
 from jcevns.experiments.nuisances import check_name
 from jcevns.physics.electrons import ElectronTarget
 from jcevns.physics.flux import FLUX, NeutrinoFlux
@@ -70,6 +72,7 @@ def check_experiment(experiment: Any, statuses: Sequence[str]) -> None:
         raise ValueError(f"{here}: {len(experiment.bin_edges)} bin edges for {bins} bins, expected {bins + 1}")
     if not (np.all(np.isfinite(experiment.bin_edges)) and np.all(np.diff(experiment.bin_edges) > 0)):
         raise ValueError(f"{here}: bin_edges {experiment.bin_edges} must be finite and increase")
+    _check_axes(here, experiment.axes, bins)
     known = {SIGNAL, *(f"{OF_PART}{part}" for part, _ in experiment.parts), *experiment.backgrounds}
     _check_parts(here, experiment.parts, bins)
     if SIGNAL in experiment.backgrounds:
@@ -89,6 +92,16 @@ def check_experiment(experiment: Any, statuses: Sequence[str]) -> None:
             )
         if SIGNAL in nuisance.components and any(c.startswith(OF_PART) for c in nuisance.components):
             raise ValueError(f"{here}: nuisance {nuisance.name!r} acts on the signal and on parts of it: name one")
+
+
+def _check_axes(here: str, axes: Sequence[BinAxis], bins: int) -> None:
+    for axis in axes:
+        edges = np.asarray(axis.edges, float)
+        if edges.size < 2 or not (np.all(np.isfinite(edges)) and np.all(np.diff(edges) > 0)):
+            raise ValueError(f"{here}: edges {axis.edges} of axis {axis.label!r} must be finite and increase")
+    cells = math.prod(len(axis.edges) - 1 for axis in axes)
+    if axes and (bins % cells or len({axis.label for axis in axes}) < len(axes)):
+        raise ValueError(f"{here}: axes of {cells} bins do not divide {bins}, or two have one label")
 
 
 def _check_parts(here: str, parts: tuple[tuple[str, int], ...], bins: int) -> None:

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from jcevns import datasets
 from jcevns.compiled import compiled
 from jcevns.detectors.response import Response
+from jcevns.experiments.axes import BinAxis
 from jcevns.experiments.consistency import OF_PART, SIGNAL, check_channel, check_edges, check_experiment
 from jcevns.experiments.nuisances import Nuisance, ShapeNuisance
 from jcevns.histogram import is_histogram, read_histogram
@@ -124,14 +125,14 @@ class Experiment(eqx.Module):
             shape is known alone and the changes add up: then one axis runs over the anchors of all shapes in turn.
         observable: what the bins are in, with unit.
         bin_edges: for plots, in that unit.
+        axes: instead, of bins in several dimensions, the last fastest; runs follow each other.
         exposure: tonne-year, for information; the response contains it.
         status: `published`, `computed`, `transcribed` (by hand), `digitised` (from a figure), `reconstructed` or
             `user`: the weakest of its inputs.
         notes: caveats, printed wherever the experiment is used.
         tables: cards of the data tables it is built from.
         runs: data-taking runs; experiments that share one hold the same events and cannot be combined.
-        measured: whether `observed` are data. If not they are the expectation, and stand in for data that Asimov data
-            or toys replace: what needs data refuses.
+        measured: whether `observed` are data, not the expectation in place of toys: what needs data then refuses.
         recipe: how a built-in experiment was built, for `replace`.
         overlap: in place of this, what is known of events that other searches in its runs hold too, and the remedy.
         parts: names and numbers of bins of what follows each other in the bins, as several runs: nuisances may then
@@ -165,6 +166,7 @@ class Experiment(eqx.Module):
     runs: tuple[str, ...] = eqx.field(static=True, default=())
     shapes: tuple[ShapeNuisance, ...] = eqx.field(static=True, converter=tuple, default=())
     morphing: str = eqx.field(static=True, default="grid")
+    axes: tuple[BinAxis, ...] = eqx.field(static=True, converter=tuple, default=())
     parts: tuple[tuple[str, int], ...] = eqx.field(static=True, converter=tuple, default=())
     overlap: str = eqx.field(static=True, default="")
     measured: bool = eqx.field(static=True, default=True)
@@ -288,10 +290,9 @@ def of_source(experiment: Experiment, source: Source, counts: Any, trailing: int
 
 def require_one_channel(experiment: Experiment) -> None:
     """Raise ValueError if a recoil spectrum would not know which channel it belongs to."""
-    if len(experiment.channels) > 1:
+    if (count := len(experiment.channels)) > 1:
         raise ValueError(
-            f"experiment {experiment.name!r} has {len(experiment.channels)} channels: a recoil spectrum does not say "
-            "which of them it belongs to"
+            f"experiment {experiment.name!r} has {count} channels: a recoil spectrum does not say which it belongs to"
         )
 
 

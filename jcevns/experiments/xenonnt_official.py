@@ -7,6 +7,7 @@ import numpy as np
 
 from jcevns import datasets
 from jcevns.detectors.response import Response, interpolated_response
+from jcevns.experiments.axes import BinAxis
 from jcevns.experiments.experiment import SIGNAL, Channel, Experiment, unfitted_counts
 from jcevns.experiments.nuisances import Nuisance, ShapeNuisance
 from jcevns.physics.flux import B8_FLUX, b8
@@ -21,6 +22,13 @@ ACCIDENTAL = {"sr0": 0.0904, "sr1": 0.0576}
 
 ELECTRONIC, NEUTRON = 1.00, 0.58
 EFFICIENCY_BOUNDS = (0.5, 1.5)
+AXES = {
+    "cs2_PE": "cS2 [PE]",
+    "time_quantile": "S2pre/dt quantile",
+    "s1_bdt": "S1 BDT score",
+    "s2_bdt": "S2 BDT score",
+}
+"""Axes of the release, the last varies fastest; edges of cS2 and of the scores differ a little between runs."""
 TEMPLATES = ("folded", "released")
 TEMPLATE_FLUX = 5.25e6  # cm^-2 s^-1, the flux of the released 8B templates
 SHAPES = ("t_ly", "t_qy")
@@ -68,6 +76,9 @@ def _experiment(
             Nuisance("electronic", ELECTRONIC, ("electronic",)),
         ),
         shapes=tuple(ShapeNuisance(s, tuple(map(float, pack["t_yield"]))) for s in SHAPES),
+        axes=[
+            BinAxis(label, tuple(map(float, np.mean(pack[f"edges_{axis}"], axis=0)))) for axis, label in AXES.items()
+        ],
         observable="bin of (cS2, S2pre/dt, S1 BDT, S2 BDT), run by run",
         exposure=float(exposure.sum()),
         tables=(card,),

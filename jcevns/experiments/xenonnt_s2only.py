@@ -6,6 +6,7 @@ import numpy as np
 
 from jcevns import datasets
 from jcevns.detectors.response import Response, interpolated_response
+from jcevns.experiments.axes import BinAxis
 from jcevns.experiments.experiment import Channel, Experiment, unfitted_counts
 from jcevns.experiments.nuisances import Nuisance, ShapeNuisance
 from jcevns.experiments.xenonnt_official import TEMPLATE_FLUX, TEMPLATES
@@ -125,6 +126,7 @@ def xenonnt_s2only_2026(
         ],
         morphing="sum",  # no template follows two shapes: the sum is exact
         parts=tuple((name, pack["observed"].shape[1]) for name in runs),
+        axes=[BinAxis("S2 [PE]", tuple(map(float, pack["edges_cs2_PE"])))],
         observable="bin of S2 [PE], 80 to 500, corrected but for the electron lifetime, run by run",
         exposure=float(exposure.sum()),
         status="published",

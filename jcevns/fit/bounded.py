@@ -71,15 +71,15 @@ def _blocked(x: Array, gradient: Array, low: Array, high: Array) -> tuple[Array,
 
 
 def _borders(anchors: tuple[Array, ...], lower: Array, upper: Array, cell: Array) -> tuple[Array, Array]:
-    """Borders of the cell in all parameters."""
+    """Borders of the cell in all parameters, within their bounds: a shape that is held has no room in its cell."""
     normalisations = lower.size - len(anchors)
     low = [a[cell[i]] for i, a in enumerate(anchors)]
     high = [a[cell[i] + 1] for i, a in enumerate(anchors)]
     if not anchors:
         return lower, upper
     return (
-        jnp.concatenate([lower[:normalisations], jnp.stack(low)]),
-        jnp.concatenate([upper[:normalisations], jnp.stack(high)]),
+        jnp.maximum(jnp.concatenate([lower[:normalisations], jnp.stack(low)]), lower),
+        jnp.minimum(jnp.concatenate([upper[:normalisations], jnp.stack(high)]), upper),
     )
 
 
@@ -97,7 +97,7 @@ def minimise_bounded(
 
     Args:
         derivatives: parameters and cell to value, gradient, Hessian of the piece.
-        starts: parameters, inside the bounds.
+        starts: parameters, inside the bounds and their cells.
         cells: index of the lower anchor along each shape nuisance, the last of the parameters.
         bounds: lower and upper limits of the parameters, infinite where there is none.
         anchors: positions of the kinks.
@@ -130,7 +130,8 @@ def minimise_bounded(
         length = jnp.max(jnp.where(logarithmic, jnp.abs(direction), 0.0), initial=0.0)
         scale = jnp.where(usable, jnp.minimum(1.0, _LARGEST_LOG_STEP / jnp.maximum(length, 1e-30)), 0.0)
         x = jnp.clip(state.x + jnp.where(usable, scale * direction, 0.0), low, high)
-        moved = jnp.clip(state.cell + as_step(up) - as_step(down), 0, last)
+        across = as_step(up & (high < bounds[1])) - as_step(down & (low > bounds[0]))
+        moved = jnp.clip(state.cell + across, 0, last)
         attempt = state.step // steps
         begin = state.step == attempt * steps
         x, moved = jnp.where(begin, starts[attempt], x), jnp.where(begin, cells[attempt], moved)

@@ -128,6 +128,7 @@ def fit_model(
     goal, _ = tolerances(model.sigma.dtype)
 
     def search(begins: Array, steps: Any) -> Minimum:
+        begins = jnp.clip(begins, model.lower, model.upper)
         return minimise_bounded(
             lambda x, cell: models.derivatives(model, signal, x, cell),
             begins,
@@ -140,7 +141,7 @@ def fit_model(
         )
 
     if start is not None:
-        found = search(jnp.clip(jnp.stack([start, model.nominal]), model.lower, model.upper), _STEPS)
+        found = search(jnp.stack([start, model.nominal]), _STEPS)
         return found._replace(proven=_proven(model, signal, found, True))
 
     first = starts(model, signal)

@@ -9,8 +9,9 @@ from jcevns.files import write_csv
 from jcevns.fit.contour import contour
 from jcevns.fit.interval import interval
 from jcevns.likelihood.likelihood import Likelihood
+from jcevns.paper.estimates import fit_command
 from jcevns.paper.exclusion import AXES
-from jcevns.paper.run import DATASETS, Run, file_rows
+from jcevns.paper.run import COMPLEMENTARY, DATASETS, Run, file_rows
 from jcevns.physics.theories import theory
 from jcevns.plot import style
 from jcevns.plot.exclusion import plot_contour, plot_limits
@@ -74,6 +75,7 @@ def electromagnetic(run: Run) -> None:
                         "best_fit": found.best_fit,
                         "segments_90": [list(segment) for segment in found.segments],
                         "valid": found.valid,
+                        "command": fit_command(parameter, {dataset: COMPLEMENTARY.get(dataset, {})}, theory=name),
                     }
                 )
     run.results["electromagnetic"] = rows

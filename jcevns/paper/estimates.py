@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from jcevns.likelihood.likelihood import Likelihood
 from jcevns.physics.flux import B8_FLUX, B8_RELATIVE_ERROR, FLUX_UNIT
 from jcevns.physics.nuclei import mirror_sin2w, xenon
 
-__all__ = ["MIRROR", "PULL", "UNITS", "Estimate", "estimate", "estimate_json", "with_flux_error"]
+__all__ = ["MIRROR", "PULL", "UNITS", "Estimate", "estimate", "estimate_json", "fit_command", "with_flux_error"]
 
 PULL = {"flux": False, "sin2w": True}
 """Quantities of the paper, and whether the 12% of the solar model are on in its table."""
@@ -145,6 +145,23 @@ def _around(best: float, segments: Sequence[Segment]) -> Segment:
         if (low is None or low <= best) and (high is None or best <= high):
             return low, high
     return None, None
+
+
+def fit_command(
+    quantity: str, experiments: Mapping[str, Mapping[str, Any]], flux_pull: bool | None = None, theory: str = ""
+) -> str:
+    """The command line that gives a parameter of these experiments, by name with their options.
+
+    Empty if there is none: a flux that is measured with its error as a factor beside it is of the paper alone.
+    """
+    pull = PULL.get(quantity, True) if flux_pull is None else flux_pull
+    if quantity == "flux" and pull:
+        return ""
+    specs = [":".join([name, *(f"{k}={v}" for k, v in options.items())]) for name, options in experiments.items()]
+    words = ["jcevns fit", quantity, f"--experiments {','.join(specs)}"]
+    words += [f"--theory {theory}"] if theory else []
+    words += [] if pull or quantity == "flux" else [f"--at flux={B8_FLUX:g}"]
+    return " ".join(words)
 
 
 def estimate_json(found: Estimate) -> dict[str, Any]:

@@ -129,27 +129,12 @@ def _existing(ax: Axes, panel: str) -> None:
         ax.text(mass, coupling, text, fontsize=7, color="#555555", ha="center", va="center", rotation=rotation)
 
 
-def _borders(results: Sequence[Limit]) -> tuple[np.ndarray, ...]:
-    """As `borders`, with the line broken where an island appears below a region, not a band inside one."""
-    mass, lower, island, above = borders(results)
-    banded = np.isfinite(above)
-    for i in np.flatnonzero(banded[1:] != banded[:-1])[::-1]:
-        inside, outside = (i + 1, i) if banded[i + 1] else (i, i + 1)
-        at = lower[outside]
-        if np.abs(np.log(above[inside] / at)) < np.abs(np.log(lower[inside] / at)):
-            above[outside] = at  # the region's own border goes on
-            values = (mass[inside], np.nan, np.nan, above[inside])
-            edges = (mass, lower, island, above)
-            mass, lower, island, above = (np.insert(x, i + 1, v) for x, v in zip(edges, values, strict=True))
-    return mass, lower, island, above
-
-
 def _draw(ax: Axes, panel: str, found: dict[str, list[Limit]]) -> None:
     """One panel: regions of others, our lines, allowed bands hatched."""
     _existing(ax, panel)
     for name, results in found.items():
         colour = CURVES[name].colour
-        mass, lower, island, above = _borders(results)
+        mass, lower, island, above = borders(results)
         ax.plot(mass, lower, color=colour, lw=2.0, label=CURVES[name].legend)
         ax.plot(mass, above, color=colour, lw=0.9)
         ax.fill_between(mass, island, above, facecolor="none", edgecolor=colour, hatch="/////", lw=0.9)

@@ -9,8 +9,8 @@ from jcevns.experiments.catalogue import experiment
 from jcevns.experiments.experiment import Experiment
 from jcevns.files import write_csv
 from jcevns.likelihood.likelihood import Likelihood
-from jcevns.paper.estimates import estimate
-from jcevns.paper.run import Run, file_rows
+from jcevns.paper.estimates import estimate, fit_command
+from jcevns.paper.run import DATASETS, Run, file_rows
 from jcevns.physics.theories import theory
 from jcevns.plot import style
 from jcevns.plot.projections import plot_projection, project
@@ -47,11 +47,14 @@ COUPLING = ("scalar", 10.0)  # interaction and mass in MeV of the examples
 def fits(run: Run) -> None:
     """Flux, significance and sin2w of the official likelihood beside the three-bin analysis."""
     columns = ("analysis", "parameter", "best_fit", "error_up", "error_down", "significance")
-    rows = [dict(zip(columns, entry, strict=True)) | {"valid": True} for entry in PUBLISHED]
+    rows = [dict(zip(columns, entry, strict=True)) | {"valid": True, "command": ""} for entry in PUBLISHED]
 
     def enter(analysis: str, quantity: str, built: Experiment | None) -> None:
         found = run.estimate(quantity, "xenonnt") if built is None else estimate(quantity, [built])
-        rows.append({"analysis": analysis, "parameter": quantity} | found.row)
+        specs = {name: {} for name in DATASETS["xenonnt"]} if built is None else dict([ANALYSES[analysis]])
+        rows.append(
+            {"analysis": analysis, "parameter": quantity} | found.row | {"command": fit_command(quantity, specs)}
+        )
 
     built = {analysis: experiment(name, **options) for analysis, (name, options) in ANALYSES.items()}
     three = "three bins, as the paper (c_i to XENONnT's best fit)"

@@ -117,11 +117,13 @@ def reproduce(
     started = time.perf_counter()
     run = Run(Path(out))
     run.out.mkdir(parents=True, exist_ok=True)
-    seconds = {}
+    seconds, figures = {}, []
     for i, name in enumerate(names, 1):
         before = time.perf_counter()
         progress(f"[{i}/{len(names)}] {STEPS[name].title} ...")
+        made = len(run.figures)
         cached = _run_step(name, run, run.out / ".cache")
+        figures += [(name, *figure) for figure in run.figures[made:]]
         seconds[name] = round(time.perf_counter() - before, 2)
         progress(f"[{i}/{len(names)}] {STEPS[name].title}: {'cached' if cached else f'{seconds[name]:.1f} s'}")
 
@@ -153,6 +155,6 @@ def reproduce(
             [r.equation, r.quantity, r.dataset, r.flux_pull, *r.paper, *r.ours, r.verdict, r.caveat] for r in rows
         ]
         write_csv(run.out / "comparison.csv", columns, content)
-    write_text(run.out / "report.html", html.render(summary, run.figures))
+    write_text(run.out / "report.html", html.render(summary, figures))
     write_json(run.out / "summary.json", summary)
     return summary

@@ -10,8 +10,8 @@ from jcevns import datasets
 from jcevns.files import write_csv
 from jcevns.fit.batch import prepare
 from jcevns.likelihood.likelihood import Likelihood, arranged
-from jcevns.paper.estimates import Estimate, estimate, estimate_json
-from jcevns.paper.run import DATASETS, Run
+from jcevns.paper.estimates import Estimate, estimate, estimate_json, fit_command
+from jcevns.paper.run import COMPLEMENTARY, DATASETS, Run
 from jcevns.plot import style
 
 __all__ = ["COMBINATION", "POINTS", "Point", "figure_3"]
@@ -176,6 +176,7 @@ def _row(label: str, result: Estimate) -> dict[str, Any]:
         "interval_90": list(result.interval_90),
         "chi2_min": result.chi2_min,
         "valid": result.valid,
+        "command": fit_command("sin2w", {n: COMPLEMENTARY.get(n, {}) for n in POINTS[label].experiments}),
     }
 
 

@@ -15,7 +15,7 @@ from jcevns.files import write_csv
 from jcevns.fit.interval import profile_curve
 from jcevns.likelihood.likelihood import component_counts
 from jcevns.paper import bayesian, beyond, exclusion, global_fits, mediators, official, running
-from jcevns.paper.estimates import MIRROR, PULL, UNITS, estimate, estimate_json
+from jcevns.paper.estimates import MIRROR, PULL, UNITS, estimate, estimate_json, fit_command
 from jcevns.paper.run import DATASETS, LABELS, LINES, Run, Step, file_rows
 from jcevns.physics.flux import B8_FLUX, B8_RELATIVE_ERROR, B8_SHAPES, b8
 from jcevns.physics.nuclei import xenon
@@ -42,7 +42,12 @@ def _parameter(name: str, run: Run) -> None:
         for key, e in found.items()
     ]
     write_csv(run.out / f"{name}.csv", columns, rows)
-    run.results[name] = [{"dataset": dataset} | estimate_json(e) for (dataset, _), e in found.items()]
+    run.results[name] = [
+        {"dataset": dataset}
+        | estimate_json(e)
+        | {"command": fit_command(name, {one: {} for one in DATASETS[dataset]}, pull)}
+        for (dataset, pull), e in found.items()
+    ]
 
 
 def _rates(run: Run) -> None:
@@ -117,7 +122,9 @@ def _variant(
     """Flux and sin2w with some inputs changed."""
     built = [experiment(name, **options) for name, options in specs.items()]
     return [
-        {"dataset": label, "changed": changed, "parameter": name, "flux_pull": pull} | estimate(name, built, pull).row
+        {"dataset": label, "changed": changed, "parameter": name, "flux_pull": pull}
+        | estimate(name, built, pull).row
+        | {"command": fit_command(name, specs, pull)}
         for name in PULL
         for pull in pulls or (PULL[name],)
     ]

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from jcevns import datasets
-from jcevns.paper.estimates import UNITS, Estimate
+from jcevns.paper.estimates import UNITS, Estimate, fit_command
+from jcevns.paper.run import DATASETS
 
 __all__ = ["TOLERANCES", "Comparison", "compare", "comparison_json"]
 
@@ -84,4 +85,6 @@ def comparison_json(row: Comparison) -> dict[str, Any]:
         "verdict": row.verdict,
         "flux_pull": row.flux_pull,
         "by_construction": row.caveat,
+        "command": fit_command(row.quantity, {name: {} for name in DATASETS[row.dataset]}, row.flux_pull)
+        or f"jcevns reproduce --only {row.quantity}",
     }

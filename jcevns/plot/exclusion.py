@@ -181,7 +181,9 @@ def borders(results: Sequence[Limit]) -> tuple[np.ndarray, np.ndarray, np.ndarra
     """Place, lower border, top of the excluded island, bottom of the region above its allowed band.
 
     The place is that of the first of the other parameters. The lower border goes on where a band opens above it; the
-    other two are NaN where there is no band.
+    other two are NaN where there is no band. Where a band opens between two places its ends meet at the one without:
+    neither lines nor filling leave a gap that no limit has. Where instead an island appears below a region, the
+    region's border goes on and the lower one is broken.
     """
     varied = {name for r in results for name in r.at if len({other.at.get(name) for other in results}) > 1}
     if any(not r.at for r in results):
@@ -201,7 +203,20 @@ def borders(results: Sequence[Limit]) -> tuple[np.ndarray, np.ndarray, np.ndarra
             else:
                 island[:, i] = np.nan if low is None else low, high
     banded = np.isfinite(island[0])
-    return place, np.where(banded, island[0], region), island[1], np.where(banded, region, np.nan)
+    lower, above = np.where(banded, island[0], region), np.where(banded, region, np.nan)
+    edges = np.stack([place, lower, island[1], above])
+    for i in np.flatnonzero(banded[1:] != banded[:-1])[::-1]:
+        inside, outside = (i + 1, i) if banded[i + 1] else (i, i + 1)
+        at = lower[outside]
+        if abs(above[inside] - at) < abs(lower[inside] - at):
+            edges[3, outside] = at
+            row = (place[inside], np.nan, np.nan, above[inside])
+        else:
+            tip = (island[1, inside] + above[inside]) / 2 + at - lower[inside]
+            row = (place[outside], at, tip, tip)
+        edges = np.insert(edges, i + 1, np.array(row, float), axis=1)
+    place, lower, closed, above = edges
+    return place, lower, closed, above
 
 
 def plot_limits(
@@ -240,9 +255,8 @@ def plot_limits(
         look.pop("label")
         drawn[name] = lines + [ax.plot(place, edge, **look)[0] for edge in (closed, above)]
         if name in shaded:
-            banded = np.isfinite(closed)
-            region, top = np.where(banded, above, lower), np.full(place.size, range_[1])
-            for low, high in ((np.where(banded, lower, np.nan), closed), (region, top)):
+            region, top = np.where(np.isfinite(above), above, lower), np.full(place.size, range_[1])
+            for low, high in ((np.where(np.isfinite(closed), lower, np.nan), closed), (region, top)):
                 shading.append(ax.fill_between(place, low, high, color=look["color"], alpha=0.22, lw=0))
     one = next(iter(sets.values()))
     names = (next(iter(one[0].at)), one[0].name)

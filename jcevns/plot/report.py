@@ -1,6 +1,5 @@
 """The report of a fit: one HTML page that needs nothing else."""
 
-import base64
 import datetime
 import io
 import math
@@ -17,6 +16,7 @@ from jcevns.fit.result import Fit
 from jcevns.fit.rounding import decimals, number, segments_text, unit_scale, with_errors
 from jcevns.likelihood.likelihood import Likelihood
 from jcevns.plot.impacts import plot_impacts
+from jcevns.plot.page import picture, render
 from jcevns.plot.profiles import plot_fit_correlation, plot_profile, plot_pulls
 from jcevns.plot.spectrum import plot_band
 from jcevns.plot.style import figure, style
@@ -56,18 +56,9 @@ def report_page(
         >>> page.startswith("<!doctype html>"), "http://" in page
         (True, False)
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("jcevns.plot"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
     with style():
         content = _content(likelihood, result, profiled, progress)
-    return environment.get_template("fit.html.j2").render(content | {"command": command})
+    return render("jcevns.plot", "fit.html.j2", content | {"command": command})
 
 
 def write_report(page: str, folder: Path) -> Path:
@@ -112,7 +103,7 @@ def _picture(ax: Axes, words: str) -> dict[str, str]:
     ax.get_figure(root=True).savefig(  # pyright: ignore[reportOptionalMemberAccess]
         content, format="png", dpi=130, metadata={"Software": None}
     )
-    return {"png": base64.b64encode(content.getvalue()).decode(), "words": words}
+    return picture(content.getvalue(), words)
 
 
 def _versions() -> dict[str, str]:
@@ -204,14 +195,14 @@ def _impact_table(found: Impacts) -> dict[str, Any]:
 
 
 def _spectra(likelihood: Likelihood, result: Fit) -> tuple[list[dict[str, str]], list[str]]:
+    labels = {one.name: [axis.label for axis in one.axes] or [""] for one in likelihood.experiments}
     try:
-        found = band(likelihood, result)
+        found = {label: band(likelihood, result, along=label) for own in labels.values() for label in own}
     except ValueError as error:
         return [], [str(error)]
     pictures = []
-    for name in likelihood.names:
-        drawn = plot_band(likelihood, found, name, figure(width=5.4, height=3.8)[1][0])
-        pictures.append(
-            _picture(drawn.ax, f"{name}: expected counts at the best fit with their 68% band, and the data")
-        )
+    for name, label in ((name, label) for name, own in labels.items() for label in own):
+        drawn = plot_band(likelihood, found[label], name, figure(width=5.4, height=3.8)[1][0])
+        words = f"{name}{label and f', {label}'}: expected counts at the best fit with their 68% band, and the data"
+        pictures.append(_picture(drawn.ax, words))
     return pictures, []

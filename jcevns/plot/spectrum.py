@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from matplotlib.container import Container
 from scipy.special import gammaincinv
 
 from jcevns.constants import ONE_SIGMA
+from jcevns.experiments.axes import along, find_axis
 from jcevns.experiments.experiment import SIGNAL, Experiment
 from jcevns.fit.rounding import percent
 from jcevns.likelihood.likelihood import Likelihood
@@ -65,6 +66,7 @@ def plot_spectrum(
     ax: Axes | None = None,
     title: str = "",
     signal: str = "signal",
+    axis: str = "",
 ) -> SpectrumPlot:
     """Stacked expected counts with data on top (as Fig. 1 of arXiv:2411.11749).
 
@@ -74,10 +76,29 @@ def plot_spectrum(
         ax: axes to draw on; new ones if None.
         title: above the panel.
         signal: words for the signal.
+        axis: label of one of the experiment's axes, or how it begins: counts are summed over the others.
     """
-    ax = axes_or_new(ax)
-    bins = len(next(iter(components.values())))
-    edges = np.asarray(experiment.bin_edges or np.arange(bins + 1), float)
+    observed = np.asarray(experiment.observed)
+    if axis:
+        chosen = find_axis(experiment.axes, axis)
+        components = {name: along(experiment.axes, axis, np.asarray(counts)) for name, counts in components.items()}
+        observed = along(experiment.axes, axis, observed)
+        return _draw(experiment, components, observed, chosen.edges, chosen.label, ax, title, signal)
+    edges = experiment.bin_edges or np.arange(observed.size + 1)
+    return _draw(experiment, components, observed, edges, experiment.observable, ax, title, signal)
+
+
+def _draw(
+    experiment: Experiment,
+    components: Mapping[str, np.ndarray],
+    observed: np.ndarray,
+    bin_edges: Sequence[float] | np.ndarray,
+    observable: str,
+    ax: Axes | None,
+    title: str,
+    signal: str = "signal",
+) -> SpectrumPlot:
+    ax, edges, bins = axes_or_new(ax), np.asarray(bin_edges, float), observed.size
     order = [name for name in components if name != SIGNAL]
     order.sort(key=lambda name: float(np.sum(components[name])))
     stack, base, fresh = [], np.zeros(bins), itertools.cycle(_OTHERS)
@@ -90,7 +111,6 @@ def plot_spectrum(
         stack.append(patch)
         base = top
     stack.append(ax.stairs(base, edges, color="black", linewidth=1.1, label="total, fitted"))
-    observed = np.asarray(experiment.observed)
     centre = (edges[1:] + edges[:-1]) / 2
     label = "data" if experiment.status != "reconstructed" else "data (reconstructed bins)"
     label = label if experiment.measured else "expectation, no data"
@@ -99,7 +119,7 @@ def plot_spectrum(
     )
     ax.set_xlim(edges[0], edges[-1])
     ax.set_ylim(0, 1.6 * float((observed + poisson_errors(observed)[1]).max()))
-    ax.set_xlabel(_AXES.get(experiment.observable, plain(experiment.observable)))
+    ax.set_xlabel(_AXES.get(observable, plain(observable)))
     ax.set_ylabel("events per bin")
     title = title or experiment.name
     ax.set_title(with_status(title, experiment.status))
@@ -127,8 +147,9 @@ def plot_band(
     if chosen not in found.expected:
         raise ValueError(f"the band has no experiment {chosen!r}: {', '.join(found.expected)}")
     experiment = likelihood.experiments[likelihood.names.index(chosen)]
-    drawn = plot_spectrum(experiment, found.components[chosen], ax, title)
     edges, low, high = found.edges[chosen], np.maximum(found.lower[chosen], 0.0), found.upper[chosen]
+    label = found.axes.get(chosen, experiment.observable)
+    drawn = _draw(experiment, found.components[chosen], found.observed[chosen], edges, label, ax, title)
     look = {"facecolor": "none", "edgecolor": "#444444", "hatch": "//////", "linewidth": 0.0}
     words = f"{percent(found.cl)} band"
     patch = drawn.ax.stairs(high, edges, baseline=low, fill=True, label=words, zorder=2.5, **look)

@@ -18,7 +18,7 @@ from jcevns.fit.roots import find_roots
 from jcevns.likelihood.likelihood import Experiments, Likelihood, as_likelihood
 from jcevns.statistics.calibration import null_value
 from jcevns.statistics.hypothesis import Hypothesis, hypothesis
-from jcevns.statistics.projections import asimov_significance, scaled
+from jcevns.statistics.projections import SCALES, asimov_significance, scaled
 
 __all__ = ["DiscoveryLimits", "discovery_limit", "discovery_limits"]
 
@@ -131,7 +131,8 @@ def discovery_limits(
 ) -> DiscoveryLimits:
     """Discovery limits of an experiment scaled to other exposures, and the index of the neutrino fog.
 
-    The index is a central difference of limits at exposures 1% lower and higher.
+    The index is a central difference of limits at exposures 1% lower and higher; one-sided at the ends of what an
+    experiment may be scaled to.
 
     Args:
         likelihood: one experiment, or a likelihood of one with a theory; the data do not matter.
@@ -168,21 +169,23 @@ def discovery_limits(
     limits, indices, notes = [], [], []
     record = likelihood.parameters[name]
     for exposure in tested:
-        found = []
-        for factor in (1.0, math.exp(-_STEP), math.exp(_STEP)):
-            grown = scaled(one, float(exposure) * factor, background, sigma)
+        ends = np.clip(exposure * np.exp([-_STEP, _STEP]), *SCALES)
+        tests = []
+        for place in (exposure, *ends):
+            grown = scaled(one, float(place), background, sigma)
             grown = dataclasses.replace(grown, name=one.name)  # names by it stay as they are
-            here = hypothesis(Likelihood(grown, likelihood.theory), name, at, profiled)
-            value, again = _first(here, significance)
-            found.append(value)
-            record = here.record
+            tests.append(hypothesis(Likelihood(grown, likelihood.theory), name, at, profiled))
+        found, agains = zip(*(_first(here, significance) for here in tests), strict=True)
+        here, again = tests[-1], agains[-1]
+        record = here.record
         if again is not None:
             notes.append(
                 f"at {exposure:g} tonne-year signals of {record.name} about {again:.4g} are less significant than "
                 f"{significance:g} sigma again: they interfere with what is there without them"
             )
         low, high = (value - null_value(here) for value in found[1:])
-        slope = math.log(high / low) / (2 * _STEP) if math.isfinite(low) and math.isfinite(high) else math.nan
+        known = math.isfinite(low) and math.isfinite(high)
+        slope = math.log(high / low) / math.log(ends[1] / ends[0]) if known else math.nan
         limits.append(found[0])
         indices.append(-1 / slope if slope < 0 else math.inf if math.isfinite(slope) else math.nan)
         progress(1)

@@ -24,6 +24,7 @@ from jcevns.statistics.toy_runs import run_toys, valid_toys
 from jcevns.statistics.toys import CHUNK, draw, fit_curves, fit_segments
 
 __all__ = [
+    "SCALES",
     "Projection",
     "asimov",
     "asimov_significance",
@@ -32,6 +33,9 @@ __all__ = [
     "expected_significance",
     "scaled",
 ]
+
+SCALES = (1e-6, 1e6)
+"""Exposures in tonne-year, and factors, that an experiment may be scaled to."""
 
 _QUANTILES = ndtr(np.arange(-2.0, 3.0))  # of an expected result, in sigma of a normal distribution
 
@@ -84,8 +88,8 @@ def scaled(experiment: Experiment, exposure: float, background: float = 1.0, sig
     if not (np.isfinite(exposure) and exposure > 0 and background >= 0 and sigma > 0):
         raise ValueError(f"exposure {exposure!r} t y, background {background!r} and sigma {sigma!r} must be positive")
     for what, value in (("exposure", exposure), ("background", background), ("sigma", sigma)):
-        if value and not 1e-6 <= value <= 1e6:
-            raise ValueError(f"{what} {value:g} must be from 1e-6 to 1e6")
+        if value and not SCALES[0] <= value <= SCALES[1]:
+            raise ValueError(f"{what} {value:g} must be from {SCALES[0]:g} to {SCALES[1]:g}")
     if not np.isfinite(experiment.exposure):
         raise ValueError(f"experiment {experiment.name!r} does not state its exposure: it cannot be scaled")
     factor = exposure / experiment.exposure
