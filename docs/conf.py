@@ -18,6 +18,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.mathjax",
     "sphinx-mathjax-offline",
+    "sphinx_click",
     "jcevns_site",
 ]
 exclude_patterns = ["_build", "_ext", "**.ipynb_checkpoints"]

@@ -135,8 +135,7 @@ class Experiment(eqx.Module):
         measured: whether `observed` are data, not the expectation in place of toys: what needs data then refuses.
         recipe: how a built-in experiment was built, for `replace`.
         overlap: in place of this, what is known of events that other searches in its runs hold too, and the remedy.
-        parts: names and numbers of bins of what follows each other in the bins, as several runs: nuisances may then
-            act on the signal of one of them alone, the component `signal:NAME`.
+        parts: names and numbers of bins of what follows each other, as runs; nuisances may act on a `signal:NAME`.
 
     Example:
         >>> import jcevns as jc

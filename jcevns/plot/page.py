@@ -8,7 +8,7 @@ __all__ = ["picture", "render"]
 
 
 def render(package: str, template: str, content: Mapping[str, Any], **functions: Any) -> str:
-    """A page from a template of a package; it may build on those of `jcevns.plot`.
+    """A page from a template of a package; it may build on the base of reports beside this module.
 
     Args:
         package: with a folder `templates`.
