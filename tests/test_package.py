@@ -23,7 +23,7 @@ PUBLIC = {n: getattr(g, n) for g in (jcevns, *GROUPS) for n in g.__all__ if geta
 NOT_CALLABLE = {"EXPERIMENTS", "FLAVOURS", "FLUXES", "THEORIES", "__version__"}  # no docstring of their own
 MOST_NAMES, MOST_LINES = 67, 400
 LAYERS = (
-    ("parameters", "precision", "constants", "spelling", "datasets", "files", "histogram", "export"),
+    ("parameters", "precision", "constants", "spelling", "datasets", "files", "histogram", "export", "compiled"),
     *(("physics",), ("detectors",), ("experiments",), ("likelihood",), ("fit",), ("statistics",), ("plot",)),
     *(("paper",), ("cli", "__main__")),
 )

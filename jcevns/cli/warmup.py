@@ -29,7 +29,7 @@ def warmup(parameters: list[str], asked: Asked) -> None:
 
     likelihood = asked.likelihood()
     records = likelihood.parameters.values()
-    own = [r.name for r in records if r.kind in ("theory", "flux") and r.name not in asked.at]
+    own = [r.name for r in records if r.kind not in ("normalisation", "shape") and r.name not in asked.at]
     wanted = asked.names(likelihood, parameters) if parameters else own
     for name in wanted:
         before = time.perf_counter()
