@@ -148,7 +148,6 @@ def particles_of(target: AnyTarget) -> list[Particle]:
     """One particle for each kind of scattering a target has."""
     if isinstance(target, ElectronTarget):
         return [Electron()]
-    # Of NumPy first: indexing on the device is a program to compile.
     return [jax.tree.map(lambda x: x[0] if isinstance(x, Tracer) else jnp.asarray(np.asarray(x)[0]), target.nuclei)]
 
 
