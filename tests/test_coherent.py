@@ -282,6 +282,7 @@ def own_flux(name: str) -> jc.Experiment:
         observed=one.observed[bins],
         backgrounds=chosen,
         shapes=one.shapes[1:3] if name == LAR else one.shapes,
+        axes=(),
     )
 
 

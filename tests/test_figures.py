@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,13 +21,17 @@ from matplotlib.ticker import NullFormatter
 import jcevns as jc
 from jcevns.fit.contour import Contour
 from jcevns.plot import style
+from jcevns.plot.corner import plot_corner
 from jcevns.plot.exclusion import plot_contour, plot_limits, plot_scan
 from jcevns.plot.impacts import plot_impacts
+from jcevns.plot.posterior import plot_marginal
 from jcevns.plot.profiles import plot_fit_correlation, plot_profiles, plot_pulls
 from jcevns.plot.projections import plot_discovery_limits, plot_projection
 from jcevns.plot.spectrum import plot_band, plot_spectrum
 from jcevns.statistics.discovery_limits import DiscoveryLimits
 from jcevns.statistics.limits import Limit
+from jcevns.statistics.priors import Prior
+from jcevns.statistics.sample import Posterior, Sampled
 from tests.problems import counting
 
 DPI, TOLERANCE = 50, 1.0
@@ -180,6 +185,39 @@ def test_discovery_limits():
     limits = tuple(1 / np.sqrt(e) + 0.02 for e in exposures)
     return _figure(
         plot_discovery_limits, DiscoveryLimits("strength", "", "small", 3.0, exposures, limits, (2.0,) * 9)
+    )
+
+
+@compared
+def test_corner():
+    fig = plot_corner(_drawn())
+    places = [ax.get_position() for ax in fig.axes]
+    for ax, place in zip(_without_text(fig).axes, places, strict=True):
+        ax.set_position(place)
+    return fig
+
+
+@compared
+def test_marginal():
+    return _figure(plot_marginal, _drawn(), "flux")
+
+
+def _drawn() -> Posterior:
+    """Draws of a Gaussian in two parameters, one of them cut at zero."""
+    draws = np.random.default_rng(4).multivariate_normal([3e6, 1.0], [[4e12, 1.2e5], [1.2e5, 0.0225]], size=4000)
+    draws = draws[draws[:, 0] > 0].T
+    records = small().parameters
+    names = (records["flux"].name, records["flat"].name)
+    return Posterior(
+        parameters=dict.fromkeys(names, Sampled(*(np.nan,) * 3, (), (), (), (), (0.0, 1.0), *(1.0,) * 3, "", "")),
+        divergences=0,
+        seconds=1.0,
+        problems=(),
+        experiments=("small",),
+        settings={},
+        data=SimpleNamespace(posterior=dict(zip(names, draws, strict=True))),
+        records=records,
+        priors={names[0]: Prior("uniform", 0.0, 2e7), names[1]: Prior("normal", mean=1.0, sd=0.15)},
     )
 
 

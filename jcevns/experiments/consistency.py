@@ -101,7 +101,8 @@ def _check_axes(here: str, axes: Sequence[BinAxis], bins: int) -> None:
             raise ValueError(f"{here}: edges {axis.edges} of axis {axis.label!r} must be finite and increase")
     cells = math.prod(len(axis.edges) - 1 for axis in axes)
     if axes and (bins % cells or len({axis.label for axis in axes}) < len(axes)):
-        raise ValueError(f"{here}: axes of {cells} bins do not divide {bins}, or two have one label")
+        what = f"{here}: axes of {cells} bins do not divide {bins}, or two have one label"
+        raise ValueError(f"{what}: give those of these bins, or axes=()")
 
 
 def _check_parts(here: str, parts: tuple[tuple[str, int], ...], bins: int) -> None:
