@@ -46,6 +46,7 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_weak_mixing_angle_is_the_sum_of_its_parts(tmp_path, monkeypatch):
     monkeypatch.setattr(global_fits, "_ANGLES", np.array([0.15, 0.22, 0.24, 0.30]))
     found = reproduce(tmp_path, ["global-sin2w"])["results"]["global-sin2w"]
