@@ -226,23 +226,26 @@ def keep_compiled(folder: str | Path | None = None) -> Path | None:
     """
     global _folder
     named = os.environ.get("JAX_COMPILATION_CACHE_DIR") if folder is None else None
-    base = Path(named or folder or _cache())
-    own = base / "programs"
-    try:
-        own.mkdir(parents=True, exist_ok=True)
-        usable = _private(base, own) and os.access(own, os.W_OK)
-    except OSError:
-        usable = False
-    _folder = own if usable else None
+    base = None
+    with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: nobody's home
+        base = _usable(Path(named or folder or _cache()))
+    _folder = None if base is None else base / "programs"
     if not named:
-        jax.config.update("jax_compilation_cache_dir", str(base / "jax") if usable else None)
+        jax.config.update("jax_compilation_cache_dir", None if base is None else str(base / "jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-    if not usable:
+    if base is None:
         warnings.warn(
-            f"compiled code is not kept, each start is slow: {base} cannot be written, or is not yours alone",
+            "compiled code is not kept, each start is slow: its folder cannot be written, or is not yours alone",
             stacklevel=2,
         )
-    return base if usable else None
+    return base
+
+
+def _usable(base: Path) -> Path | None:
+    """The folder, made if it is not there; None if others may write to it, or we may not."""
+    own = base / "programs"
+    own.mkdir(parents=True, exist_ok=True)
+    return base if _private(base, own) and os.access(own, os.W_OK) else None
 
 
 def kept_programs() -> list[Path]:
@@ -258,8 +261,7 @@ def forget_compiled() -> None:
 
 def _cache() -> Path:
     base = os.environ.get("XDG_CACHE_HOME", "")
-    # Where nobody's home is, there is no such folder, and none is made.
-    return (Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~/.cache"))) / "jcevns"
+    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "jcevns"
 
 
 def _private(*paths: Path) -> bool:

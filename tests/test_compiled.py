@@ -81,13 +81,30 @@ def test_damaged_programs_are_made_again(tmp_path):
     }
 
 
-def test_a_folder_of_others_is_not_used(tmp_path):
-    (tmp_path / "programs").mkdir(mode=0o777)
-    (tmp_path / "programs").chmod(0o777)
+def refused() -> bool:
     with pytest.warns(UserWarning, match="not yours alone"):
-        assert keep_compiled(tmp_path) is None
-    assert module._folder is None
-    assert jax.config.jax_compilation_cache_dir is None
+        found = keep_compiled()
+    return found is None and module._folder is None and jax.config.jax_compilation_cache_dir is None
+
+
+def test_a_folder_of_others_is_not_used(folder, tmp_path, monkeypatch):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    base = tmp_path / "jcevns"
+    assert keep_compiled() == base
+    for place in (base, base / "programs"):
+        place.chmod(0o777)
+        assert refused()
+        place.chmod(0o755)
+    assert keep_compiled() == base
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getuid", lambda: os.stat(tmp_path).st_uid + 1)
+        assert refused()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # not in whatever folder we are in
+    assert keep_compiled() == Path.home() / ".cache" / "jcevns"
+    monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    assert refused()
 
 
 @compiled
