@@ -40,6 +40,7 @@ _PACKAGE = Path(__file__).resolve().parent
 _CHECKSUM = 32  # bytes
 _VERSIONED = ("jcevns", "jax", "jaxlib", "equinox", "numpy", "builtins", "collections")  # packages in the key
 _folder: Path | None = None
+_programs: list[dict[Any, Callable]] = []  # of each function, those in use
 
 
 class _Foreign(Exception):
@@ -69,6 +70,7 @@ def compiled(function: Callable | None = None, /, *, options: dict[str, Any] | N
     jitted = jax.jit(flat, static_argnums=0, compiler_options=options)
     inside = jax.jit(flat, static_argnums=0)  # of another program, whose options hold
     programs: dict[Any, Callable] = {}
+    _programs.append(programs)
     lock = threading.Lock()
     settings = sorted((options or {}).items())
 
@@ -257,6 +259,8 @@ def forget_compiled() -> None:
     """Keep no more programs in this process, nor use those kept: for code that may change what they rest on."""
     global _folder
     _folder = None
+    for programs in _programs:
+        programs.clear()
 
 
 def _cache() -> Path:

@@ -28,6 +28,7 @@ install_import_hook("jcevns", "beartype.beartype")
 import pytest  # noqa: E402
 
 from jcevns import Experiment, Likelihood  # noqa: E402
+from jcevns.compiled import forget_compiled  # noqa: E402
 from tests import problems  # noqa: E402
 
 MAPS = Path("/proc/self/maps")
@@ -37,6 +38,7 @@ MAPS = Path("/proc/self/maps")
 def few_programs() -> Iterator[None]:
     """Compiled programs of past modules go: each holds some twenty memory maps, and Linux allows 65530."""
     yield
+    forget_compiled()  # a command line in this process keeps them, and none of them goes by itself
     if MAPS.exists() and len(MAPS.read_text(encoding="utf-8").splitlines()) > 15_000:
         jax.clear_caches()
         gc.collect()

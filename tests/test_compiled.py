@@ -152,7 +152,9 @@ def test_values_gradients_and_batches_are_those_without(folder):
     kept = float(jc.profile(likelihood).chi2)
     assert files(folder)
     slope = jax.grad(lambda s: jc.profile(likelihood, {"sin2w": s}).chi2)(0.25)
+    assert any(module._programs)
     forget_compiled()
+    assert not any(module._programs)
     assert float(jc.profile(likelihood).chi2) == kept
     assert float(jax.grad(lambda s: jc.profile(likelihood, {"sin2w": s}).chi2)(0.25)) == float(slope)
 
