@@ -56,7 +56,6 @@ _ENERGY_NODES = 3  # Gauss-Legendre nodes per flux segment for interactions with
 AnyTarget = Target | ElectronTarget
 """What neutrinos scatter off."""
 
-
 _MOST_RATE = 1e15  # a tonne has 1e28 nuclei or so, but no detector counts more
 
 
@@ -148,7 +147,8 @@ def particles_of(target: AnyTarget) -> list[Particle]:
     """One particle for each kind of scattering a target has."""
     if isinstance(target, ElectronTarget):
         return [Electron()]
-    return [jax.tree.map(lambda x: x[0] if isinstance(x, Tracer) else jnp.asarray(np.asarray(x)[0]), target.nuclei)]
+    one = lambda x: x[0] if isinstance(x, Tracer) else as_float_array(np.asarray(x)[0])  # noqa: E731
+    return [jax.tree.map(one, target.nuclei)]
 
 
 def pieces_of(theory: Interaction) -> list[tuple[Interaction, float]]:

@@ -89,7 +89,7 @@ def scaled(experiment: Experiment, exposure: float, background: float = 1.0, sig
         raise ValueError(f"exposure {exposure!r} t y, background {background!r} and sigma {sigma!r} must be positive")
     for what, value in (("exposure", exposure), ("background", background), ("sigma", sigma)):
         if value and not SCALES[0] <= value <= SCALES[1]:
-            raise ValueError(f"{what} {value:g} must be from {SCALES[0]:g} to {SCALES[1]:g}")
+            raise ValueError(f"{what} {value:g} must be from 1e-6 to 1e6")
     if not np.isfinite(experiment.exposure):
         raise ValueError(f"experiment {experiment.name!r} does not state its exposure: it cannot be scaled")
     factor = exposure / experiment.exposure
