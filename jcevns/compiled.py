@@ -332,10 +332,6 @@ def _described(given: Any) -> str:
 
 def _named(code: Any) -> str:
     """A class or function of a package with a version, by its place."""
-    home = code.__module__.partition(".")[0]
-    if (
-        home not in ("builtins", "jcevns", "jax", "jaxlib", "numpy", "equinox", "collections")
-        or "<" in code.__qualname__
-    ):
+    if code.__module__.partition(".")[0] not in _VERSIONED or "<" in code.__qualname__:
         raise _Foreign(code.__qualname__)
     return f"{code.__module__}.{code.__qualname__}"
