@@ -25,6 +25,7 @@ from jcevns import (
     signal,
 )
 from jcevns.detectors import Response
+from jcevns.fit.contour import Contour
 from jcevns.fit.profile import profile_model
 from jcevns.likelihood import model as models
 from jcevns.likelihood.arrangement import Arrangement
@@ -445,3 +446,20 @@ CURVES = (
         (-1.5, 1.5),
     ),
 )
+
+
+def contour(lines: dict, closed: dict) -> Contour:
+    """A result of `jc.contour` with given lines at 68% and 90%, around (0.2, 5e6)."""
+    return Contour(
+        names=("sin2w", "flux.b8"),
+        units=("", "cm^-2 s^-1"),
+        labels=(r"$\sin^2\theta_W$", r"$\Phi$"),
+        cl=(0.683, 0.90),
+        dof=2,
+        thresholds=(2.3, 4.6),
+        best_fit=(0.2, 5e6),
+        chi2_min=1.0,
+        lines=lines,
+        closed=closed,
+        window=((0.0, 1.0), (0.0, 1e7)),
+    )

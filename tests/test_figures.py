@@ -19,7 +19,6 @@ from matplotlib.text import Text
 from matplotlib.ticker import NullFormatter
 
 import jcevns as jc
-from jcevns.fit.contour import Contour
 from jcevns.plot import style
 from jcevns.plot.corner import plot_corner
 from jcevns.plot.exclusion import plot_contour, plot_limits, plot_scan
@@ -32,7 +31,7 @@ from jcevns.statistics.discovery_limits import DiscoveryLimits
 from jcevns.statistics.limits import Limit
 from jcevns.statistics.priors import Prior
 from jcevns.statistics.sample import Posterior, Sampled
-from tests.problems import counting
+from tests.problems import contour, counting
 
 DPI, TOLERANCE = 50, 1.0
 compared = pytest.mark.mpl_image_compare(
@@ -117,18 +116,9 @@ def test_limits():
 def test_contour():
     circle = np.linspace(0, 2 * np.pi, 60)
     ring = np.stack([np.cos(circle), np.sin(circle)], axis=1)
-    found = Contour(
-        names=("sin2w", "flux.b8"),
-        units=("", "cm^-2 s^-1"),
-        labels=(r"$\sin^2\theta_W$", r"$\Phi$"),
-        cl=(0.683, 0.90),
-        dof=2,
-        thresholds=(2.3, 4.6),
-        best_fit=(0.2, 5e6),
-        chi2_min=1.0,
+    found = contour(
         lines={0.683: (ring * (0.05, 1e6) + (0.2, 5e6),), 0.90: (ring * (0.1, 2e6) + (0.2, 5e6),)},
         closed={0.683: (True,), 0.90: (True,)},
-        window=((0.0, 1.0), (0.0, 1e7)),
     )
     return _figure(plot_contour, found)
 

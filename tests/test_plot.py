@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from jcevns import Likelihood, fit
-from jcevns.fit.contour import Contour
 from jcevns.fit.interval import Interval
 from jcevns.plot import style
 from jcevns.plot.exclusion import borders, plot_contour, plot_limits, plot_scan
@@ -15,6 +14,7 @@ from jcevns.plot.profiles import plot_fit_correlation, plot_interval, plot_profi
 from jcevns.plot.projections import plot_projection
 from jcevns.plot.spectrum import plot_spectrum, poisson_errors
 from jcevns.statistics.limits import Limit
+from tests.problems import contour
 
 
 def limit(mass, *excluded):
@@ -112,19 +112,7 @@ def test_axis_labels_come_from_the_record(name, unit, label, expected):
 def test_contour_draws_every_line_and_says_which_are_open():
     circle = np.linspace(0, 2 * np.pi, 50)
     ring = np.stack([0.2 + 0.1 * np.cos(circle), 5e6 + 1e6 * np.sin(circle)], axis=1)
-    found = Contour(
-        names=("sin2w", "flux.b8"),
-        units=("", "cm^-2 s^-1"),
-        labels=(r"$\sin^2\theta_W$", r"$\Phi$"),
-        cl=(0.683, 0.90),
-        dof=2,
-        thresholds=(2.3, 4.6),
-        best_fit=(0.2, 5e6),
-        chi2_min=1.0,
-        lines={0.683: (ring,), 0.90: (ring, ring[:20])},
-        closed={0.683: (True,), 0.90: (True, False)},
-        window=((0.0, 1.0), (0.0, 1e7)),
-    )
+    found = contour(lines={0.683: (ring,), 0.90: (ring, ring[:20])}, closed={0.683: (True,), 0.90: (True, False)})
     drawn = plot_contour(found)
     assert [len(drawn.contours[cl]) for cl in found.cl] == [1, 2]
     assert drawn.contours[0.683][0].get_ydata().max() == pytest.approx(6.0, abs=0.01)  # in 1e6
