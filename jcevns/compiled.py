@@ -137,29 +137,33 @@ def _program(function: Callable, settings: list, key: tuple, jitted: Any, arrays
 
 
 _compiling = threading.Lock()
-_compilations = 0
+_compilations, _cached = 0, True
 
 
 @contextlib.contextmanager
 def _without_cache() -> Iterator[None]:
     """Keep JAX's cache out: what it gives back cannot be written again. Compilations may overlap."""
-    global _compilations
+    global _compilations, _cached
     with _compiling:
+        if not _compilations:
+            _cached = _use_cache(False)
         _compilations += 1
-        _use_cache(False)
     try:
         yield
     finally:
         with _compiling:
             _compilations -= 1
-            _use_cache(_compilations == 0)
+            if not _compilations:
+                _use_cache(_cached)
 
 
-def _use_cache(on: bool) -> None:
-    config: Any = jax.config
-    if config.jax_enable_compilation_cache != on:
+def _use_cache(on: bool) -> bool:
+    """Whether it was in use before."""
+    before: bool = jax.config.jax_enable_compilation_cache  # pyright: ignore[reportAttributeAccessIssue]
+    if before != on:
         jax.config.update("jax_enable_compilation_cache", on)
         compilation_cache.reset_cache()
+    return before
 
 
 def _read(path: Path) -> Callable:

@@ -198,6 +198,17 @@ def test_warmup_keeps_what_a_fit_takes(tmp_path):
     assert len(files(tmp_path / "jcevns" / "programs")) > len(kept)
 
 
+@pytest.mark.parametrize("on", [True, False])
+def test_the_cache_of_jax_is_as_it_was_after_a_compilation(on):
+    jax.config.update("jax_enable_compilation_cache", on)
+    try:
+        with module._without_cache(), module._without_cache():
+            assert not jax.config.jax_enable_compilation_cache
+        assert jax.config.jax_enable_compilation_cache == on
+    finally:
+        jax.config.update("jax_enable_compilation_cache", True)
+
+
 def test_the_folder_stays_small(folder, monkeypatch):
     monkeypatch.setattr(module, "_LARGEST", 1000)
     for k in range(5):
