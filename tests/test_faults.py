@@ -420,7 +420,9 @@ def test_few_lines_that_claim_much_are_refused(tmp_path) -> None:
 
 
 @pytest.mark.slow
-def test_home_that_is_none_and_cache_that_is_damaged(home, tmp_path) -> None:
+def test_home_that_is_none_and_cache_that_is_damaged(tmp_path) -> None:
+    home = tmp_path / "home"  # of this test alone: every program in it is of this command
+    home.mkdir()
     code, out, err = run(home, *FIT)
     assert (code, err) == (0, "")
     programs = list((home / ".cache" / "jcevns" / "programs").iterdir())
