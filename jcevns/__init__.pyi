@@ -14,6 +14,7 @@ from .fit.interval import interval, profile_curve
 from .fit.profile import profile
 from .fit.surface import Surface
 from .likelihood.binned import histograms
+from .likelihood.hs3_model import to_hs3
 from .likelihood.likelihood import Likelihood, chi2, component_counts, signal
 from .likelihood.pyhf_model import to_pyhf
 from .parameters import Parameter, parameter
@@ -107,6 +108,7 @@ __all__ = [
     "theory",
     "throw",
     "to_hepdata",
+    "to_hs3",
     "to_pyhf",
     "toy_interval",
 ]

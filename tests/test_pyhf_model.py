@@ -25,7 +25,8 @@ from jcevns import (
 from jcevns.detectors import Response
 from jcevns.likelihood.likelihood import internal
 from jcevns.likelihood.model import chi2
-from jcevns.likelihood.pyhf_model import POI, to_pyhf
+from jcevns.likelihood.pyhf_model import to_pyhf
+from jcevns.likelihood.samples import POI
 from tests import problems
 
 # pyhf 0.7.6 validates with an interface that jsonschema has deprecated.

@@ -32,8 +32,8 @@ class Templates:
         lowest = self.nominal + sum((rows.min(axis=0) for rows in self.changes.values()), np.zeros_like(self.nominal))
         if np.any(lowest < -_SAME * np.max(np.abs(self.nominal), initial=0.0)):
             raise ValueError(
-                f"{where}: with the shapes {', '.join(self.changes)} at their ends counts are negative, which pyhf "
-                "does not take: fix one of them with `at` before exporting"
+                f"{where}: with the shapes {', '.join(self.changes)} at their ends counts are negative, which "
+                "HistFactory does not take: fix one of them with `at` before exporting"
             )
 
     def slopes(self, where: str, name: str) -> tuple[Float[np.ndarray, " bin"], Float[np.ndarray, " bin"]]:
@@ -122,8 +122,8 @@ def decomposed(
             whole += rows.reshape(*[1] * k, -1, *[1] * (len(left) - k - 1), nominal.size)
         if np.any(np.abs(whole - table) > _SAME * np.max(np.abs(table))):
             raise ValueError(
-                f"{where}: the changes of the shapes {', '.join(s.name for s in left)} do not add up, and pyhf adds "
-                "those of histosys modifiers: fix all but one with `at` before exporting"
+                f"{where}: the changes of the shapes {', '.join(s.name for s in left)} do not add up, and "
+                "HistFactory adds those of histosys modifiers: fix all but one with `at` before exporting"
             )
     most = np.max(np.abs(nominal), initial=0.0)
     changes = {name: rows for name, rows in changes.items() if np.any(np.abs(rows) > _SAME * most)}
