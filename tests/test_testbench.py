@@ -22,9 +22,6 @@ def none_false(found: dict) -> None:
     assert found["false"] == []
 
 
-DENTS = pytest.mark.xfail(reason="local minima of jagged shapes say valid: see docs/testbench.md")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("index", [0, 1])
 def test_binned_models(index) -> None:
@@ -32,7 +29,7 @@ def test_binned_models(index) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("index", [pytest.param(1, marks=DENTS), pytest.param(3, marks=DENTS)])
+@pytest.mark.parametrize("index", [1, 3])
 def test_models_with_shapes(index) -> None:
     none_false(shapes.run(SEED, index, 128))
 

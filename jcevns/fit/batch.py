@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from jcevns.compiled import compiled
-from jcevns.fit.newton import BatchFit, batch_fit, reach
+from jcevns.fit.newton import BatchFit, batch_fit, deviances, reach
 from jcevns.fit.profile import fit_model
 from jcevns.fit.validity import tolerances
 from jcevns.likelihood import model as models
@@ -317,7 +317,10 @@ def _explore(layout: Layout, model: Model, signals: Array, x: Array, place: Arra
     every, _ = reach(layout, model, jnp.tile(signals, (1, many)), None, starts)
     lowest = jnp.argmin(jnp.where(every.valid, every.chi2, jnp.inf).reshape(many, points), axis=0)
     found = BatchFit(*(x[..., lowest * points + jnp.arange(points)] for x in every))
-    return found._replace(valid=found.valid & explored(np.array(model.loading), jnp.exp(found.theta), 1.0))
+    widths = model.sigma[: layout.nuisances, None]
+    misfit = deviances(layout, model, signals, found.theta) / jnp.sum(model.owner, axis=1)[:, None]
+    factors = jnp.exp(found.theta), jnp.ones_like(widths), widths
+    return found._replace(valid=found.valid & explored(np.array(model.loading), model.belongs, *factors, misfit))
 
 
 def _restart(layout: Layout, model: Model, signals: np.ndarray, fit: Profiles) -> None:

@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jcevns.fit.newton_step import newton_step, restricted
 from jcevns.likelihood.model import Derivatives
 
-__all__ = ["Minimum", "minimise_bounded"]
+__all__ = ["Minimum", "borders", "minimise_bounded"]
 
 _LARGEST_LOG_STEP = 3.0
 _CONFIRMED = 2
@@ -70,7 +70,7 @@ def _blocked(x: Array, gradient: Array, low: Array, high: Array) -> tuple[Array,
     return (x <= low) & (gradient > 0), (x >= high) & (gradient < 0)
 
 
-def _borders(anchors: tuple[Array, ...], lower: Array, upper: Array, cell: Array) -> tuple[Array, Array]:
+def borders(anchors: tuple[Array, ...], lower: Array, upper: Array, cell: Array) -> tuple[Array, Array]:
     """Borders of the cell in all parameters, within their bounds: a shape that is held has no room in its cell."""
     normalisations = lower.size - len(anchors)
     low = [a[cell[i]] for i, a in enumerate(anchors)]
@@ -118,7 +118,7 @@ def minimise_bounded(
         return (state.confirmed < _CONFIRMED) & (state.step < attempts * steps)
 
     def body(state: _State) -> _State:
-        low, high = _borders(anchors, *bounds, state.cell)
+        low, high = borders(anchors, *bounds, state.cell)
         down, up = _blocked(state.x, state.here.gradient, low, high)
         free = ~(down | up)
         direction, decrement = newton_step(
@@ -160,7 +160,7 @@ def minimise_bounded(
     nowhere = Derivatives(jnp.inf * one, jnp.zeros(size, one.dtype), jnp.eye(size, dtype=one.dtype))
     first = _State(starts[0], cells[0], nowhere, 0 * one, jnp.inf * one, jnp.inf * one, zero, zero)
     final = jax.lax.while_loop(running, body, first)
-    low, high = _borders(anchors, *bounds, final.cell)
+    low, high = borders(anchors, *bounds, final.cell)
     down, up = _blocked(final.x, final.here.gradient, low, high)
     # Held at a kink: on the border of the cell looked at last, or of the one before.
     held = (down | up) | ((jnp.arange(size) >= size - shapes) & ((final.x <= low) | (final.x >= high)))

@@ -24,7 +24,7 @@ from jcevns.likelihood.layout import Layout
 from jcevns.likelihood.model import Model
 from jcevns.likelihood.poisson import deviance, negative
 
-__all__ = ["BatchFit", "batch_fit", "reach"]
+__all__ = ["BatchFit", "batch_fit", "deviances", "reach"]
 
 _STEPS = 40
 _LARGEST_STEP = 2.0  # in log-factors
@@ -154,6 +154,12 @@ def _chi2(
     along = jnp.concatenate([row for source in slopes for row in source])
     value = jnp.where(broken, jnp.inf, value + sum(data))
     return value, along, Tangent(jnp.concatenate(tilts)[structure.order], jnp.stack(data), structure.owner)
+
+
+def deviances(layout: Layout, model: Model, signal: Array, theta: Array) -> Float[Array, "experiment batch"]:
+    """Poisson part of chi2 of each experiment."""
+    structure = _Structure(layout, signal.dtype)
+    return _chi2(structure, model, model.observed[:, None], signal, theta)[2].data
 
 
 def _factors(model: Model, theta: Array) -> Factors:

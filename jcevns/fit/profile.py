@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from jcevns.compiled import compiled
-from jcevns.fit.bounded import Minimum, minimise_bounded
+from jcevns.fit.bounded import Minimum, borders, minimise_bounded
 from jcevns.fit.newton_step import newton_step, restricted
 from jcevns.fit.products import STEP, Factors, Tangent, global_minimum
 from jcevns.fit.validity import tolerances
@@ -30,12 +30,12 @@ from jcevns.likelihood.likelihood import (
     with_data,
 )
 from jcevns.likelihood.model import Mixture, Model
-from jcevns.likelihood.starts import along_stars, explored, in_other_cells, stars, starts
+from jcevns.likelihood.starts import along_stars, combined, explored, in_other_cells, in_other_factors, stars, starts
 
 __all__ = ["Profile", "fit_model", "profile", "profile_model"]
 
 _STEPS = 80
-_ACROSS = 25  # steps of fits that start in the other cells of shapes: from a minimum it is not far to the next
+_CELLS = 1  # of the rounds of starts of models with shapes, the one that stays in the cells of the shapes
 
 
 class Profile(eqx.Module):
@@ -127,36 +127,58 @@ def fit_model(
     """
     goal, _ = tolerances(model.sigma.dtype)
 
-    def search(begins: Array, steps: Any) -> Minimum:
+    def search(begins: Array, inside: Any = False) -> Minimum:
+        """`inside`: of the cells of the shapes that are not smooth, where chi2 has one dip along each."""
         begins = jnp.clip(begins, model.lower, model.upper)
+        cells = jnp.stack([models.nearest_cell(model, begin) for begin in begins])
+        shapes = np.arange(len(model.anchors))
+        kinked = np.concatenate([np.zeros(model.lower.size - shapes.size, bool), ~np.isin(shapes, model.smooth)])
+        low, high = borders(model.anchors, model.lower, model.upper, cells[0])
         return minimise_bounded(
             lambda x, cell: models.derivatives(model, signal, x, cell),
             begins,
-            jnp.stack([models.nearest_cell(model, begin) for begin in begins]),
-            (model.lower, model.upper),
+            cells,
+            (jnp.where(kinked & inside, low, model.lower), jnp.where(kinked & inside, high, model.upper)),
             model.anchors,
             model.is_log,
             goal,
-            steps,
+            _STEPS,
         )
 
     if start is not None:
-        found = search(jnp.stack([start, model.nominal]), _STEPS)
+        found = search(jnp.stack([start, model.nominal]))
         return found._replace(proven=_proven(model, signal, found, True))
 
     first = starts(model, signal)
-    rounds = [first, *_later_starts(model, signal, first[0])]
-    ends = np.cumsum([len(begins) for begins in rounds])
 
-    # One start after the other, in one loop: the minimiser is compiled once.
-    def descend(k: Array, state: tuple[Minimum, Array]) -> tuple[Minimum, Array]:
-        best, beside = state
-        beside = jnp.where(jnp.any(k == ends[:-1]), best.x, beside)
-        every = jnp.concatenate([first, *_later_starts(model, signal, beside)])
-        found = search(every[k][None], jnp.where(k < ends[0], _STEPS, _ACROSS if model.anchors else _STEPS))
+    def every(x: Array) -> tuple[list[Array], list[Array]]:
+        """Starts of all rounds, and whether they are worth a fit where the lowest minimum is at `x`."""
+        later = _later_starts(model, signal, x)
+        return [first, *(begins for begins, _ in later)], [jnp.ones(len(first), bool), *(ask for _, ask in later)]
+
+    rounds, _ = every(first[0])
+    number = np.repeat(np.arange(len(rounds)), [len(begins) for begins in rounds])
+    inside = (number == _CELLS) & (len(model.smooth) < len(model.anchors) and combined(model))
+    index, total = np.arange(number.size), number.size
+
+    # One start after the other, in one loop: the minimiser is compiled once. Starts of a round are beside the lowest
+    # minimum of the rounds before.
+    def descend(state: tuple[Array, Minimum, Array]) -> tuple[Array, Minimum, Array]:
+        k, best, beside = state
+        begins, asked = (jnp.concatenate(part) for part in every(beside))
+        found = search(begins[k][None], jnp.asarray(inside)[k])
         found = found._replace(proven=jnp.asarray(True))
-        lower = jnp.isfinite(found.edm) & (~jnp.isfinite(best.edm) | (found.value < best.value)) | (k == 0)
-        return jax.tree.map(lambda new, old: jnp.where(lower, new, old), found, best), beside
+        # The last comes from the lowest, out of its cell again.
+        final = bool(inside.any()) & (k == total - 1)
+        lower = jnp.isfinite(found.edm) & (~jnp.isfinite(best.edm) | (found.value < best.value)) | (k == 0) | final
+        best = jax.tree.map(lambda new, old: jnp.where(lower, new, old), found, best)
+        here = jnp.asarray(number)[k]
+        same = asked & (index > k) & (number == here)
+        after = jnp.concatenate(every(best.x)[1]) & (number > here)
+        stays = jnp.any(same)
+        ahead = jnp.where(stays, same, after)
+        following = jnp.where(jnp.any(ahead), jnp.argmax(ahead), total)
+        return following, best, jnp.where(stays, beside, best.x)
 
     size, dtype = first.shape[1], first.dtype
     none = Minimum(
@@ -170,16 +192,19 @@ def fit_model(
         jnp.asarray(0),
         jnp.asarray(True),
     )
-    found, _ = jax.lax.fori_loop(0, int(ends[-1]), descend, (none, first[0]))
+    _, found, _ = jax.lax.while_loop(lambda state: state[0] < total, descend, (jnp.asarray(0), none, first[0]))
     return found._replace(proven=_proven(model, signal, found, False))
 
 
-def _later_starts(model: Model, signal: Array | Mixture, x: Array) -> list[Array]:
-    """Starts beside the lowest minimum yet, for one round after the other."""
+def _later_starts(
+    model: Model, signal: Array | Mixture, x: Array
+) -> list[tuple[Float[Array, "start nuisance"], Bool[Array, " start"]]]:
+    """Starts beside the lowest minimum yet, for one round after the other, and whether they are worth a fit."""
     if len(model.smooth) < len(model.anchors):
-        return [in_other_cells(model, x)]
+        last = [(x[None], jnp.ones(1, bool))] if combined(model) else []
+        return [in_other_cells(model, x), in_other_factors(model, x), *last]
     if not model.anchors and len(stars(model.loading, model.belongs)) > 1:
-        return along_stars(model, signal, x)[1:]
+        return [(begins, jnp.ones(len(begins), bool)) for begins in along_stars(model, signal, x)[1:]]
     return []
 
 
@@ -209,10 +234,11 @@ def _proven(model: Model, signal: Array | Mixture, found: Minimum, given: bool) 
         return tangent(found.x.at[place].set(moved))
 
     several = elsewhere if len(set(model.belongs)) > 1 else None
-    proven = global_minimum(loading, tangent(found.x), factors, found.value, several)
+    here = tangent(found.x)
+    proven = global_minimum(loading, here, factors, found.value, several)
     if given or not stars(model.loading, model.belongs):
         return proven
-    return proven | explored(loading, factors.value, factors.centre)
+    return proven | explored(loading, model.belongs, *factors[:3], here.data / jnp.sum(model.owner, axis=1))
 
 
 def profile(likelihood: Likelihood | Experiments, at: Mapping[str, Any] | None = None) -> Profile:

@@ -1,6 +1,8 @@
 """Where fits start: signals far above the data are scaled down to them."""
 
-from typing import Any, NamedTuple
+import itertools
+import math
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -8,9 +10,13 @@ from jaxtyping import Array, Bool, Float
 
 from jcevns.likelihood.model import Mixture, Model, expected_counts, parts
 
-__all__ = ["Star", "along_stars", "explored", "in_other_cells", "stars", "starts"]
+__all__ = ["Star", "along_stars", "combined", "explored", "in_other_cells", "in_other_factors", "stars", "starts"]
 
 _ALONG = 8  # starts along the factor that several products have in common
+_ENDS = 0.1, 0.9  # where in a cell: of several shapes it may have a minimum in each corner
+_COMBINED = 36  # combinations of such places, up to which all are tried
+_SMALL, _LEAST = 0.5, 0.05  # a factor that others may take the place of, and the smallest that fits start with
+_NARROW, _DESCRIBED = 0.5, 100.0  # width of a factor and misfit of a bin, up to which starts along stars are trusted
 
 
 class Star(NamedTuple):
@@ -69,18 +75,31 @@ def _star(powers: np.ndarray, together: np.ndarray) -> Star | None:
 
 
 def explored(
-    loading: Float[np.ndarray, "component nuisance"], factor: Float[Array, "nuisance *point"], centre: Any
+    loading: Float[np.ndarray, "component nuisance"],
+    belongs: tuple[int, ...],
+    factor: Float[Array, "nuisance *point"],
+    centre: Float[Array, "nuisance *#point"],
+    sigma: Float[Array, "nuisance *#point"],
+    misfit: Float[Array, "experiment *point"],
 ) -> Bool[Array, "*point"]:
-    """Whether starts all along stars miss nothing near a minimum: they look on the way down (the test-bench).
+    """Whether starts all along stars miss nothing near a minimum, as the test-bench finds of models like experiments.
+
+    They look on the way down, so that no factor of a product may be far up; with wide factors, and where the data are
+    far from anything that is expected, minima lie elsewhere too.
 
     Args:
         loading: powers of the factors in the components.
-        factor: at the minimum; those of products may be up to twice their default.
-        centre: defaults, of the shape of the factors or one for all.
+        belongs: experiment of each component.
+        factor: at the minimum.
+        centre: defaults.
+        sigma: widths, infinite for a free factor.
+        misfit: Poisson part of chi2 at the minimum, per bin of each experiment.
     """
     together = np.sum(loading != 0, axis=1) > 1
     inside = np.any(loading[together] != 0, axis=0)
-    return jnp.all((factor <= 2 * centre)[inside], axis=0)
+    known = (factor <= 2 * centre) & ((sigma <= _NARROW) | ~jnp.isfinite(sigma))
+    seen = misfit[np.unique(np.array(belongs, int)[together])] <= _DESCRIBED
+    return jnp.all(known[inside], axis=0) & jnp.all(seen, axis=0)
 
 
 def starts(model: Model, signal: Float[Array, " anchor_bin"] | Mixture) -> Float[Array, "start nuisance"]:
@@ -112,15 +131,66 @@ def starts(model: Model, signal: Float[Array, " anchor_bin"] | Mixture) -> Float
     return jnp.clip(jnp.stack(found), model.lower, model.upper)
 
 
-def in_other_cells(model: Model, x: Float[Array, " nuisance"]) -> Float[Array, "start nuisance"]:
-    """Starts beside a minimum, one in each cell between anchors of every shape that is not smooth.
+def combined(model: Model) -> bool:
+    """Whether starts are in all combinations of cells of the shapes, and searches stay there; else one at a time."""
+    sizes = [len(_ENDS) * (a.size - 1) for j, a in enumerate(model.anchors) if j not in model.smooth]
+    return math.prod(sizes) <= _COMBINED
 
-    Inside a cell templates are linear in the shape, so that chi2 has one dip along it; each may have its own.
+
+def in_other_cells(
+    model: Model, x: Float[Array, " nuisance"]
+) -> tuple[Float[Array, "start nuisance"], Bool[Array, " start"]]:
+    """Starts in each cell between anchors of the shapes that are not smooth, beside a minimum and afresh.
+
+    Inside a cell templates are linear in the shapes, so that chi2 has one dip along each; any combination of cells
+    may have its own. Where there are many (`combined`), the cells of one shape after the other.
+
+    Args:
+        model: with shapes.
+        x: a minimum.
+
+    Returns:
+        Starts, and whether they are worth a fit: afresh if a factor of the minimum is so small that chi2 no longer
+        tells how it should move.
     """
-    shape = x.size - len(model.anchors)
+    together = combined(model)
+    parts, first = jnp.asarray(_ENDS if together else (0.5,)), x.size - len(model.anchors)
     kinked = [(j, a) for j, a in enumerate(model.anchors) if j not in model.smooth]
-    found = [x.at[shape + j].set(m) for j, a in kinked for m in (a[:-1] + a[1:]) / 2]
-    return jnp.clip(jnp.stack(found), model.lower, model.upper) if found else jnp.zeros((0, x.size), x.dtype)
+    places = {first + j: jnp.ravel(a[:-1] + parts[:, None] * jnp.diff(a)) for j, a in kinked}
+    if together:
+        cells = [dict(zip(places, one, strict=True)) for one in itertools.product(*places.values())]
+    else:
+        cells = [{place: p} for place, several in places.items() for p in several]
+    found = []
+    dead = model.is_log & (x - model.nominal < math.log(_LEAST))
+    for begin in (x, jnp.where(dead, model.nominal, x)):
+        for cell in cells:
+            moved = begin
+            for place, middle in cell.items():
+                moved = moved.at[place].set(middle)
+            found.append(moved)
+    asked = jnp.concatenate([jnp.ones(len(cells), bool), jnp.broadcast_to(jnp.any(dead), len(cells))])
+    return jnp.clip(jnp.stack(found), model.lower, model.upper), asked
+
+
+def in_other_factors(
+    model: Model, x: Float[Array, " nuisance"]
+) -> tuple[Float[Array, "start nuisance"], Bool[Array, " start"]]:
+    """Starts where a product of factors is made small by each of its factors alone.
+
+    Returns:
+        Starts, and whether they are worth a fit: where a factor of the product is small at the minimum `x`.
+    """
+    products = np.array(model.loading or ((),)) != 0
+    found, asked = [x], [jnp.asarray(False)]
+    for product in products[np.sum(products, axis=-1) > 1]:
+        members = np.flatnonzero(product)
+        pulls = (x - model.nominal)[members]
+        together = jnp.maximum(jnp.sum(pulls), math.log(_LEAST))
+        alone = x.at[members].set(model.nominal[members])
+        found += [alone.at[j].add(together) for j in members]
+        asked += [jnp.any(pulls < math.log(_SMALL))] * members.size
+    return jnp.clip(jnp.stack(found), model.lower, model.upper), jnp.stack(asked)
 
 
 def _by_experiment(model: Model, signal: Array | Mixture) -> list[Array]:
