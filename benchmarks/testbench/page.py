@@ -166,4 +166,6 @@ def page(content: dict[str, Any]) -> str:
         "`benchmarks/results/testbench.json` and this page. Every false valid is in the JSON with its numbers: "
         "`benchmarks.testbench.binned.rebuild(seed, index, call)` makes the models again."
     )
+    if "note" in content:
+        lines.append(f"\n{content['note']}")
     return "\n".join(lines) + "\n"
