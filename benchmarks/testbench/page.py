@@ -106,14 +106,14 @@ _HOW = """
 
 No chi2 and no gradient was wrong in double precision: false valids are local minima. A component with several
 nuisances can be made small by any of them, and each way may be a minimum where a factor falls below one half. A fit
-that got there is valid only if a lower bound of $\\chi^2$ shows that no other is lower (`jcevns.fit.products`), or if
-starts along all the ways found none, the factors are narrower than 50% and their experiments describe the data to 100 in
-$\\chi^2$ per bin: elsewhere such starts missed minima. For products as experiments have them that decides nearly all,
-with a slack of 1% of $\\chi^2$ for several experiments; where up to twelve nuisances are thrown on six components by
-chance many stay in doubt. A jagged shape has a minimum in each dent: fits start at both ends of every combination of
-cells of the shapes and stay in the cell, and with each factor of a small product in turn, where there are up to 36 such
-places (two shapes of four anchors each); with more, in the cells of one shape after the other. Products of factors are
-not asked for a proof where templates move.
+that got there is valid only if a lower bound of $\\chi^2$ shows that no other is lower (`jcevns.fit.products`), or
+if starts along all the ways found none, the factors are narrower than 50% and their experiments describe the data
+to 100 in $\\chi^2$ per bin: elsewhere such starts missed minima. For products as experiments have them that decides
+nearly all, with a slack of 1% of $\\chi^2$ for several experiments; where up to twelve nuisances are thrown on six
+components by chance many stay in doubt. A jagged shape has a minimum in each dent: fits start at both ends of every
+combination of cells of the shapes and stay in the cell, and with each factor of a small product in turn, where
+there are up to 36 such places (two shapes of four anchors each); with more, in the cells of one shape after the
+other. Products of factors are not asked for a proof where templates move.
 """
 
 
