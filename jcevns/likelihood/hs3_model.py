@@ -8,7 +8,7 @@ import numpy as np
 
 from jcevns.experiments.experiment import Experiment
 from jcevns.likelihood.likelihood import Likelihood, with_data
-from jcevns.likelihood.samples import POI, Sample, bounds, moving_nuisances, samples
+from jcevns.likelihood.samples import POI, HistFactorySample, bounds, moving_nuisances, samples
 
 __all__ = ["to_hs3"]
 
@@ -107,7 +107,7 @@ def _axes(experiment: Experiment) -> list[dict[str, Any]]:
     return [{"name": f"{experiment.name}.bin", "min": 0.0, "max": float(bins), "nbins": bins}]
 
 
-def _written(sample: Sample, records: Mapping[str, Any]) -> dict[str, Any]:
+def _written(sample: HistFactorySample, records: Mapping[str, Any]) -> dict[str, Any]:
     """A sample of the workspace."""
     where, nominal = f"{sample.where}: {sample.name}", sample.templates.nominal
     modifiers: list[dict[str, Any]] = []

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from jcevns.likelihood.likelihood import Likelihood, with_data
-from jcevns.likelihood.samples import POI, Sample, bounds, moving_nuisances, samples
+from jcevns.likelihood.samples import POI, HistFactorySample, bounds, moving_nuisances, samples
 from jcevns.spelling import unknown
 
 __all__ = ["INTERPOLATIONS", "to_pyhf"]
@@ -91,7 +91,9 @@ def to_pyhf(
     }
 
 
-def _written(likelihood: Likelihood, sample: Sample, lumi: str | None, interpolation: str) -> dict[str, Any]:
+def _written(
+    likelihood: Likelihood, sample: HistFactorySample, lumi: str | None, interpolation: str
+) -> dict[str, Any]:
     """A sample of the workspace."""
     nominal = sample.templates.nominal
     linear = [n for n in sample.acting if n != lumi]

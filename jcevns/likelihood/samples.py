@@ -9,7 +9,7 @@ from jcevns.experiments.experiment import SIGNAL, Experiment, Source, signal_by_
 from jcevns.likelihood.likelihood import Likelihood, factor_at, theory_at
 from jcevns.likelihood.templates import Templates, decomposed
 
-__all__ = ["POI", "Sample", "bounds", "moving_nuisances", "samples"]
+__all__ = ["POI", "HistFactorySample", "bounds", "moving_nuisances", "samples"]
 
 POI = "mu"
 """Parameter of interest of an exported workspace: a factor on every signal, 1 at the theory."""
@@ -19,7 +19,7 @@ _LARGEST_STRENGTH = 1e4
 _ABOVE = 10.0  # how far above what the data ask for such a bound lies
 
 
-class Sample(NamedTuple):
+class HistFactorySample(NamedTuple):
     """A component of one experiment.
 
     Attributes:
@@ -66,7 +66,9 @@ def moving_nuisances(likelihood: Likelihood, given: Mapping[str, Any], taken: Ma
     return moving
 
 
-def samples(likelihood: Likelihood, i: int, given: Mapping[str, Any], moving: Sequence[str]) -> list[Sample]:
+def samples(
+    likelihood: Likelihood, i: int, given: Mapping[str, Any], moving: Sequence[str]
+) -> list[HistFactorySample]:
     """Components of one experiment, at values of what stands still.
 
     Raises:
@@ -94,7 +96,9 @@ def samples(likelihood: Likelihood, i: int, given: Mapping[str, Any], moving: Se
     for place, (source, table) in enumerate(zip(likelihood.sources[i], tables, strict=True)):
         name = _name(one, source, likelihood.sources[i])
         found.append(
-            Sample(name, one.name, templates(name, table * factors[place, first:stop]), acting(SIGNAL, source), True)
+            HistFactorySample(
+                name, one.name, templates(name, table * factors[place, first:stop]), acting(SIGNAL, source), True
+            )
         )
     for name, table in one.backgrounds.items():
         factor = 1.0
@@ -102,7 +106,7 @@ def samples(likelihood: Likelihood, i: int, given: Mapping[str, Any], moving: Se
             power = norms[label].powers.get((i, name, None), 0.0)
             factor *= (float(value) / likelihood.parameters[label].default) ** power if power else 1.0
         counts = factor * np.asarray(table, float)
-        found.append(Sample(name, one.name, templates(name, counts), acting(name, None), False))
+        found.append(HistFactorySample(name, one.name, templates(name, counts), acting(name, None), False))
     return found
 
 
@@ -115,7 +119,7 @@ def _name(experiment: Experiment, source: Source, every: Sequence[Source]) -> st
     return name
 
 
-def bounds(likelihood: Likelihood, every: Sequence[Sequence[Sample]]) -> dict[str, tuple[float, float]]:
+def bounds(likelihood: Likelihood, every: Sequence[Sequence[HistFactorySample]]) -> dict[str, tuple[float, float]]:
     """Of the strength of the signal and of each normalisation, as factors, by name.
 
     One that is infinite becomes a number out of reach: ten times the factor at which a component alone has all the
