@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import logging
 import os
 import shutil
 import tempfile
@@ -42,6 +43,14 @@ def few_programs() -> Iterator[None]:
     if MAPS.exists() and len(MAPS.read_text(encoding="utf-8").splitlines()) > 15_000:
         jax.clear_caches()
         gc.collect()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def loggers() -> None:
+    """pyhs3 switches off the loggers of all that was imported before it; tests look at those of JAX."""
+    for logger in logging.root.manager.loggerDict.values():
+        if isinstance(logger, logging.Logger):
+            logger.disabled = False
 
 
 @pytest.fixture(scope="session")
