@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from jcevns.experiments.experiment import Experiment
-from jcevns.likelihood.likelihood import Likelihood, with_data
-from jcevns.likelihood.samples import POI, HistFactorySample, bounds, moving_nuisances, samples
+from jcevns.likelihood.likelihood import Likelihood
+from jcevns.likelihood.samples import POI, HistFactorySample, contents
 
 __all__ = ["to_hs3"]
 
@@ -42,12 +42,8 @@ def to_hs3(likelihood: Likelihood, at: Mapping[str, Any] | None = None) -> dict[
         >>> [modifier["name"] for modifier in workspace["distributions"][0]["samples"][0]["modifiers"]]
         ['flux.b8', 'xenonnt-2024-s2.fiducial_volume', 'mu']
     """
-    likelihood = with_data(likelihood, "a workspace")
-    given = likelihood.parameters.full_values(at)
+    likelihood, moving, every, limits = contents(likelihood, at, {})
     norms, records = likelihood.normalisations, likelihood.parameters
-    moving = moving_nuisances(likelihood, given, {POI: "the strength of the signal"})
-    every = [samples(likelihood, i, given, moving) for i in range(len(likelihood.experiments))]
-    limits = bounds(likelihood, every)
     channels = [
         {
             "name": one.name,

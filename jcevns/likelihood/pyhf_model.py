@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from jcevns.likelihood.likelihood import Likelihood, with_data
-from jcevns.likelihood.samples import POI, HistFactorySample, bounds, moving_nuisances, samples
+from jcevns.likelihood.likelihood import Likelihood
+from jcevns.likelihood.samples import POI, HistFactorySample, contents
 from jcevns.spelling import unknown
 
 __all__ = ["INTERPOLATIONS", "to_pyhf"]
@@ -15,7 +15,6 @@ INTERPOLATIONS = ("code4p", "code0")
 """Rules between and beyond the templates of a `histosys`: pyhf's default, and straight lines that bend at nominal."""
 
 _LUMI = "lumi"  # the only name the schema allows for the modifier of this type
-_TAKEN = {POI: "the strength of the signal", _LUMI: "the factor of the flux"}
 
 
 def to_pyhf(
@@ -50,14 +49,11 @@ def to_pyhf(
         >>> [sample["name"] for sample in workspace["channels"][0]["samples"]]
         ['signal', 'accidental', 'electronic', 'neutron']
     """
-    likelihood = with_data(likelihood, "a workspace")
     if interpolation not in INTERPOLATIONS:
         raise ValueError(unknown("interpolation", interpolation, INTERPOLATIONS))
-    given = likelihood.parameters.full_values(at)
+    likelihood, moving, every, limits = contents(likelihood, at, {_LUMI: "the factor of the flux"})
     norms = likelihood.normalisations
-    moving = moving_nuisances(likelihood, given, _TAKEN)
     lumi = next((n for n in moving if n in norms and norms[n].flux), None)
-    every = [samples(likelihood, i, given, moving) for i in range(len(likelihood.experiments))]
     channels = [
         {
             "name": one.name,
@@ -68,7 +64,6 @@ def to_pyhf(
     observations = [
         {"name": one.name, "data": np.asarray(one.observed, float).tolist()} for one in likelihood.experiments
     ]
-    limits = bounds(likelihood, every)
     parameters: list[dict[str, Any]] = [{"name": POI, "inits": [1.0], "bounds": [list(limits[POI])]}]
     for name in moving:
         if name not in norms:  # pyhf's default is five widths either way: beyond the templates that are known

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jcevns.experiments.experiment import SIGNAL, Experiment, Source, signal_by_source
-from jcevns.likelihood.likelihood import Likelihood, factor_at, theory_at
+from jcevns.likelihood.likelihood import Likelihood, factor_at, theory_at, with_data
 from jcevns.likelihood.templates import Templates, decomposed
 
-__all__ = ["POI", "HistFactorySample", "bounds", "moving_nuisances", "samples"]
+__all__ = ["POI", "Contents", "HistFactorySample", "contents"]
 
 POI = "mu"
 """Parameter of interest of an exported workspace: a factor on every signal, 1 at the theory."""
@@ -41,17 +41,43 @@ class HistFactorySample(NamedTuple):
         return {name: f"{self.where}.{name}" for name in self.templates.changes}
 
 
-def moving_nuisances(likelihood: Likelihood, given: Mapping[str, Any], taken: Mapping[str, str]) -> list[str]:
-    """Names of the nuisances that do not stand still.
+class Contents(NamedTuple):
+    """What a workspace holds, whatever its format.
+
+    Attributes:
+        likelihood: with its data.
+        moving: names of the nuisances that do not stand still.
+        samples: of each experiment.
+        bounds: of the strength of the signal and of each normalisation, as factors, by name.
+    """
+
+    likelihood: Likelihood
+    moving: list[str]
+    samples: list[list[HistFactorySample]]
+    bounds: dict[str, tuple[float, float]]
+
+
+def contents(likelihood: Likelihood, at: Mapping[str, Any] | None, taken: Mapping[str, str]) -> Contents:
+    """The likelihood at one theory point, as samples.
 
     Args:
-        likelihood: of the workspace.
-        given: values of what stands still, by full name.
-        taken: names that mean something else in the workspace, and what.
+        likelihood: the experiments and the theory.
+        at: values by name of what stands still, or of the theory.
+        taken: names that mean something else in the workspace beside `mu`, and what.
 
     Raises:
-        ValueError: a nuisance of such a name, or with powers of its factor.
+        ValueError: what HistFactory cannot say: shapes whose changes do not add up, widths that differ between
+            components, a nuisance with a name that is taken; no data.
     """
+    likelihood = with_data(likelihood, "a workspace")
+    given = likelihood.parameters.full_values(at)
+    moving = _moving(likelihood, given, {POI: "the strength of the signal", **taken})
+    every = [_samples(likelihood, i, given, moving) for i in range(len(likelihood.experiments))]
+    return Contents(likelihood, moving, every, _bounds(likelihood, every))
+
+
+def _moving(likelihood: Likelihood, given: Mapping[str, Any], taken: Mapping[str, str]) -> list[str]:
+    """Names of the nuisances that do not stand still; ValueError if one cannot be written."""
     moving = [n for n in likelihood.nuisances if n not in given]
     for name, norm in likelihood.normalisations.items():
         if name in taken:
@@ -66,14 +92,10 @@ def moving_nuisances(likelihood: Likelihood, given: Mapping[str, Any], taken: Ma
     return moving
 
 
-def samples(
+def _samples(
     likelihood: Likelihood, i: int, given: Mapping[str, Any], moving: Sequence[str]
 ) -> list[HistFactorySample]:
-    """Components of one experiment, at values of what stands still.
-
-    Raises:
-        ValueError: shapes whose changes do not add up.
-    """
+    """Components of one experiment, at values of what stands still."""
     one, norms = likelihood.experiments[i], likelihood.normalisations
     still = {s.name: float(given[f"{one.name}.{s.name}"]) for s in one.shapes if f"{one.name}.{s.name}" in given}
     theory = theory_at(likelihood, given)
@@ -119,7 +141,7 @@ def _name(experiment: Experiment, source: Source, every: Sequence[Source]) -> st
     return name
 
 
-def bounds(likelihood: Likelihood, every: Sequence[Sequence[HistFactorySample]]) -> dict[str, tuple[float, float]]:
+def _bounds(likelihood: Likelihood, every: Sequence[Sequence[HistFactorySample]]) -> dict[str, tuple[float, float]]:
     """Of the strength of the signal and of each normalisation, as factors, by name.
 
     One that is infinite becomes a number out of reach: ten times the factor at which a component alone has all the
