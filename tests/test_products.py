@@ -30,6 +30,24 @@ def test_signals_far_above_the_data(name) -> None:
     assert (result["false"], result["lost"]) == ([], 0)
 
 
+@pytest.mark.parametrize(("call", "column"), [(3, 234), (4, 994), (5, 131), (6, 801)])
+def test_the_flux_or_the_efficiencies_give_way(call, column) -> None:
+    """Two ways down whose chi2 differ by less than the bound's slack: each said valid with the higher one."""
+    found, rng = STRUCTURES["two experiments of a flux"], np.random.default_rng([1, 1, call, 5])
+    models = draw(found, rng).take(np.array([column]))
+    judged = judge(models, binned.fit(found, models), rng)
+    assert (judged["false"], judged["lost"]) == ([], 0)
+
+
+@pytest.mark.parametrize(("index", "call", "column"), [(8, 6, 311), (33, 2, 74), (22, 4, 214)])
+def test_data_that_nothing_describes(index, call, column) -> None:
+    """chi2 of 900 to 2e6 per bin: a search of the bound had missed lower minima, or none was suspected."""
+    found, models = binned.rebuild(1, index, call)
+    one = models.take(np.array([column]))
+    judged = judge(one, binned.fit(found, one), np.random.default_rng(0))
+    assert judged["false"] == []
+
+
 def test_smallest_cases() -> None:
     """Found by the test-bench: two wide factors on one signal, and a shared flux beside factors of one's own."""
     one = Models(np.zeros((1, 1)), np.full((1, 1, 1), 36.67), np.ones((1, 2)), np.array([[0.3822, 0.4354]]), 1)
@@ -53,7 +71,9 @@ def claimed(found: binned.Structure, models: Models) -> float:
 
 def proven(loading: np.ndarray, tilt: jax.Array, factors: Factors, chi2: jax.Array) -> jax.Array:
     """By the tangent at the minimum alone."""
-    return global_minimum(loading, Tangent(tilt, chi2[None], np.zeros(len(loading), int)), factors, chi2)
+    return global_minimum(
+        loading, Tangent(tilt, chi2[None], np.zeros(len(loading), int), np.array([1e9])), factors, chi2
+    )
 
 
 def bound(factors: np.ndarray, loading: np.ndarray, tilt: np.ndarray, sigma: np.ndarray) -> np.ndarray:

@@ -68,6 +68,7 @@ class _Structure:
             loading[c, list(component.acting)] = 1.0
         self.loading = loading.astype(dtype)
         self.owner = np.array([component.experiment for component in own])
+        self.bins = np.array([stop - first for first, stop in layout.bins], float)
         self.acting = np.zeros((len(layout.bins), layout.nuisances), bool)  # on the signal of an experiment
         for c in layout.signals:
             self.acting[c.experiment, list(c.acting)] = True
@@ -153,7 +154,11 @@ def _chi2(
             source.append(slope * factor[scales[place]] if place in scales else jnp.zeros_like(slope))
     along = jnp.concatenate([row for source in slopes for row in source])
     value = jnp.where(broken, jnp.inf, value + sum(data))
-    return value, along, Tangent(jnp.concatenate(tilts)[structure.order], jnp.stack(data), structure.owner)
+    return (
+        value,
+        along,
+        Tangent(jnp.concatenate(tilts)[structure.order], jnp.stack(data), structure.owner, structure.bins),
+    )
 
 
 def deviances(layout: Layout, model: Model, signal: Array, theta: Array) -> Float[Array, "experiment batch"]:
@@ -377,6 +382,8 @@ def reach(
 
     state = (jnp.asarray(0), jnp.full(signal.shape[-1:], jnp.inf, signal.dtype), begin)
     _, edm, theta = jax.lax.while_loop(running, advance, state)
-    value, slope, _ = _chi2(structure, model, counts, signal, theta)
+    value, slope, tangent = _chi2(structure, model, counts, signal, theta)
     valid = (edm < limit) & jnp.isfinite(value)
-    return BatchFit(value, theta, edm, slope, valid), valid & doubtful(structure.loading, _factors(model, theta))
+    return BatchFit(value, theta, edm, slope, valid), valid & doubtful(
+        structure.loading, tangent, _factors(model, theta)
+    )

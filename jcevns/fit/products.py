@@ -30,9 +30,11 @@ STEP = 3.0
 
 # A factor, and standard deviations, beyond which there may be another minimum.
 _SMALL, _LARGE, _PULLED = 0.5, 2.0, 10.0
+_MISSED = 500.0  # Poisson part of chi2 per bin, beyond which nothing is trusted but an exact bound
 _TOLERANCE = 1e-7  # of the bound, relative to 1 + chi2
-# The same with two tangents, which between them lie a little below chi2 and would prove nothing.
-_SLACK = 1e-2
+# The same with two tangents, where the factor in the middle is within so much of its value at the minimum: between
+# them they lie a little below chi2 and would prove nothing. Other minima have it far away.
+_SLACK, _NEAR = 1e-2, 2.0
 _FAR = 1e4  # stands for no bound
 _SWEEPS = 20
 _STARTS = 128
@@ -63,11 +65,18 @@ class Tangent(NamedTuple):
         tilt: slope in the product of each component: the sum over bins of 2 (1 - D/N) x template.
         data: its value for each experiment.
         experiment: of each component.
+        bins: of each experiment.
     """
 
     tilt: Float[Array, "component *point"]
     data: Float[Array, "experiment *point"]
     experiment: Int[np.ndarray, " component"]
+    bins: Float[Array | np.ndarray, " experiment"]
+
+    @property
+    def missed(self) -> Bool[Array, "experiment *point"]:
+        """Whether data are so far from what is expected that minima are anywhere."""
+        return self.data > _MISSED * _column(self.bins, self.data)
 
 
 def global_minimum(
@@ -80,7 +89,7 @@ def global_minimum(
     """Whether a minimum is proven to be the global one, or there is no reason to doubt it (`doubtful`).
 
     Of products of three factors, and chains of products, the lower bound of chi2 is searched; else its minimum is
-    exact.
+    exact. A search counts only where the data are described.
 
     Args:
         loading: power of each factor in each component, 0 or 1 but for correlated widths.
@@ -92,7 +101,7 @@ def global_minimum(
     Returns:
         For each point.
     """
-    doubts = _doubts(loading, factors)
+    doubts = _doubts(loading, tangent, factors)
     if not doubts:
         return jnp.ones(chi2.shape, bool)
     acting = loading != 0
@@ -112,47 +121,56 @@ def global_minimum(
     count = np.sum(partner, axis=1)
     none = jnp.zeros(chi2.shape, bool)
     stars: dict[int, Array] = {}
-    rest = none
+    rest, chained = none, np.zeros(len(loading), bool)
     for c, doubt in doubts.items():
         # In the middle of a star: all its partners have no other.
         middle = [int(j) for j in np.flatnonzero(acting[c]) if np.all(count[partner[j]] == 1)]
         if middle:
             stars[middle[0]] = stars.get(middle[0], none) | doubt
         else:
-            rest = rest | doubt
+            rest, chained[c] = rest | doubt, True
     bad = none
     single = acting & ~together[:, None]
     # Most batches have nothing that is doubted.
     for hub, doubt in stars.items():
-        prove = partial(_proven, product, single, hub, partner[hub], tangent, factors, chi2, elsewhere)
+        # One experiment has one tangent, and the bound is exact.
+        alone = np.unique(tangent.experiment[product[:, hub]]).size == 1
+        second = None if alone else elsewhere
+        prove = partial(_proven, product, single, hub, partner[hub], tangent, factors, chi2, second)
         bad = bad | (doubt & ~jax.lax.cond(jnp.any(doubt), prove, lambda: none))
     if rest is not none:
         inside = np.flatnonzero(np.any(product, axis=0))  # the others are at their best whatever these are
         own = Factors(*(part[inside] for part in factors))
         search = partial(_searched, acting[:, inside], tangent.tilt, own, chi2)
-        rest = rest & ~jax.lax.cond(jnp.any(rest), search, lambda: none)
+        while np.any(more := together & ~chained & np.any(acting[:, np.any(acting[chained], axis=0)], axis=1)):
+            chained |= more
+        trusted = ~jnp.any(tangent.missed[np.unique(tangent.experiment[chained])], axis=0)
+        rest = rest & ~(jax.lax.cond(jnp.any(rest), search, lambda: none) & trusted)
     return ~(bad | rest)
 
 
-def doubtful(loading: Float[np.ndarray, "component nuisance"], factors: Factors) -> Bool[Array, "*point"]:
+def doubtful(
+    loading: Float[np.ndarray, "component nuisance"], tangent: Tangent, factors: Factors
+) -> Bool[Array, "*point"]:
     """Whether there may be another way to make a product small.
 
     A minimum is doubted where a factor of a product is below a half, above two or pulled by ten standard deviations,
-    or the product below a half; not with a free factor in it, which would rather take that itself. Where a factor has
-    powers nothing is doubted.
+    or the product below a half, or the data are far from what is expected; not with a free factor in it, which would
+    rather take that itself. Where a factor has powers nothing is doubted.
 
     Args:
         loading: power of each factor in each component.
+        tangent: at the minimum.
         factors: at the minimum.
 
     Returns:
         For each point.
     """
-    doubts = list(_doubts(loading, factors).values())
+    doubts = list(_doubts(loading, tangent, factors).values())
     return jnp.any(jnp.stack(doubts), axis=0) if doubts else jnp.zeros(factors.value.shape[1:], bool)
 
 
-def _doubts(loading: np.ndarray, factors: Factors) -> dict[int, Array]:
+def _doubts(loading: np.ndarray, tangent: Tangent, factors: Factors) -> dict[int, Array]:
     """The same for each component that is a product."""
     acting = loading != 0
     together = np.sum(acting, axis=1) > 1
@@ -166,6 +184,7 @@ def _doubts(loading: np.ndarray, factors: Factors) -> dict[int, Array]:
     for c in np.flatnonzero(together):
         mine = pull[acting[c]]
         far = jnp.any((mine < _SMALL) | (mine > _LARGE) | wide[acting[c]], axis=0) | (jnp.prod(mine, axis=0) < _SMALL)
+        far = far | tangent.missed[tangent.experiment[c]]
         doubts[int(c)] = far & ~jnp.any(free[acting[c]], axis=0)
     return doubts
 
@@ -327,4 +346,5 @@ def _proven(
         first = star(here.tilt, partner & own, rows)
         second = star(there.tilt, (partner | lonely) & own, rows)._replace(factors=moved)
         total = total + jnp.maximum(first.above(p), second.above(p) + there.data[e] - here.data[e])
-    return jnp.min(total, axis=0) >= -_SLACK * (1 + chi2)
+    near = (p > value / _NEAR) & (p < value * _NEAR)
+    return jnp.all(total >= -jnp.where(near, _SLACK, _TOLERANCE) * (1 + chi2), axis=0)

@@ -227,7 +227,7 @@ def _proven(model: Model, signal: Array | Mixture, found: Minimum, given: bool) 
     owner = np.array(model.belongs, int)
 
     def tangent(x: Array) -> Tangent:
-        return Tangent(*models.tilts(model, signal, x, found.cell), owner)
+        return Tangent(*models.tilts(model, signal, x, found.cell), owner, jnp.sum(model.owner, axis=1))
 
     def elsewhere(place: int) -> Tangent:
         moved = jnp.where(log[place], found.x[place] + math.log(STEP), found.x[place] * STEP)
