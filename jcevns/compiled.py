@@ -35,6 +35,7 @@ __all__ = ["RUN_ONCE", "compiled", "forget_compiled", "keep_compiled", "kept_pro
 RUN_ONCE = {"xla_backend_optimization_level": 0}
 """Compiler options of programs that run a few times: to optimise them takes longer than they do."""
 
+_FAST = {"xla_cpu_prefer_vector_width": 512}  # a quarter faster than LLVM's choice, where the processor has it
 _LARGEST = 400_000_000  # bytes of programs kept; the least used go
 _PACKAGE = Path(__file__).resolve().parent
 _CHECKSUM = 32  # bytes
@@ -54,10 +55,11 @@ def compiled(function: Callable | None = None, /, *, options: dict[str, Any] | N
 
     Args:
         function: pure; at the top level of a module of this package.
-        options: of the compiler, as `RUN_ONCE`.
+        options: of the compiler, as `RUN_ONCE`; otherwise those of programs that run often.
     """
     if function is None:
         return functools.partial(compiled, options=options)
+    options = _FAST if options is None else options
 
     def flat(fixed: tuple, arrays: list) -> Any:
         tree, others = fixed
@@ -72,7 +74,7 @@ def compiled(function: Callable | None = None, /, *, options: dict[str, Any] | N
     programs: dict[Any, Callable] = {}
     _programs.append(programs)
     lock = threading.Lock()
-    settings = sorted((options or {}).items())
+    settings = sorted(options.items())
 
     @functools.wraps(function)
     def call(*args: Any, **named: Any) -> Any:

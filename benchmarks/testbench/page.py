@@ -109,11 +109,13 @@ nuisances can be made small by any of them, and each way may be a minimum where 
 that got there is valid only if a lower bound of $\\chi^2$ shows that no other is lower (`jcevns.fit.products`), or
 if starts along all the ways found none, the factors are narrower than 50% and their experiments describe the data
 to 100 in $\\chi^2$ per bin: elsewhere such starts missed minima. For products as experiments have them that decides
-nearly all, with a slack of 1% of $\\chi^2$ for several experiments; where up to twelve nuisances are thrown on six
-components by chance many stay in doubt. A jagged shape has a minimum in each dent: fits start at both ends of every
-combination of cells of the shapes and stay in the cell, and with each factor of a small product in turn, where
-there are up to 36 such places (two shapes of four anchors each); with more, in the cells of one shape after the
-other. Products of factors are not asked for a proof where templates move.
+nearly all; with several experiments the bound has a slack of 1% of $\\chi^2$ where the shared factor is within a
+factor of two of the minimum's, where it is not sharp. Where data are off by 500 in $\\chi^2$ per bin only an exact
+bound counts. Where up to twelve nuisances are thrown on six components by chance many stay in doubt. A jagged shape
+has a minimum in each dent: fits start at both ends of every combination of cells of the shapes and stay in the
+cell, and with each factor of a small product in turn, where there are up to 36 such places (two shapes of four
+anchors each); with more, in the cells of one shape after the other. Products of factors are not asked for a proof
+where templates move.
 """
 
 

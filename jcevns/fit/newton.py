@@ -304,22 +304,24 @@ def batch_fit(
         observed: counts per bin if they differ from the model's, one column or one per batch entry.
     """
     fit, doubted = reach(layout, model, signal, observed)
-    # The proof takes as long to compile as the fit, and longer to run: those that are not doubted do without.
+    # The proof takes as long to compile as the fit: where nothing is doubted there is none, and few are taken out.
     place = np.flatnonzero(np.asarray(doubted))
     if not place.size:
         return fit
-    size, valid = fit.valid.shape[0], np.array(fit.valid)
-    together = min(size, _PROVEN if place.size <= 4 * _PROVEN else size)
-    for first in range(0, place.size, together):
-        rows = np.resize(place[first : first + together], together)
+    size = fit.valid.shape[0]
+    if place.size > 4 * _PROVEN or size <= _PROVEN:
+        prove = _proven_many if size >= _LARGE else _proven_few
+        proven = prove(layout, model, signal, observed, fit)
+        return fit._replace(valid=np.where(np.asarray(doubted), proven, fit.valid))
+    valid = np.array(fit.valid)
+    for first in range(0, place.size, _PROVEN):
+        rows = np.resize(place[first : first + _PROVEN], _PROVEN)
         columns: Any = [np.asarray(v)[..., rows] for v in fit]
-        part = BatchFit(*columns)
         own = [np.asarray(v)[..., rows] if v.ndim > n else v for v, n in ((model.sigma, 1), (model.background, 2))]
         chosen = eqx.tree_at(lambda m: (m.sigma, m.background), model, own)
         shared = observed is None or observed.shape[1] == 1
         counts = observed if shared else np.asarray(observed)[:, rows]
-        prove = _proven_many if together >= _LARGE else _proven_few
-        valid[rows] = prove(layout, chosen, np.asarray(signal)[:, rows], counts, part)
+        valid[rows] = _proven_few(layout, chosen, np.asarray(signal)[:, rows], counts, BatchFit(*columns))
     return fit._replace(valid=valid)
 
 
