@@ -37,7 +37,8 @@ from .statistics.limits import limits
 from .statistics.priors import Prior
 from .statistics.projections import expected_error, expected_limit, expected_significance, scaled
 from .statistics.sample import sample
-from .statistics.scan import contours, open_scan, scan
+from .statistics.scan import contours, scan
+from .statistics.store import open_scan
 from .statistics.toy_runs import throw
 from .statistics.toys import simulate
 

@@ -30,7 +30,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from jcevns.datasets import data_dir
 
-__all__ = ["RUN_ONCE", "compiled", "forget_compiled", "keep_compiled", "kept_programs"]
+__all__ = ["RUN_ONCE", "compiled", "forget_compiled", "keep_compiled", "kept_in", "kept_programs"]
 
 RUN_ONCE = {"xla_backend_optimization_level": 0}
 """Compiler options of programs that run a few times: to optimise them takes longer than they do."""
@@ -259,6 +259,11 @@ def _usable(base: Path) -> Path | None:
 def kept_programs() -> list[Path]:
     """Files of the programs that are kept, of this process and others; none if `keep_compiled` was not called."""
     return [] if _folder is None else sorted(p for p in _folder.iterdir() if p.suffix != ".part")
+
+
+def kept_in() -> Path | None:
+    """The folder that `keep_compiled` was given or chose; None if nothing is kept."""
+    return None if _folder is None else _folder.parent
 
 
 def forget_compiled() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -10,7 +11,11 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,8 +24,8 @@ import zarr
 
 import jcevns.statistics.scan as engine
 from jcevns import Likelihood, profile, theory
-from jcevns.statistics.scan import contours, open_scan, scan
-from jcevns.statistics.store import ScanStore
+from jcevns.statistics.scan import contours, scan
+from jcevns.statistics.store import ScanStore, open_scan, survey
 from jcevns.statistics.store_checks import StoreError
 from tests import users
 from tests.reference import ROOT
@@ -190,6 +195,67 @@ def test_two_processes_of_jax_distributed(whole, tmp_path) -> None:
     found, expected = open_scan(store), open_scan(whole)
     assert bool(found.valid.all())
     np.testing.assert_allclose(found.chi2, expected.chi2, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["python", "dask"])
+def test_executors(kind, vector, tmp_path) -> None:
+    """Two processes share three units; what is there is not computed again."""
+    scan(vector, LARGE, store=tmp_path / "here.zarr", progress=False)
+    store, seen = tmp_path / "there.zarr", []
+    with _processes(kind, tmp_path) as executor:
+        scan(vector, LARGE, store=store, shard=(1, 3), progress=False)
+        ours = (store / "chi2" / "c" / "0" / "0").stat().st_mtime_ns
+        result = scan(vector, LARGE, store=store, progress=seen.append, executor=executor)
+    assert sum(seen) == result.chi2.size - 81 * 200
+    assert (store / "chi2" / "c" / "0" / "0").stat().st_mtime_ns == ours
+    assert_identical(store, tmp_path / "here.zarr")
+
+
+@contextlib.contextmanager
+def _processes(kind: str, folder: Path) -> Iterator[Any]:
+    if kind == "python":
+        with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+            yield pool
+        return
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(2, threads_per_worker=1, dashboard_address=None, local_directory=str(folder)) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+class _Broken(Executor):
+    def submit(self, task, /, *given, **named) -> Future:
+        future: Future = Future()
+        future.set_exception(OSError("worker lost"))
+        return future
+
+
+def test_executors_that_fail(again, tmp_path) -> None:
+    """What a worker raised is raised; what the executor cannot do is said before."""
+    with pytest.raises(OSError, match="worker lost"):
+        again(tmp_path / "a.zarr", executor=_Broken())
+    assert np.isnan(open_scan(tmp_path / "a.zarr").chi2).all()
+    with pytest.raises(TypeError, match=r"executor 2 has no submit\(\)"):
+        again(tmp_path / "b.zarr", executor=2)
+    with pytest.raises(ValueError, match="an executor needs a store"):
+        again(None, executor=_Broken())
+    with pytest.raises(ValueError, match="give one"):
+        again(tmp_path / "c.zarr", executor=_Broken(), shard=(1, 2))
+
+
+def test_survey_reads_what_the_store_holds(small, again, tmp_path) -> None:
+    result, found = open_scan(small), survey(small)
+    assert (found.points, found.there, found.valid) == (12, 12, int(result.valid.sum()))
+    assert found.chi2 == float(result.chi2.min())
+    assert float(result.chi2.sel(found.at)) == found.chi2
+    again(tmp_path / "half.zarr", shard=(2, 2))
+    assert survey(tmp_path / "half.zarr").there == 6
+    with pytest.raises(StoreError, match="is not a scan"):
+        survey(tmp_path)
 
 
 # A small scan of two units ------------------------------------------------------------------------------------

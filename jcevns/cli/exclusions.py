@@ -332,7 +332,8 @@ def scan(
     """  # noqa: D301
     start_jax()
     from jcevns.physics.theories import THEORIES
-    from jcevns.statistics.scan import scan as run
+    from jcevns.statistics.scan import fill_store
+    from jcevns.statistics.store import survey
 
     if name is not None:
         if asked.theory is not None:
@@ -345,15 +346,12 @@ def scan(
         raise ValueError("a scan needs an axis: --axis NAME=lo:hi:n, or --mass and --coupling with a mediator")
     likelihood = asked.likelihood(**_flavours(context, flavours, name is not None))
     grid = axis_values(asked, likelihood, every)
-    result = run(likelihood, grid, asked.at, asked.profiled, asked.constrained, out, shard)
-    there = int(result.edm.notnull().sum())
-    valid = int(result.valid.sum())
-    click.echo(f"{out}: {there} of {result.chi2.size} points, {there - valid} not valid")
-    if valid:
-        place = result.chi2.where(result.valid).argmin(...)
-        at_minimum = {dim: float(result[dim][int(index)]) for dim, index in place.items()}
-        where = ", ".join(f"{dim} = {value:.4g}" for dim, value in at_minimum.items())
-        click.echo(f"minimum chi2 = {float(result.chi2.min()):.4f} at {where}")
+    fill_store(likelihood, grid, out, asked.at, asked.profiled, asked.constrained, shard)
+    found = survey(out)
+    click.echo(f"{out}: {found.there} of {found.points} points, {found.there - found.valid} not valid")
+    if found.valid:
+        where = ", ".join(f"{name} = {value:.4g}" for name, value in found.at.items())
+        click.echo(f"minimum chi2 = {found.chi2:.4f} at {where}")
     echo_status(likelihood.experiments)
 
 
@@ -369,7 +367,7 @@ def plot(store: Path, out: Path | None, cl: float, dof: int) -> None:
     """
     from jcevns.plot.exclusion import plot_scan, plot_scan_curve
     from jcevns.plot.style import figure, save, style
-    from jcevns.statistics.scan import open_scan
+    from jcevns.statistics.store import open_scan
 
     result = open_scan(store)
     with style():

@@ -15,22 +15,19 @@ from jcevns.fit.surface import Evaluation, Surface
 from jcevns.likelihood import model as models
 from jcevns.likelihood.likelihood import Experiments, Likelihood, with_data
 from jcevns.precision import require_x64
-from jcevns.statistics.store import ScanStore, identity, require_zarr
+from jcevns.statistics.executors import spread
+from jcevns.statistics.store import ScanStore, identity, open_scan, require_xarray
 from jcevns.statistics.store_checks import (
     FIELDS,
     RESERVED,
     STACKS,
-    StoreError,
-    check_files,
     check_size,
-    finished_rows,
-    verify,
 )
 
 if TYPE_CHECKING:
     import xarray
 
-__all__ = ["Contours", "contours", "open_scan", "scan"]
+__all__ = ["Contours", "contours", "fill_store", "scan"]
 
 _UNIT_POINTS = 16384  # points per unit of work: a tenth of a second lost to a kill at most
 _UNIT_NUMBERS = 32_000_000  # numbers of a signal per unit
@@ -123,6 +120,7 @@ def scan(
     store: str | Path | None = None,
     shard: tuple[int, int] | None = None,
     progress: bool | Callable[[int], None] = True,
+    executor: Any = None,
 ) -> "xarray.Dataset":
     """Profile fits over a grid of any parameters, in any number of dimensions.
 
@@ -137,6 +135,8 @@ def scan(
         shard: (i, n), i from 1 to n: compute only this part, for job arrays that fill one store together.
             By default all of it, or this process's part under `jax.distributed`.
         progress: a bar on a terminal, or a function called with the number of points done.
+        executor: whose processes share the units: of `concurrent.futures`, started by `spawn`, a Dask client, or any
+            with `submit`. They need the store's folder in common.
 
     Returns:
         Dataset with `chi2`, `valid`, `edm` and `pulls` (in standard deviations) over the axes, called by their full
@@ -158,58 +158,110 @@ def scan(
         >>> [round(x, 1) for x in result.chi2.sel(mass=10.0).values.tolist()]
         [3.9, 3.9, 13.4, 72.7, 73.3]
     """
-    require_x64("a scan")
-    xarray = _require_xarray()
-    likelihood = with_data(likelihood, "a scan")
-    columns = _checked_axes(likelihood, axes)
-    asked = likelihood.parameters.full(profiled)
-    surface = Surface(likelihood, tuple(columns), at, constrained, asked)
-    records = {record.name: record for record in surface.records}
-    shape = tuple(len(values) for values in columns.values())
-    rows = _unit_rows(shape, likelihood.signal_size)
-    labels = {"pulls": _profiled_nuisances(surface)}
-    if values := _profiled_values(surface, asked):
-        labels["profiled"] = values
-    check_size("the scan's", shape, sum(map(len, labels.values())), rows)
-    chunk = surface.batch_size(int(np.prod(shape)))
-    settings = identity(surface, columns, asked, labels) | {"unit_points": _UNIT_POINTS, "chunk": chunk}
+    xarray = require_xarray()
+    if store is not None:
+        fill_store(likelihood, axes, store, at, profiled, constrained, shard, progress, executor)
+        return open_scan(store)
+    if executor is not None or _parse_shard(shard)[1] > 1:
+        what = "a shard" if executor is None else "an executor"
+        raise ValueError(f"{what} needs a store: the other parts would be lost")
+    work = _Work(likelihood, axes, at, profiled, constrained)
+    results: dict[int, dict[str, np.ndarray]] = {}
+    work.compute(work.units, results.__setitem__, progress)
+    data: dict[str, Any] = {}
+    for name in (*FIELDS, *work.labels):
+        whole = np.concatenate([results[u][name] for u in work.units], axis=-1)
+        front = (STACKS[name][1],) if name in work.labels else ()
+        data[name] = ((*front, *work.axes), whole.reshape(*whole.shape[:-1], *work.shape))
+    coordinates: dict[str, Any] = {n: (n, v, {"units": work.dimensions[n]}) for n, v in work.axes.items()}
+    coordinates |= {STACKS[n][1]: (STACKS[n][1], list(entries)) for n, entries in work.labels.items()}
+    return xarray.Dataset(data, coordinates, {"settings": work.settings})
+
+
+def fill_store(
+    likelihood: Likelihood | Experiments,
+    axes: Mapping[str, Any],
+    store: str | Path,
+    at: Mapping[str, Any] | None = None,
+    profiled: str | Sequence[str] = (),
+    constrained: str | Sequence[str] = (),
+    shard: tuple[int, int] | None = None,
+    progress: bool | Callable[[int], None] = True,
+    executor: Any = None,
+) -> None:
+    """`scan` into a store, of which nothing is read back: memory does not grow with the grid. Arguments as there."""
+    if executor is not None and shard is not None:
+        raise ValueError("shard and executor: each shares the units of work, give one")
     index, total = _parse_shard(shard)
-    units = list(range(-(-shape[0] // rows)))
-    mine = [unit for unit in units if unit % total == index - 1]
+    work = _Work(likelihood, axes, at, profiled, constrained)
+    folder = ScanStore(Path(store), work.axes, work.dimensions, work.rows, work.labels, work.settings)
+    finished = folder.done()
+    if executor is not None:
+        todo = [unit for unit in work.units if not finished[unit]]
+        asked = (likelihood, axes, str(Path(store).resolve()), at, profiled, constrained)
+        with _Progress(work, progress) as done:
+            done.begin(work.units, todo)
+            for units in spread(executor, fill_store, asked, todo, len(work.units)):
+                done.expect(size := sum(map(work.size, units)))
+                done.advance(size)
+        return
+    mine = [unit for unit in work.units if unit % total == index - 1]
     if not mine:
         logging.getLogger(__name__).warning(
             "shard %d/%d has nothing to do: this grid makes %d units of work, ask for as many shards at most",
-            index, total, len(units),
+            index, total, len(work.units),
         )  # fmt: skip
-    results: dict[int, dict[str, np.ndarray]] = {}
-    dimensions = {name: record.unit for name, record in records.items()}
-    if store is None:
-        if total > 1:
-            raise ValueError("a shard needs a store: the other parts would be lost")
-        keep: Callable[[int, dict[str, np.ndarray]], None] = results.__setitem__
-        todo = mine
-    else:
-        folder = ScanStore(Path(store), columns, dimensions, rows, labels, settings)
-        finished = folder.done()
-        keep, todo = folder.write, [unit for unit in mine if not finished[unit]]
-    if todo:
-        surface.prepare(chunk)
-    with _Progress(str(settings["theory"]), progress) as done:
-        sizes = {unit: int(np.prod((min(rows, shape[0] - unit * rows), *shape[1:]))) for unit in mine}
-        done.begin(sum(sizes.values()), sum(sizes[unit] for unit in mine if unit not in todo))
-        for unit in todo:
-            points = _points(columns, unit * rows, (unit + 1) * rows)
-            keep(unit, _fitted(surface, points, labels, chunk, done))
-    if store is not None:
-        return open_scan(store)
-    data: dict[str, Any] = {}
-    for name in (*FIELDS, *labels):
-        whole = np.concatenate([results[u][name] for u in units], axis=-1)
-        front = (STACKS[name][1],) if name in labels else ()
-        data[name] = ((*front, *columns), whole.reshape(*whole.shape[:-1], *shape))
-    coordinates: dict[str, Any] = {n: (n, v, {"units": dimensions[n]}) for n, v in columns.items()}
-    coordinates |= {STACKS[n][1]: (STACKS[n][1], list(entries)) for n, entries in labels.items()}
-    return xarray.Dataset(data, coordinates, {"settings": settings})
+    work.compute(mine, folder.write, progress, [unit for unit in mine if not finished[unit]])
+
+
+class _Work:
+    """What there is to compute: units, runs of rows of the first axis."""
+
+    def __init__(
+        self,
+        likelihood: Likelihood | Experiments,
+        axes: Mapping[str, Any],
+        at: Mapping[str, Any] | None,
+        profiled: str | Sequence[str],
+        constrained: str | Sequence[str],
+    ):
+        require_x64("a scan")
+        likelihood = with_data(likelihood, "a scan")
+        self.axes = _checked_axes(likelihood, axes)
+        asked = likelihood.parameters.full(profiled)
+        self.surface = surface = Surface(likelihood, tuple(self.axes), at, constrained, asked)
+        self.dimensions = {record.name: record.unit for record in surface.records}
+        self.shape = tuple(len(values) for values in self.axes.values())
+        self.rows = _unit_rows(self.shape, likelihood.signal_size)
+        self.labels = {"pulls": _profiled_nuisances(surface)}
+        if values := _profiled_values(surface, asked):
+            self.labels["profiled"] = values
+        check_size("the scan's", self.shape, sum(map(len, self.labels.values())), self.rows)
+        self.chunk = surface.batch_size(int(np.prod(self.shape)))
+        found = identity(surface, self.axes, asked, self.labels)
+        self.settings = found | {"unit_points": _UNIT_POINTS, "chunk": self.chunk}
+        self.units = range(-(-self.shape[0] // self.rows))
+
+    def size(self, unit: int) -> int:
+        """Points of a unit."""
+        return int(np.prod((min(self.rows, self.shape[0] - unit * self.rows), *self.shape[1:])))
+
+    def compute(
+        self,
+        mine: Sequence[int],
+        keep: Callable[[int, dict[str, np.ndarray]], None],
+        progress: bool | Callable[[int], None],
+        todo: Sequence[int] | None = None,
+    ) -> None:
+        """Fit the units of `todo`, all of `mine` if absent, and keep each."""
+        todo = mine if todo is None else todo
+        if todo:
+            self.surface.prepare(self.chunk)
+        with _Progress(self, progress) as done:
+            done.begin(mine, todo)
+            for unit in todo:
+                points = _points(self.axes, unit * self.rows, (unit + 1) * self.rows)
+                keep(unit, _fitted(self.surface, points, self.labels, self.chunk, done))
 
 
 def _fitted(
@@ -229,23 +281,24 @@ def _fitted(
 class _Progress:
     """A bar, and whoever else counts the points."""
 
-    def __init__(self, title: str, progress: bool | Callable[[int], None]):
-        self.title, self.progress, self.left = title, progress, 0
+    def __init__(self, work: _Work, progress: bool | Callable[[int], None]):
+        self.work, self.progress, self.left = work, progress, 0
 
     def __enter__(self) -> "_Progress":
         from tqdm import tqdm
 
         off = None if self.progress is True else True  # None: only on a terminal
-        self.bar = tqdm(unit="fit", unit_scale=True, desc=self.title, disable=off)
+        self.bar = tqdm(unit="fit", unit_scale=True, desc=str(self.work.settings["theory"]), disable=off)
         return self
 
     def __exit__(self, *reason: object) -> None:
         self.bar.close()
 
-    def begin(self, total: int, already: int) -> None:
-        """Say how many points there are, and how many of them are not computed again."""
+    def begin(self, mine: Sequence[int], todo: Sequence[int]) -> None:
+        """Say which units there are, and which of them are computed."""
+        total, left = (sum(map(self.work.size, units)) for units in (mine, todo))
         self.bar.reset(total)
-        self.bar.update(already)
+        self.bar.update(total - left)
 
     def expect(self, points: int) -> None:
         """Points that are coming: a fit may count those that it adds to fill a batch, or count nothing."""
@@ -259,58 +312,6 @@ class _Progress:
             self.bar.update(points)
             if callable(self.progress):
                 self.progress(points)
-
-
-def _require_xarray() -> Any:
-    try:
-        import xarray
-    except ImportError:
-        raise ImportError("scans need xarray: pip install 'jcevns[store]'") from None
-    return xarray
-
-
-def open_scan(store: str | Path) -> "xarray.Dataset":
-    """Results of a scan from its store, loaded into memory.
-
-    Raises:
-        ValueError: the folder is not a scan.
-
-    Example:
-        >>> import tempfile
-        >>> import jcevns as jc
-        >>> likelihood = jc.Likelihood("xenonnt-2024-s2", "scalar")
-        >>> axes = {"mass": [1.0, 10.0], "coupling": [0.0, 1e-5]}
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     _ = jc.scan(likelihood, axes, store=f"{folder}/scalar.zarr", progress=False)
-        ...     result = jc.open_scan(f"{folder}/scalar.zarr")
-        >>> bool(result.valid.all()), dict(result.sizes)
-        (True, {'mass': 2, 'coupling': 2, 'nuisance': 5})
-    """
-    xarray, zarr = _require_xarray(), require_zarr()
-    try:
-        check_files(Path(store))
-        group = zarr.open_group(str(store), mode="r", zarr_format=3)
-        settings = dict(group.attrs)["settings"]
-        names = list(group["chi2"].metadata.dimension_names)
-        verify(group, Path(store), {name: settings["axes"][name] for name in names})
-        axes: dict[str, Any] = {name: (name, np.asarray(group[name][:]), dict(group[name].attrs)) for name in names}
-        absent = ~finished_rows(group, Path(store))
-        data: dict[str, Any] = {name: (names, np.asarray(group[name][:])) for name in FIELDS}
-        for name, (_, fill) in FIELDS.items():
-            data[name][1][absent] = fill
-        for name in settings["stacks"]:
-            dimension = STACKS[name][1]
-            data[name] = ([dimension, *names], np.asarray(group[name][:]))
-            data[name][1][:, absent] = np.nan
-            axes[dimension] = (dimension, list(group[name].attrs[dimension]), {})
-    except StoreError:
-        raise
-    except Exception as error:
-        raise StoreError(
-            f"{store} is not a scan, or is damaged ({type(error).__name__}): "
-            "choose another name, or restore or delete the folder"
-        ) from None
-    return xarray.Dataset(data, axes, {"settings": settings})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,10 +12,11 @@ import shutil
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -23,9 +24,21 @@ import numpy as np
 
 from jcevns.fit.surface import Surface
 from jcevns.physics.interaction import label_of, with_values
-from jcevns.statistics.store_checks import FIELDS, STACKS, StoreError, check_files, checksum, done, verify
+from jcevns.statistics.store_checks import (
+    FIELDS,
+    STACKS,
+    StoreError,
+    check_files,
+    checksum,
+    done,
+    finished_rows,
+    verify,
+)
 
-__all__ = ["ScanStore", "identity", "require_zarr", "versions"]
+if TYPE_CHECKING:
+    import xarray
+
+__all__ = ["ScanStore", "Survey", "identity", "open_scan", "require_xarray", "require_zarr", "survey", "versions"]
 
 _FORMAT = 2
 
@@ -37,6 +50,15 @@ def require_zarr() -> Any:
     except ImportError:
         raise ImportError("storing a scan needs zarr: pip install 'jcevns[store]'") from None
     return zarr
+
+
+def require_xarray() -> Any:
+    """The xarray module, or an error that says what to install."""
+    try:
+        import xarray
+    except ImportError:
+        raise ImportError("scans need xarray: pip install 'jcevns[store]'") from None
+    return xarray
 
 
 @cache
@@ -234,3 +256,99 @@ class ScanStore:
             self.group[name][part] = array
         self.group["unit_checksum"][unit] = checksum(*ready.values())
         self.group["unit_done"][unit] = 1
+
+
+def open_scan(store: str | Path) -> "xarray.Dataset":
+    """Results of a scan from its store, loaded into memory.
+
+    Raises:
+        ValueError: the folder is not a scan.
+
+    Example:
+        >>> import tempfile
+        >>> import jcevns as jc
+        >>> likelihood = jc.Likelihood("xenonnt-2024-s2", "scalar")
+        >>> axes = {"mass": [1.0, 10.0], "coupling": [0.0, 1e-5]}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = jc.scan(likelihood, axes, store=f"{folder}/scalar.zarr", progress=False)
+        ...     result = jc.open_scan(f"{folder}/scalar.zarr")
+        >>> bool(result.valid.all()), dict(result.sizes)
+        (True, {'mass': 2, 'coupling': 2, 'nuisance': 5})
+    """
+    xarray, path = require_xarray(), Path(store)
+    with _reading(path) as (group, names):
+        axes: dict[str, Any] = {name: (name, np.asarray(group[name][:]), dict(group[name].attrs)) for name in names}
+        absent = ~finished_rows(group, path)
+        data: dict[str, Any] = {name: (names, np.asarray(group[name][:])) for name in FIELDS}
+        for name, (_, fill) in FIELDS.items():
+            data[name][1][absent] = fill
+        settings = dict(group.attrs)["settings"]
+        for name in settings["stacks"]:
+            dimension = STACKS[name][1]
+            data[name] = ([dimension, *names], np.asarray(group[name][:]))
+            data[name][1][:, absent] = np.nan
+            axes[dimension] = (dimension, list(group[name].attrs[dimension]), {})
+        return xarray.Dataset(data, axes, {"settings": settings})
+
+
+class Survey(NamedTuple):
+    """What a store holds.
+
+    Attributes:
+        points: of the grid.
+        there: of units that are finished.
+        valid: fits that are.
+        chi2: lowest of them, infinite if there are none.
+        at: axis to value, of that one.
+    """
+
+    points: int
+    there: int
+    valid: int
+    chi2: float
+    at: dict[str, float]
+
+
+def survey(store: str | Path) -> Survey:
+    """What a store holds, read unit by unit: memory does not grow with the grid.
+
+    Raises:
+        ValueError: the folder is not a scan, or is damaged.
+    """
+    path = Path(store)
+    with _reading(path) as (group, names):
+        whole, rows = finished_rows(group, path), group["chi2"].chunks[0]
+        axes = [np.asarray(group[name][:]) for name in names]
+        there, valid, lowest, at = 0, 0, np.inf, {}
+        for first in range(0, len(whole), rows):
+            if not whole[first]:
+                continue
+            part = slice(first, first + rows)
+            good = np.asarray(group["valid"][part])
+            chi2 = np.where(good, group["chi2"][part], np.inf)
+            there, valid = there + good.size, valid + int(good.sum())
+            if good.any() and chi2.min() < lowest:
+                lowest = float(chi2.min())
+                row, *others = (int(k) for k in np.unravel_index(chi2.argmin(), chi2.shape))
+                at = {n: float(v[k]) for n, v, k in zip(names, axes, (first + row, *others), strict=True)}
+        return Survey(int(np.prod(group["chi2"].shape)), there, valid, lowest, at)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[tuple[Any, list[str]]]:
+    """A verified group and the names of its axes; what is wrong with it is said."""
+    zarr = require_zarr()
+    try:
+        check_files(path)
+        group = zarr.open_group(str(path), mode="r", zarr_format=3)
+        settings = dict(group.attrs)["settings"]
+        names = list(group["chi2"].metadata.dimension_names)
+        verify(group, path, {name: settings["axes"][name] for name in names})
+        yield group, names
+    except StoreError:
+        raise
+    except Exception as error:
+        raise StoreError(
+            f"{path} is not a scan, or is damaged ({type(error).__name__}): "
+            "choose another name, or restore or delete the folder"
+        ) from None
