@@ -267,9 +267,18 @@ class Claim(NamedTuple):
         return found
 
 
+def _elsewhere(problem: Problem, claim: Claim) -> float:
+    """chi2 at the best fit by SciPy, where less than nothing is expected at nominal and the scan does not look."""
+    one = _models([problem], np.zeros(1, int), np.array([claim.best]))
+    if not np.isfinite(claim.best) or np.all(one.templates.sum(axis=1) >= 0):
+        return np.inf
+    away = np.where(problem.loading[0] != 0, -1.0, 1.0)[None] * problem.sigma  # less signal, more of the others
+    return scipy_minimum(one, [k * away for k in (0.25, 0.5, 1.0, 2.0, 4.0)])[0]
+
+
 def judge(problem: Problem, claim: Claim, scan: Scan, threshold: float) -> dict[str, Any]:
     """What is wrong with one claim."""
-    lowest = min(scan.lowest, float(np.min(scan.chi2)))
+    lowest = min(scan.lowest, float(np.min(scan.chi2)), _elsewhere(problem, claim))
     above = scan.chi2 - lowest - threshold
     inside = claim.inside(scan.x)
     # Where less than nothing is expected at nominal the reference does not look.

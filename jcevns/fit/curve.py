@@ -167,14 +167,15 @@ def survey(
         nodes = [nodes_of(r, cap) for r in ranges]
         wanted = [np.setdiff1d(nodes[0 if shared else i], known[i].x) for i in range(rows)]
         evaluate(wanted)
-        # Where the profile is still low at the border of what was looked at, signals must be larger to be excluded.
+        # Where the profile is still low at the border of what was looked at, signals must be larger to be excluded:
+        # beyond, data that are not described may be described better, by as much as chi2.
         low = False
         for i, row in enumerate(known):
             r = ranges[0 if shared else i]
             border = r.x[(r.height >= cap) & (r.height < 1e20)]
             here = np.isin(row.x, border)
             if np.any(np.isfinite(row.chi2)):
-                low |= bool(np.any(row.chi2[here] < np.nanmin(row.chi2) + 3 * depth))
+                low |= bool(np.any(row.chi2[here] < 2 * np.nanmin(row.chi2) + 3 * depth))
         if not low or cap > 1e15:
             break
         cap *= 1e3

@@ -40,6 +40,7 @@ _FAR = 1e4  # stands for no bound
 _FEW_ROWS = 16
 _SWEEPS = 20
 _STARTS = 128
+_UP = 3.0  # standard deviations
 
 
 class Factors(NamedTuple):
@@ -217,11 +218,16 @@ def _searched(acting: np.ndarray, tilt: Array, factors: Factors, chi2: Array) ->
 
         return jax.lax.fori_loop(0, size, one, f)
 
-    def lowest(zero: Array) -> Array:
-        start = jnp.where(moves, jnp.where(_column(zero, value), jnp.maximum(lower, 0.0), centre), value)
-        return q(jax.lax.fori_loop(0, _SWEEPS, sweep, start))
+    def lowest(begin: tuple[Array, Array]) -> Array:
+        zero, up = begin
+        high = jnp.where(jnp.isfinite(sigma), centre + up * sigma, centre)
+        start = jnp.where(_column(zero, value), jnp.maximum(lower, 0.0), jnp.clip(high, lower, upper))
+        return q(jax.lax.fori_loop(0, _SWEEPS, sweep, jnp.where(moves, start, value)))
 
-    there = jax.lax.map(lowest, jnp.asarray(_corners(size)))
+    zero = _corners(size)
+    # Factors far wider than themselves may be far up.
+    up = np.repeat([0.0, _UP], len(zero))
+    there = jax.lax.map(lowest, (jnp.asarray(np.tile(zero, (2, 1))), jnp.asarray(up, value.dtype)))
     # What is no number has run away to where Q has no bound.
     lower = jnp.min(jnp.where(jnp.isnan(there), -jnp.inf, there), axis=0)
     return q(value) - lower <= _TOLERANCE * (1 + chi2)

@@ -16,7 +16,7 @@ _ALONG = 8  # starts along the factor that several products have in common
 _ENDS = 0.1, 0.9  # where in a cell: of several shapes it may have a minimum in each corner
 _COMBINED = 36  # combinations of such places, up to which all are tried
 _SMALL, _LEAST = 0.5, 0.05  # a factor that others may take the place of, and the smallest that fits start with
-_NARROW, _DESCRIBED = 0.5, 100.0  # width of a factor and misfit of a bin, up to which starts along stars are trusted
+_NARROW, _DESCRIBED = 0.35, 100.0  # width of a factor and misfit of a bin, up to which starts along stars are trusted
 
 
 class Star(NamedTuple):
