@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: reproduce test lint bench docs wheel-test clean
+.PHONY: reproduce test lint bench listings docs wheel-test clean
 
 reproduce: .venv/.run
 	$(BIN)/jcevns reproduce --out reproduced
@@ -18,6 +18,10 @@ lint: .venv/.dev
 
 bench: .venv/.dev
 	$(BIN)/python -m benchmarks
+
+# What jcevns theories and jcevns experiments print: jcevns/cli/listings.json.
+listings: .venv/.dev
+	$(BIN)/python -m jcevns.cli.describe
 
 # The site: docs/_build/html/index.html.
 docs: .venv/.dev

@@ -8,7 +8,14 @@ import sys
 import numpy as np
 import pytest
 
+import jcevns as jc
 from jcevns import cli
+from jcevns.cli import shipped
+from jcevns.cli.app import json_text
+from jcevns.cli.describe import computed
+from jcevns.cli.shipped import LISTINGS, declared_names
+from jcevns.parameters import declared
+from jcevns.physics.theories import THEORIES
 
 US2_HEADER = "ne_lo,ne_hi,signal_at_5p46e6,cathode,microdischarge,observed\n"
 
@@ -410,7 +417,14 @@ LIGHT = [
     ["--version"],
     ["fit", "--help"],
     ["data"],
+    ["theories"],
+    ["theories", "--json"],
+    ["experiments"],
+    ["experiments", "--json"],
+    ["completion", "bash"],
     ["fit"],
+    ["fit", "flux", "--experiments", XE, "--nope"],
+    ["posterior", "--experiments", "nope"],
     ["nope"],
     ["limit", "scalar", "--mass"],
     ["scan", "--axis", "sin2w=0.1:0.4"],
@@ -420,13 +434,20 @@ LIGHT = [
 
 @pytest.mark.parametrize("args", LIGHT, ids=" ".join)
 def test_starts_without_jax(args):
+    assert light(*args)[-1] == "LIGHT"
+
+
+def light(*args, **env):
+    """Lines of a command in its own process, and whether it had imported JAX at its end."""
     code = (
         "import atexit, sys; atexit.register(lambda: print('JAX' if 'jax' in sys.modules else 'LIGHT', flush=True));"
     )
-    code += "from jcevns.cli import main; main()"
-    run = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, timeout=60)
+    code += "sys.argv[0] = 'jcevns'; from jcevns.cli import main; main()"
+    run = subprocess.run(
+        [sys.executable, "-c", code, *args], capture_output=True, text=True, timeout=60, env={**os.environ, **env}
+    )
     assert run.returncode in (0, 2), run.stderr
-    assert run.stdout.splitlines()[-1] == "LIGHT"
+    return run.stdout.splitlines()
 
 
 def test_version_names_packages(capsys):
@@ -463,6 +484,8 @@ def test_completion_script(capsys, shell):
         ("jcevns fit flux --experiments pan", "pandax4t-us2"),
         ("jcevns fit flux --experiments xenonnt-2024-s2,pan", "xenonnt-2024-s2,pandax4t-us2"),
         ("jcevns toys cov", "coverage"),
+        ("jcevns fit up --theory vector:up=0.3:R_n=5 --profile R_", "R_n"),
+        ("jcevns fit mass --theory mine.py:Mine --profile kap", "kappa"),
     ],
 )
 def test_completion(words, completed):
@@ -471,6 +494,57 @@ def test_completion(words, completed):
     *before, incomplete = words.split()[1:]
     found = ShellComplete(cli.cli, {}, "jcevns", "_JCEVNS_COMPLETE").get_completions(before, incomplete)
     assert completed in [item.value for item in found]
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("jcevns fit sin2w,fl", "sin2w,flux"),
+        ("jcevns fit coupling --theory vec", "vector"),
+        ("jcevns fit sin2w --theory vector --profile ka", "kappa"),
+        ("jcevns fit flux --experiments pan", "pandax4t-us2"),
+    ],
+)
+def test_completes_without_jax(words, completed):
+    asked = {"_JCEVNS_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    *found, imported = light(**asked)
+    assert f"plain,{completed}" in found
+    assert imported == "LIGHT"
+
+
+@pytest.mark.parametrize(
+    "theory",
+    [
+        *THEORIES,
+        "scalar+magnetic-moment",
+        "nsi + vector:up=0.3:down=0.1",
+        "standard-model:form_factor=helm:R_n=5:R_p=4.8",
+        "scalar:form_factor=fermi",
+        "ngi:g_V_n=-0.5",
+    ],
+)
+def test_names_for_completion_are_those_of_the_theory(theory):
+    assert set(declared_names(theory)) == set(declared(jc.theory(theory)))
+
+
+@pytest.mark.slow
+def test_shipped_listings_are_those_of_the_code():
+    """Sums of counts that are no whole numbers may end in other digits on another machine."""
+    rebuilt, stored = (
+        json.loads(text, parse_float=lambda digits: f"{float(digits):.12g}")
+        for text in (json_text(computed()), LISTINGS.read_text(encoding="utf-8"))
+    )
+    for part in stored.keys() | rebuilt.keys():
+        remedy = f"{part} of {LISTINGS.name} are not those of the code: run python -m jcevns.cli.describe"
+        assert rebuilt.get(part) == stored.get(part), remedy
+
+
+def test_damaged_listings_name_a_remedy(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(shipped, "LISTINGS", tmp_path / "listings.json")
+    shipped.shipped.cache_clear()
+    code, out, err = call(capsys, "theories")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "reinstall jcevns" in err
 
 
 def test_flux_in_other_units_is_refused(capsys):
@@ -607,7 +681,6 @@ def test_lists_of_what_there_is(capsys):
     assert {"sin2w", "flux.b8"} <= {row["name"] for row in rows}
 
 
-@pytest.mark.slow
 def test_list_of_experiments(capsys):
     found = {entry["name"]: entry for entry in json.loads(call(capsys, "experiments", "--json")[1])}
     assert found["pandax4t-us2"]["status"] == "reconstructed"

@@ -15,7 +15,19 @@ import click
 
 from jcevns.spelling import unknown
 
-__all__ = ["ARGUMENTS", "Command", "Group", "cli", "echo_status", "emit_json", "guarded", "main", "say", "start_jax"]
+__all__ = [
+    "ARGUMENTS",
+    "Command",
+    "Group",
+    "cli",
+    "echo_status",
+    "emit_json",
+    "guarded",
+    "json_text",
+    "main",
+    "say",
+    "start_jax",
+]
 
 ARGUMENTS = "jcevns.arguments"
 """Key of what was written after the name of a command, in the `meta` of its context."""
@@ -79,8 +91,13 @@ def echo_status(experiments: Iterable[Any]) -> None:
 
 
 def emit_json(content: Any) -> None:
-    """JSON alone on standard output; a number that is not finite is null."""
-    click.echo(json.dumps(_plain(content), indent=2, allow_nan=False))
+    """JSON alone on standard output."""
+    click.echo(json_text(content))
+
+
+def json_text(content: Any) -> str:
+    """As JSON; a number that is not finite is null."""
+    return json.dumps(_plain(content), indent=2, allow_nan=False)
 
 
 def _plain(content: Any) -> Any:

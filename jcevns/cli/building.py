@@ -7,9 +7,20 @@ from typing import Any, NamedTuple
 
 import click
 
+from jcevns.cli.shipped import declared_names
 from jcevns.spelling import unknown
 
-__all__ = ["Asked", "Axis", "axis_values", "check_units", "declared_names", "load", "short_form", "with_spectrum"]
+__all__ = [
+    "Asked",
+    "Axis",
+    "axis_values",
+    "check_units",
+    "classes",
+    "fields_of",
+    "load",
+    "short_form",
+    "with_spectrum",
+]
 
 
 class Axis(NamedTuple):
@@ -89,7 +100,7 @@ class Asked:
         """Names in full; where one belongs to a theory that was not asked for, the message says how to ask."""
         parameters = likelihood.parameters
         for name in given:
-            owners = [n for n, kind in _classes().items() if name in _fields(kind)]
+            owners = [n for n, kind in classes().items() if name in fields_of(kind)]
             if self.theory is None and name not in parameters and owners:
                 choice = owners[0] if len(owners) == 1 else f"one of {', '.join(owners)}"
                 what = unknown("parameter", name, parameters)
@@ -117,7 +128,8 @@ def load(texts: Sequence[Any], shape: str | None = None) -> list[Any]:
     return [parse_experiment(text, shape=shape) if isinstance(text, str) else text for text in texts]
 
 
-def _classes() -> dict[str, type[Any]]:
+def classes() -> dict[str, type[Any]]:
+    """Theories that have a name, by it."""
     from jcevns.physics.recoil import TabulatedSpectrum
     from jcevns.physics.theories import THEORIES
 
@@ -127,7 +139,7 @@ def _classes() -> dict[str, type[Any]]:
     }
 
 
-def _fields(kind: type[Any]) -> dict[str, Any]:
+def fields_of(kind: type[Any]) -> dict[str, Any]:
     """Records of the parameters that a class declares itself, by name."""
     fields = dataclasses.fields(kind)
     return {f.name: f.metadata["parameter"] for f in fields if "parameter" in f.metadata}
@@ -135,23 +147,8 @@ def _fields(kind: type[Any]) -> dict[str, Any]:
 
 def _signal_parameter(kind: type[Any]) -> str | None:
     """What measures the size of a theory's signal: its parameter with a value without signal, if it is one."""
-    found = [name for name, record in _fields(kind).items() if record.null is not None]
+    found = [name for name, record in fields_of(kind).items() if record.null is not None]
     return found[0] if len(found) == 1 else None
-
-
-def declared_names(theory: str | None = None) -> list[str]:
-    """Parameters of a built-in theory, or of all; a file is not run."""
-    from jcevns.parameters import declared
-    from jcevns.physics.theories import THEORIES
-    from jcevns.physics.theories import theory as by_name
-
-    if theory is not None and ".py:" not in theory:
-        try:
-            return list(declared(by_name(theory)))
-        except ValueError:
-            pass
-    standard = declared(by_name(next(iter(THEORIES))))
-    return list(dict.fromkeys([*standard, *(name for kind in _classes().values() for name in _fields(kind))]))
 
 
 def short_form(name: str, theory: str | None) -> tuple[str | None, str]:

@@ -1,7 +1,6 @@
 """Commands that say what there is: theories, experiments, parameters."""
 
-import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -9,25 +8,20 @@ import click
 from jcevns.cli.app import cli, emit_json, start_jax
 from jcevns.cli.building import Asked
 from jcevns.cli.options import json_option, model_options
+from jcevns.cli.shipped import shipped
 
 
-def _plain(record: Any) -> dict[str, Any]:
+def plain_record(record: Any) -> dict[str, Any]:
     """A parameter as JSON."""
     keys = ("name", "default", "unit", "lower", "upper", "sigma", "prior", "null", "kind", "note")
     return {key: getattr(record, key) for key in keys}
-
-
-def _table(records: Iterable[Any]) -> list[str]:
-    from jcevns.parameters import Parameters
-
-    return str(Parameters(records)).splitlines()
 
 
 def _written(value: Any) -> str:
     """A setting as on the command line."""
     if isinstance(value, str):
         return value
-    return ",".join(f"{v:.4g}" for v in value) if isinstance(value, tuple) else f"{value:.4g}"
+    return ",".join(f"{v:.4g}" for v in value) if isinstance(value, list) else f"{value:.4g}"
 
 
 @cli.command()
@@ -45,43 +39,23 @@ def theories(as_json: bool) -> None:
 
     The last RUNS mine.py and takes the class NSI from it: it is code, give only files that you trust.
     """  # noqa: D301
-    start_jax()
-    from jcevns.parameters import declared
-    from jcevns.physics.theories import FORM_FACTORS, MODEL_OPTIONS, THEORIES
-    from jcevns.physics.theories import theory as by_name
-
-    standard = declared(by_name(next(iter(THEORIES))))
-    found = []
-    for name, (kind, settings) in THEORIES.items():
-        records = declared(by_name(name))
-        own = [record for key, record in records.items() if key not in standard or not found]
-        arguments = inspect.signature(kind).parameters
-        left = {"standard_model", *MODEL_OPTIONS.values(), *records}
-        options = [o for o in arguments if o not in left]
-        found.append(
-            {
-                "name": name,
-                "about": inspect.cleandoc(kind.__doc__ or "").partition("\n")[0],
-                "settings": settings,
-                "parameters": [_plain(record) for record in records.values()],
-                "options": [*options, *(o for o in MODEL_OPTIONS if o not in records)],
-                "own": own,
-            }
-        )
+    found = shipped()["theories"]
     if as_json:
-        emit_json([{key: value for key, value in entry.items() if key != "own"} for entry in found])
+        emit_json([{key: value for key, value in entry.items() if key != "table"} for entry in found])
         return
     for entry in found:
         settings = "".join(f":{key}={_written(value)}" for key, value in entry["settings"].items())
         click.echo(f"{entry['name']}{f'   (with {settings[1:]})' if settings else ''}")
         click.echo(f"  {entry['about']}")
-        for line in _table(entry["own"]):
+        for line in entry["table"]:
             click.echo(f"    {line}")
         click.echo(f"    options: {', '.join(entry['options'])}")
     click.echo("spectrum:FILE.csv\n  A recoil spectrum of your own, columns recoil_keV and events_per_tonne_year_keV")
     click.echo("FILE.py:ClassName\n  A class of your own (jcevns.Interaction); this RUNS the file")
     click.echo(f"All but spectrum have the parameters of {found[0]['name']} too.")
-    click.echo(f"form_factor={'|'.join(FORM_FACTORS)}; up, down, R_n, R_p are parameters where they are given.")
+    click.echo(
+        f"form_factor={'|'.join(shipped()['form_factors'])}; up, down, R_n, R_p are parameters where they are given."
+    )
 
 
 @cli.command()
@@ -92,25 +66,9 @@ def experiments(as_json: bool) -> None:
     An option is written after the name, as in pandax4t-us2:table=T3. `jcevns parameters --experiments NAME` lists
     the parameters of one or several, with units and bounds.
     """
-    start_jax()
-    from jcevns.experiments.catalogue import describe, experiment
     from jcevns.experiments.groups import GROUPS
 
-    found = []
-    for entry in describe():
-        built = experiment(entry["name"])
-        found.append(
-            {
-                "name": entry["name"],
-                "about": entry["about"],
-                "status": built.status,
-                "fluxes": [flux.parameter.name for flux in built.fluxes.values()],
-                "bins": int(built.observed.size),
-                "events": float(built.observed.sum()),
-                "options": dict(entry["options"]),
-                "notes": list(built.notes),
-            }
-        )
+    found = shipped()["experiments"]
     if as_json:
         emit_json(found)
         return
@@ -143,7 +101,7 @@ def parameters(asked: Asked, as_json: bool) -> None:
     start_jax()
     found: Mapping[str, Any] = asked.likelihood().parameters
     if as_json:
-        emit_json([_plain(record) for record in found.values()])
+        emit_json([plain_record(record) for record in found.values()])
         return
     click.echo(str(found))
     for record in found.values():

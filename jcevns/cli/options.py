@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from jcevns.cli.building import Asked, Axis, declared_names
+from jcevns.cli.building import Asked, Axis
+from jcevns.cli.shipped import declared_names, shipped
 from jcevns.spelling import number, whole
 
 __all__ = [
@@ -42,9 +43,7 @@ _LONGEST = 1_000_000  # values of an axis
 
 def measured() -> str:
     """Parameter of commands that are given none: short for the flux of experiments that have one."""
-    from jcevns.physics.flux import FLUX
-
-    return FLUX
+    return shipped()["flux"]
 
 
 def numbers(context: click.Context, option: click.Parameter, text: str) -> list[float]:
@@ -188,10 +187,9 @@ def _complete_experiments(context: click.Context, option: click.Parameter, incom
 
 
 def _complete_theory(context: click.Context, option: click.Parameter, incomplete: str) -> list[str]:
-    from jcevns.physics.theories import THEORIES
-
     before, plus, last = incomplete.rpartition("+")
-    return [f"{before}{plus}{name}" for name in THEORIES if name.startswith(last)]
+    known = [entry["name"] for entry in shipped()["theories"]]
+    return [f"{before}{plus}{name}" for name in known if name.startswith(last)]
 
 
 def parameter_names(*more: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
