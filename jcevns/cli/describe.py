@@ -36,7 +36,7 @@ def computed() -> Listings:
         "experiments": [_experiment(entry) for entry in describe()],
         "form_factors": {name: list(declared(kind())) for name, kind in FORM_FACTORS.items()},
         "parameters": list(dict.fromkeys([*standard, *(name for kind in kinds for name in fields_of(kind))])),
-        "flux": FLUX,
+        "measured": FLUX,
     }
 
 

@@ -24,6 +24,7 @@ from jcevns.cli.options import (
     shard,
     short_axis,
 )
+from jcevns.cli.shipped import theory_names
 from jcevns.spelling import unknown
 
 MEDIATORS = (
@@ -131,11 +132,6 @@ def limit(
     best_fit, delta_chi2, valid, method}. What is not valid has problems too. For strength: {excluded, segments,
     delta_chi2, cl, method}. All have expected, five numbers, if there are expected limits; error and toys with toys.
     """  # noqa: D301
-    start_jax()
-    from jcevns.statistics.limits import limits, where_low
-    from jcevns.statistics.upper import METHODS
-
-    _check_method(context, method, METHODS, toys)
     if mass is not None and (asked.theory is not None or name not in MEDIATORS):
         if asked.theory is None and spectrum is None:
             raise ValueError(unknown("mediator", name, MEDIATORS, "--mass goes with one of"))
@@ -145,6 +141,11 @@ def limit(
     options = _flavours(context, flavours, name in MEDIATORS)
     if spectrum is None:
         refuse(context, {"b8": "it belongs to --spectrum"})
+    start_jax()
+    from jcevns.statistics.limits import limits, where_low
+    from jcevns.statistics.upper import METHODS
+
+    _check_method(context, method, METHODS, toys)
     theory, name = short_form(name, asked.theory)
     asked = dataclasses.replace(asked, theory=with_spectrum(theory, spectrum, b8))
     likelihood = asked.likelihood(**options)
@@ -330,20 +331,19 @@ def scan(
 
     lo:hi:n are n values, even in the logarithm for masses and couplings and else linear; :lin or :log says which.
     """  # noqa: D301
-    start_jax()
-    from jcevns.physics.theories import THEORIES
-    from jcevns.statistics.scan import fill_store
-    from jcevns.statistics.store import survey
-
     if name is not None:
         if asked.theory is not None:
             raise ValueError(f"{name} and --theory {asked.theory}: give one theory")
-        if name not in THEORIES:
-            raise ValueError(unknown("theory", name, THEORIES, "give --theory SPEC, or one of"))
+        if name not in theory_names():
+            raise ValueError(unknown("theory", name, theory_names(), "give --theory SPEC, or one of"))
         asked = dataclasses.replace(asked, theory=name)
     every = [mass, coupling, *axes]
     if not any(every):
         raise ValueError("a scan needs an axis: --axis NAME=lo:hi:n, or --mass and --coupling with a mediator")
+    start_jax()
+    from jcevns.statistics.scan import fill_store
+    from jcevns.statistics.store import survey
+
     likelihood = asked.likelihood(**_flavours(context, flavours, name is not None))
     grid = axis_values(asked, likelihood, every)
     fill_store(likelihood, grid, out, asked.at, asked.profiled, asked.constrained, shard)

@@ -97,6 +97,8 @@ def fit(
     Of several: best_fit, errors ([down, up]), correlation, covariance, segments_68, segments_90, units by name;
     chi2_min, edm, valid, problems, at_bound, pulls, profiled, fixed, experiments, theory, data_status, note.
     """  # noqa: D301
+    if spectrum is None:
+        refuse(context, {"b8": "it belongs to --spectrum"})
     if report is not None:
         report.mkdir(parents=True, exist_ok=True)  # a place that cannot be written to is known before the fit
     start_jax()
@@ -106,8 +108,6 @@ def fit(
     if len(parameters) == 1:
         theory, name = short_form(parameters[0], theory)
         parameters = [name]
-    if spectrum is None:
-        refuse(context, {"b8": "it belongs to --spectrum"})
     asked = dataclasses.replace(asked, theory=with_spectrum(theory, spectrum, b8))
     likelihood = asked.likelihood()
     free = asked.names(likelihood, parameters)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from jcevns.cli.building import Asked, Axis
-from jcevns.cli.shipped import declared_names, shipped
+from jcevns.cli.shipped import declared_names, shipped, theory_names
 from jcevns.spelling import number, whole
 
 __all__ = [
@@ -43,7 +43,7 @@ _LONGEST = 1_000_000  # values of an axis
 
 def measured() -> str:
     """Parameter of commands that are given none: short for the flux of experiments that have one."""
-    return shipped()["flux"]
+    return shipped()["measured"]
 
 
 def numbers(context: click.Context, option: click.Parameter, text: str) -> list[float]:
@@ -72,6 +72,8 @@ def experiments(context: click.Context, option: click.Parameter, text: str) -> l
     from jcevns.experiments.names import check_known, listed
 
     found = listed(text)
+    if not found:
+        raise click.BadParameter("--experiments is empty: name one or more, see jcevns --help")
     try:
         check_known(found)
     except ValueError as error:
@@ -188,8 +190,7 @@ def _complete_experiments(context: click.Context, option: click.Parameter, incom
 
 def _complete_theory(context: click.Context, option: click.Parameter, incomplete: str) -> list[str]:
     before, plus, last = incomplete.rpartition("+")
-    known = [entry["name"] for entry in shipped()["theories"]]
-    return [f"{before}{plus}{name}" for name in known if name.startswith(last)]
+    return [f"{before}{plus}{name}" for name in theory_names() if name.startswith(last)]
 
 
 def parameter_names(*more: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:

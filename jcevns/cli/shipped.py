@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any, TypedDict
 
-__all__ = ["LISTINGS", "Listings", "declared_names", "shipped"]
+__all__ = ["LISTINGS", "Listings", "declared_names", "shipped", "theory_names"]
 
 LISTINGS = Path(__file__).with_name("listings.json")
 """Never edited: `python -m jcevns.cli.describe` writes it."""
@@ -19,14 +19,14 @@ class Listings(TypedDict):
         experiments: as `jcevns experiments --json` prints them.
         form_factors: names of the parameters of each, the default one first.
         parameters: names of all that theories and form factors may have, those of the Standard Model first.
-        flux: short name of the flux of an experiment.
+        measured: short name of the flux of an experiment, which is fitted where nothing is named.
     """
 
     theories: list[dict[str, Any]]
     experiments: list[dict[str, Any]]
     form_factors: dict[str, list[str]]
     parameters: list[str]
-    flux: str
+    measured: str
 
 
 @functools.cache
@@ -43,6 +43,15 @@ def shipped() -> Listings:
         return json.loads(LISTINGS.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"{LISTINGS}: missing or damaged ({error}): reinstall jcevns") from None
+
+
+def theory_names() -> list[str]:
+    """Built-in theories.
+
+    Raises:
+        ValueError: the listings are missing or damaged.
+    """
+    return [entry["name"] for entry in shipped()["theories"]]
 
 
 def declared_names(theory: str | None = None) -> list[str]:

@@ -8,6 +8,7 @@ import click
 
 from jcevns.cli.app import Group, cli, emit_json, say, start_jax
 from jcevns.cli.options import json_option, names, numbers, out_option
+from jcevns.cli.shipped import shipped
 from jcevns.spelling import unknown
 
 
@@ -89,12 +90,11 @@ def spectrum(
     to_stdout = csv_path is not None and str(csv_path) == "-"
     if to_stdout and as_json:
         raise click.UsageError("--csv - and --json both print to standard output: give one of them")
+    if form_factor not in shipped()["form_factors"]:
+        raise ValueError(unknown("form factor", form_factor, shipped()["form_factors"]))
     start_jax()
     from jcevns.paper.spectrum import spectrum_counts
-    from jcevns.physics.theories import FORM_FACTORS
 
-    if form_factor not in FORM_FACTORS:
-        raise ValueError(unknown("form factor", form_factor, FORM_FACTORS))
     result = spectrum_counts(thresholds, shape, sin2w, flux, form_factor, hep)
     rows = zip(result["spectrum"]["recoil_keV"], result["spectrum"]["events_per_tonne_year_keV"], strict=True)
     if csv_path is not None:
