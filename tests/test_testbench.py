@@ -4,7 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize_scalar
+from scipy.special import xlogy
 
+import jcevns as jc
 from benchmarks.testbench import binned, coverage, curves, shapes
 from benchmarks.testbench.check import Claims, judge
 from benchmarks.testbench.page import summary, text
@@ -46,6 +49,54 @@ def test_models_with_shapes(index) -> None:
 @pytest.mark.slow
 def test_intervals_and_limits() -> None:
     none_false(curves.run(SEED, 0, 16, 2))
+
+
+MISSED = {
+    # The minimum is in a bin that is empty but for a thousand times its data.
+    "beyond": (
+        [
+            [23.1995, 725.047, 26485.8, 2022.1],
+            [266.571, 6406.26, -59799.7, -15355.2],
+            [765.748, 14150.9, 33753.9, 29150.5],
+        ],
+        [5196.22855, 0.0, 4382.50017, 1679.2112],
+        [5292, 0, 8692, 32114],
+    ),
+    # The last node before a wall has a slope towards it, and the minimum is between the two.
+    "before a wall": (
+        [
+            [1.57485, 46.00542, 1.40911, 255.04212],
+            [161.37571, -369.61883, -122.48756, -409.79419],
+            [1635.27, 293.666, 1052.92, 65.1139],
+        ],
+        [1.64284, 2.24516, 12.07129, 4.4919],
+        [1718, 102, 955, 67],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISSED)
+def test_minima_that_intervals_missed(name) -> None:
+    """Against SciPy on a dense scan of the signal: the minimum, and that only its neighbourhood is accepted."""
+    table, background, observed = (np.array(x, float) for x in MISSED[name])
+    none = np.zeros(0), np.zeros((2, 0))
+    problem = curves.Problem(table, background[None], observed, *none, 0.0)
+    found = jc.interval(curves.build(problem, curves.Bounded), "x")
+
+    def chi2(x: float) -> float:
+        counts = np.array([1, x, x**2]) @ table + background
+        if np.any(counts < 0) or np.any((counts == 0) & (observed > 0)):
+            return np.inf
+        return float(2 * np.sum(counts - observed + xlogy(observed, observed) - xlogy(observed, counts)))
+
+    x = np.linspace(0, 3, 30001)
+    best = x[np.argmin([chi2(v) for v in x])]
+    exact = minimize_scalar(chi2, bounds=(best - 1e-4, best + 1e-4), method="bounded", options={"xatol": 1e-12})
+    assert found.valid
+    assert found.chi2_min == pytest.approx(exact.fun, rel=1e-9)
+    ((low, high),) = found.segments
+    assert low < exact.x < high
+    np.testing.assert_allclose([chi2(low), chi2(high)], exact.fun + jc.chi2_threshold(0.90), rtol=1e-9)
 
 
 @pytest.mark.slow

@@ -183,8 +183,8 @@ def survey(
     if check:
         resolved = _refine(known, evaluate, depth, resolved)
     _between(known, evaluate, depth)
-    _stationary(curve, known)
     _walls(curve, known)
+    _stationary(curve, known)
     for row in known:
         if not np.any(row.chi2 < EXCLUDED):
             row.chi2 = np.full(row.x.size, np.nan)

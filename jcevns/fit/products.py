@@ -234,8 +234,10 @@ def _searched(acting: np.ndarray, tilt: Array, factors: Factors, chi2: Array) ->
 
 
 def _corners(size: int) -> Bool[np.ndarray, "start nuisance"]:
-    """Which factors start at zero: none, one, two or three of them, up to a number of starts."""
-    chosen = [s for k in range(4) for s in itertools.combinations(range(size), k)][:_STARTS]
+    """Which factors start at zero: none, one, two or three of them, up to a number of starts; all, or all but one."""
+    few = [s for k in range(4) for s in itertools.combinations(range(size), k)][:_STARTS]
+    many = [s for k in (size - 1, size) for s in itertools.combinations(range(size), k)]
+    chosen = list(dict.fromkeys(few + many))
     found = np.zeros((len(chosen), size), bool)
     for row, places in zip(found, chosen, strict=True):
         row[list(places)] = True
