@@ -84,7 +84,13 @@ def compiled(function: Callable | None = None, /, *, options: dict[str, Any] | N
         if any(isinstance(x, Tracer) for x in arrays):
             return inside(fixed, arrays)
         if _folder is None or not _ordinary():
-            return jitted(fixed, arrays)
+            try:
+                return jitted(fixed, arrays)
+            except ValueError as error:
+                # Of known numbers, but while another program is traced: it has options of its own.
+                if "compiler_options" not in str(error):
+                    raise
+                return inside(fixed, arrays)
         key = (fixed, tuple((x.shape, x.dtype, getattr(x, "weak_type", False)) for x in arrays))
         program = programs.get(key)
         if program is None:

@@ -159,6 +159,16 @@ def test_values_gradients_and_batches_are_those_without(folder):
     assert float(jax.grad(lambda s: jc.profile(likelihood, {"sin2w": s}).chi2)(0.25)) == float(slope)
 
 
+def test_known_numbers_inside_another_program():
+    """Compiler options are refused there; signals of constants were, too."""
+    likelihood = jc.Likelihood("xenonnt-2024-s2")
+    alone = float(jc.chi2(likelihood, {"flux": 6e6}))
+    counts = jc.signal(likelihood, {"flux": 6e6})
+    inside = jax.jit(lambda x: (x + jc.chi2(likelihood, {"flux": 6e6}), jc.signal(likelihood, {"flux": 6e6})))(0.0)
+    assert float(inside[0]) == pytest.approx(alone, rel=1e-12)
+    np.testing.assert_allclose(inside[1], counts, rtol=1e-12)
+
+
 def test_a_theory_file_turns_keeping_off(folder, tmp_path):
     (tmp_path / "mine.py").write_text("import jcevns as jc\nclass Mine(jc.StandardModel):\n    pass\n")
     jc.theory(f"{tmp_path}/mine.py:Mine")
