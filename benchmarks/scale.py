@@ -29,7 +29,7 @@ def one(points: int, folder: Path) -> dict[str, Any]:
 
     import jcevns as jc
     from jcevns.statistics.scan import fill_store
-    from jcevns.statistics.store import survey
+    from jcevns.statistics.store import holdings
 
     likelihood = jc.Likelihood(["xenonnt-2024-s2", "pandax4t-us2"], "vector")
     store, side = folder / "scan.zarr", round(points**0.5)
@@ -47,7 +47,7 @@ def one(points: int, folder: Path) -> dict[str, Any]:
     cpu = used.ru_utime + used.ru_stime - begun.ru_utime - begun.ru_stime
     again = filled(side, store)
     before = time.perf_counter()
-    found = survey(store)
+    found = holdings(store)
     files = [os.path.getsize(os.path.join(place, name)) for place, _, names in os.walk(store) for name in names]
     unit = 1 if sys.platform == "darwin" else 1024
     return {
@@ -57,7 +57,7 @@ def one(points: int, folder: Path) -> dict[str, Any]:
         "us_per_point": 1e6 * seconds / found.points,
         "million_points_per_core_hour": 3.6e-3 * found.points / cpu,
         "restart_seconds": again,
-        "survey_seconds": time.perf_counter() - before,
+        "reading_seconds": time.perf_counter() - before,
         "bytes_per_point": sum(files) / found.points,
         "files": len(files),
         "peak_gigabytes": used.ru_maxrss * unit / 1e9,

@@ -25,7 +25,7 @@ import zarr
 import jcevns.statistics.scan as engine
 from jcevns import Likelihood, profile, theory
 from jcevns.statistics.scan import contours, scan
-from jcevns.statistics.store import ScanStore, open_scan, survey
+from jcevns.statistics.store import ScanStore, holdings, open_scan
 from jcevns.statistics.store_checks import StoreError
 from tests import users
 from tests.reference import ROOT
@@ -247,15 +247,15 @@ def test_executors_that_fail(again, tmp_path) -> None:
         again(tmp_path / "c.zarr", executor=_Broken(), shard=(1, 2))
 
 
-def test_survey_reads_what_the_store_holds(small, again, tmp_path) -> None:
-    result, found = open_scan(small), survey(small)
+def test_holdings_of_a_store(small, again, tmp_path) -> None:
+    result, found = open_scan(small), holdings(small)
     assert (found.points, found.there, found.valid) == (12, 12, int(result.valid.sum()))
     assert found.chi2 == float(result.chi2.min())
     assert float(result.chi2.sel(found.at)) == found.chi2
     again(tmp_path / "half.zarr", shard=(2, 2))
-    assert survey(tmp_path / "half.zarr").there == 6
+    assert holdings(tmp_path / "half.zarr").there == 6
     with pytest.raises(StoreError, match="is not a scan"):
-        survey(tmp_path)
+        holdings(tmp_path)
 
 
 # A small scan of two units ------------------------------------------------------------------------------------

@@ -342,12 +342,12 @@ def scan(
         raise ValueError("a scan needs an axis: --axis NAME=lo:hi:n, or --mass and --coupling with a mediator")
     start_jax()
     from jcevns.statistics.scan import fill_store
-    from jcevns.statistics.store import survey
+    from jcevns.statistics.store import holdings
 
     likelihood = asked.likelihood(**_flavours(context, flavours, name is not None))
     grid = axis_values(asked, likelihood, every)
     fill_store(likelihood, grid, out, asked.at, asked.profiled, asked.constrained, shard)
-    found = survey(out)
+    found = holdings(out)
     click.echo(f"{out}: {found.there} of {found.points} points, {found.there - found.valid} not valid")
     if found.valid:
         where = ", ".join(f"{name} = {value:.4g}" for name, value in found.at.items())

@@ -38,7 +38,7 @@ from jcevns.statistics.store_checks import (
 if TYPE_CHECKING:
     import xarray
 
-__all__ = ["ScanStore", "Survey", "identity", "open_scan", "require_xarray", "require_zarr", "survey", "versions"]
+__all__ = ["Holdings", "ScanStore", "holdings", "identity", "open_scan", "require_xarray", "require_zarr", "versions"]
 
 _FORMAT = 2
 
@@ -291,7 +291,7 @@ def open_scan(store: str | Path) -> "xarray.Dataset":
         return xarray.Dataset(data, axes, {"settings": settings})
 
 
-class Survey(NamedTuple):
+class Holdings(NamedTuple):
     """What a store holds.
 
     Attributes:
@@ -309,7 +309,7 @@ class Survey(NamedTuple):
     at: dict[str, float]
 
 
-def survey(store: str | Path) -> Survey:
+def holdings(store: str | Path) -> Holdings:
     """What a store holds, read unit by unit: memory does not grow with the grid.
 
     Raises:
@@ -331,7 +331,7 @@ def survey(store: str | Path) -> Survey:
                 lowest = float(chi2.min())
                 row, *others = (int(k) for k in np.unravel_index(chi2.argmin(), chi2.shape))
                 at = {n: float(v[k]) for n, v, k in zip(names, axes, (first + row, *others), strict=True)}
-        return Survey(int(np.prod(group["chi2"].shape)), there, valid, lowest, at)
+        return Holdings(int(np.prod(group["chi2"].shape)), there, valid, lowest, at)
 
 
 @contextmanager
