@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import coverage_s2only, engine, peers
+from benchmarks import coverage_s2only, engine, peers, scale
 from benchmarks.batched_numpy import NumpyModel, fit_batched
 from benchmarks.testbench.page import page, text
 from jcevns.fit.batch import Profiles
@@ -96,3 +96,16 @@ def test_the_page_has_the_coverage_that_was_measured():
     assert f"| 0 | {cells[0.0][0]} | {cells[0.0][1]} | 100% (never excluded) | 100% |" in page
     for strength in (0.5, 1.0):
         assert f"| {strength:g} | {' | '.join(cells[strength])} |" in page
+
+
+def test_the_how_to_has_the_scales_that_were_measured():
+    """Rows of the table, and the sentence below it from the last one."""
+    measured = json.loads(scale.RESULT.read_text(encoding="utf-8"))["sizes"]
+    written = (scale.ROOT / "docs" / "howto" / "sharded_scans.md").read_text(encoding="utf-8")
+    for row in measured:
+        figures = f"{row['us_per_point']:.1f} | {row['peak_gigabytes']:.2f} | {row['bytes_per_point']:.1f}"
+        assert f"| {row['points']:,} | {figures} |".replace(",", " ") in written
+        assert row["invalid"] == 0
+    last = measured[-1]
+    assert f"{round(last['million_points_per_core_hour'], -2):.0f} million points" in written
+    assert max(row["peak_gigabytes"] for row in measured) < 1.2 * measured[0]["peak_gigabytes"]

@@ -107,7 +107,7 @@ _HOW = """
 No chi2 and no gradient was wrong in double precision: false valids are local minima. A component with several
 nuisances can be made small by any of them, and each way may be a minimum where a factor falls below one half. A fit
 that got there is valid only if a lower bound of $\\chi^2$ shows that no other is lower (`jcevns.fit.products`), or
-if starts along all the ways found none, the factors are narrower than 50% and their experiments describe the data
+if starts along all the ways found none, the factors are narrower than 35% and their experiments describe the data
 to 100 in $\\chi^2$ per bin: elsewhere such starts missed minima. For products as experiments have them that decides
 nearly all; with several experiments the bound has a slack of 1% of $\\chi^2$ where the shared factor is within a
 factor of two of the minimum's, where it is not sharp. Where data are off by 500 in $\\chi^2$ per bin only an exact
