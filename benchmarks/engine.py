@@ -13,6 +13,8 @@ import numpy as np
 
 import jcevns as jc
 from benchmarks.batched_numpy import NumpyModel, newton_steps
+from jcevns.compiled import FAST
+from jcevns.fit import written_out
 from jcevns.fit.batch import Profiles, profile_signals
 from jcevns.fit.newton import batch_fit
 from jcevns.likelihood.layout import Layout
@@ -120,6 +122,39 @@ def matmul_peak(dtype: Any) -> float:
     return 2 * size**3 / least(lambda: product(a, a).block_until_ready(), 8)
 
 
+def roofline(likelihood: jc.Likelihood, points: int = CHUNK) -> dict[str, float]:
+    """Where a Newton step of the written-out kernel spends its time, per point.
+
+    XLA's own count of operations, of exp, sqrt and the like, and of bytes that its kernels read and write, most of
+    them in the second-level cache; what a step takes, and what these bytes alone would at the speed of a copy.
+    """
+    arrangement = arranged(likelihood)
+    layout, model = arrangement.layout, arrangement.model
+
+    def step(signal: jax.Array, theta: jax.Array) -> tuple[jax.Array, ...]:
+        rows = written_out.derivatives(layout, model, model.observed[:, None], signal, list(theta))
+        return written_out.newton(layout, *rows)
+
+    signal = all_signals(likelihood, 4, -(-points // 20))[:, :points]
+    given = jnp.asarray(signal), jnp.zeros((layout.nuisances, points))
+    compiled = jax.jit(step, compiler_options=FAST).lower(*given).compile()
+    cost = compiled.cost_analysis()
+    rows = sum(x.size for x in given) // points
+    copied = jnp.ones((rows, points))
+    copy = jax.jit(lambda x: x * 1.5)
+    seconds = least(lambda: jax.block_until_ready(copy(copied)), 200)
+    bandwidth = 2 * copied.nbytes / seconds
+    return {
+        "xla_operations": cost["flops"] / points,
+        "transcendentals": cost["transcendentals"] / points,
+        "bytes": cost["bytes accessed"] / points,
+        "bytes_of_input_and_output": 8.0 * (rows + layout.nuisances + 1),
+        "cache_gigabytes_per_second": bandwidth / 1e9,
+        "ns": 1e9 * least(lambda: jax.block_until_ready(compiled(*given)), 200) / points,
+        "ns_for_the_bytes": 1e9 * cost["bytes accessed"] / points / bandwidth,
+    }
+
+
 def run(likelihood: jc.Likelihood) -> dict[str, Any]:
     """Time the engine at 1e2, 1e4 and 1e6 points in both precisions."""
     results: dict[str, Any] = {}
@@ -141,6 +176,7 @@ def run(likelihood: jc.Likelihood) -> dict[str, Any]:
     results["matmul_peak_gflops"] = matmul_peak(jnp.float64) / 1e9
     results["gflops"] = flops * float(steps.sum()) / seconds / 1e9
     results["fraction_of_peak"] = results["gflops"] / results["matmul_peak_gflops"]
+    results["step"] = roofline(likelihood)
     print("  1e6 points", flush=True)
     large = all_signals(likelihood, 400, 500)
     before = time.perf_counter()

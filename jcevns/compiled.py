@@ -30,12 +30,14 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from jcevns.datasets import data_dir
 
-__all__ = ["RUN_ONCE", "compiled", "forget_compiled", "keep_compiled", "kept_in", "kept_programs"]
+__all__ = ["FAST", "RUN_ONCE", "compiled", "forget_compiled", "keep_compiled", "kept_in", "kept_programs"]
 
 RUN_ONCE = {"xla_backend_optimization_level": 0}
 """Compiler options of programs that run a few times: to optimise them takes longer than they do."""
 
-_FAST = {"xla_cpu_prefer_vector_width": 512}  # a quarter faster than LLVM's choice, where the processor has it
+FAST = {"xla_cpu_prefer_vector_width": 512}
+"""The same of the others: a quarter faster than what LLVM chooses, where the processor has it."""
+
 _LARGEST = 400_000_000  # bytes of programs kept; the least used go
 _PACKAGE = Path(__file__).resolve().parent
 _CHECKSUM = 32  # bytes
@@ -59,7 +61,7 @@ def compiled(function: Callable | None = None, /, *, options: dict[str, Any] | N
     """
     if function is None:
         return functools.partial(compiled, options=options)
-    options = _FAST if options is None else options
+    options = FAST if options is None else options
 
     def flat(fixed: tuple, arrays: list) -> Any:
         tree, others = fixed

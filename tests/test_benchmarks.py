@@ -66,6 +66,16 @@ def test_operations_of_a_step_are_counted():
     assert 500 < engine.flops_per_step(problems.joint(problems.BOTH).layout) < 2000
 
 
+def test_roofline_of_a_step():
+    """XLA's kernels do what the algorithm needs, and more; no step is ten times faster than its own traffic."""
+    likelihood = engine.combined()
+    found = engine.roofline(likelihood, 512)
+    assert found["xla_operations"] > engine.flops_per_step(likelihood.layout)
+    assert found["transcendentals"] >= len(likelihood.nuisances)
+    assert found["bytes"] > found["bytes_of_input_and_output"] > 8 * likelihood.model.observed.size
+    assert found["ns"] > found["ns_for_the_bytes"] / 10
+
+
 def test_page_of_the_test_bench_is_that_of_its_results():
     root = Path(__file__).parents[1]
     stored = (root / "benchmarks" / "results" / "testbench.json").read_text(encoding="utf-8")
