@@ -295,7 +295,8 @@ def _in_chunks(
     workers = min(count, max(len(devices), (os.cpu_count() or 1) if devices[0].platform == "cpu" else 2))
     total: Profiles | None = None
     with ThreadPoolExecutor(workers) if count > 1 else nullcontext() as pool:
-        for chosen, part in (map if pool is None else pool.map)(fit, range(count)):
+        # The hardest first: the last to run, beside idle cores, is an easy one.
+        for chosen, part in (map if pool is None else pool.map)(fit, reversed(range(count))):
             if total is None:
                 total = Profiles(*(np.empty((*x.shape[:-1], points), x.dtype) for x in part))
             for whole, piece in zip(total, part, strict=True):
