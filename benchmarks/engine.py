@@ -1,8 +1,6 @@
 """The scan engine of jcevns alone: needs no other fitter, and runs on whatever device JAX finds."""
 
 import math
-import resource
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jcevns as jc
+from benchmarks import machine
 from benchmarks.batched_numpy import NumpyModel, newton_steps
 from jcevns.compiled import FAST
 from jcevns.fit import written_out
@@ -184,9 +183,7 @@ def run(likelihood: jc.Likelihood) -> dict[str, Any]:
     results["seconds_scan_1e6"] = time.perf_counter() - before
     results["us_per_fit_scan_1e6"] = 1e6 * results["seconds_scan_1e6"] / large.shape[1]
     results["fraction_valid"] = float(whole.valid.mean())
-    # The largest of the process so far, an upper bound; ru_maxrss is in KiB on Linux, in bytes on macOS.
-    unit = 1 if sys.platform == "darwin" else 1024
-    results["gigabytes_scan_1e6"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+    results["gigabytes_scan_1e6"] = machine.peak_gigabytes()
 
     print("  float32", flush=True)
     before = time.perf_counter()

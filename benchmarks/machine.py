@@ -3,7 +3,9 @@
 import datetime
 import os
 import platform
+import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from importlib import metadata
@@ -21,6 +23,12 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
+
+
+def peak_gigabytes() -> float:
+    """The most memory of this process so far; `ru_maxrss` is in KiB on Linux, in bytes on macOS."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
 def describe() -> dict[str, Any]:

@@ -40,16 +40,16 @@ def one(points: int, folder: Path) -> dict[str, Any]:
         fill_store(likelihood, axes, store, progress=False)
         return time.perf_counter() - before
 
-    filled(side, folder / "compiled.zarr") if side < 1000 else filled(1000, folder / "compiled.zarr")
+    filled(min(side, 1000), folder / "compiled.zarr")
     begun = resource.getrusage(resource.RUSAGE_SELF)
     seconds = filled(side, store)
     used = resource.getrusage(resource.RUSAGE_SELF)
+    peak = machine.peak_gigabytes()
     cpu = used.ru_utime + used.ru_stime - begun.ru_utime - begun.ru_stime
     again = filled(side, store)
     before = time.perf_counter()
     found = holdings(store)
     files = [os.path.getsize(os.path.join(place, name)) for place, _, names in os.walk(store) for name in names]
-    unit = 1 if sys.platform == "darwin" else 1024
     return {
         "points": found.points,
         "invalid": found.points - found.valid,
@@ -60,7 +60,7 @@ def one(points: int, folder: Path) -> dict[str, Any]:
         "reading_seconds": time.perf_counter() - before,
         "bytes_per_point": sum(files) / found.points,
         "files": len(files),
-        "peak_gigabytes": used.ru_maxrss * unit / 1e9,
+        "peak_gigabytes": peak,
     }
 
 
