@@ -116,7 +116,7 @@ def test_chunks_do_not_matter(likelihoods) -> None:
     counts, seen = columns(likelihood), []
     whole = profile_signals(likelihood, counts)
     parts = profile_signals(likelihood, counts, 100, seen.append)
-    assert seen == [100, 100, 100, 62]
+    assert sorted(seen) == [62, 100, 100, 100]
     for a, b in zip(whole, parts, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
 

@@ -199,8 +199,9 @@ def test_two_processes_of_jax_distributed(whole, tmp_path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["python", "dask"])
-def test_executors(kind, vector, tmp_path) -> None:
-    """Two processes share three units; what is there is not computed again."""
+def test_executors(kind, vector, tmp_path, monkeypatch) -> None:
+    """Two processes, which begin in single precision, share three units; what is there is not computed again."""
+    monkeypatch.delenv("JAX_ENABLE_X64", raising=False)
     scan(vector, LARGE, store=tmp_path / "here.zarr", progress=False)
     store, seen = tmp_path / "there.zarr", []
     with _processes(kind, tmp_path) as executor:

@@ -44,7 +44,7 @@ def spread(
     running: dict[Future, list[int]] = {}
     try:
         for index, mine in shares.items():
-            running[executor.submit(_share, work, asked, (index + 1, count), kept_in())] = mine
+            running[executor.submit(_share, work, _Double(asked), (index + 1, count), kept_in())] = mine
         while running:
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 future.result()
@@ -54,9 +54,33 @@ def spread(
             future.cancel()
 
 
-def _share(work: Callable[..., None], asked: tuple, shard: tuple[int, int], kept: Path | None) -> None:
-    """What a worker process does; in double precision, as the process that asked."""
+class _Double:
+    """What a worker process unpickles in double precision, as it was made: before the first line of ours runs there."""
+
+    def __init__(self, asked: tuple):
+        self.asked = asked
+
+    def __reduce__(self) -> tuple:
+        return _in_double, (_Switch(), self.asked)
+
+
+class _Switch:
+    """Unpickled before what follows it."""
+
+    def __reduce__(self) -> tuple:
+        return _switch_to_double, ()
+
+
+def _switch_to_double() -> None:
     jax.config.update("jax_enable_x64", True)
+
+
+def _in_double(_: None, asked: tuple) -> _Double:
+    return _Double(asked)
+
+
+def _share(work: Callable[..., None], asked: _Double, shard: tuple[int, int], kept: Path | None) -> None:
+    """What a worker process does."""
     if kept is not None:
         keep_compiled(kept)
-    work(*asked, shard=shard, progress=False)
+    work(*asked.asked, shard=shard, progress=False)
