@@ -55,7 +55,7 @@ def spread(
 
 
 class _Double:
-    """What a worker process unpickles in double precision, as it was made: before the first line of ours runs there."""
+    """What a worker process unpickles in double precision, as it was made: before a line of ours runs there."""
 
     def __init__(self, asked: tuple):
         self.asked = asked
