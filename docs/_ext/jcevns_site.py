@@ -8,7 +8,6 @@ import ast
 import dataclasses
 import importlib
 import inspect
-import json
 import math
 import re
 import shutil
@@ -413,19 +412,7 @@ def reproductions(_: re.Match[str]) -> str:
     """Published numbers beside ours."""
     from benchmarks import reproductions as written
 
-    ours = json.loads(written.RESULTS.read_text("utf-8"))["results"]
-    rows = []
-    for row in written.rows():
-        found = ours[written.key(row)]
-        text = f"{found[0]:.4g}"
-        if len(found) == 3:
-            text += f" +{found[2] - found[0]:.2g} -{found[0] - found[1]:.2g}"
-        source = row["source"].removeprefix("arXiv:")
-        published = f"{row['published']} ([{source}](https://arxiv.org/abs/{source}))"
-        command = f"`{row['command']}`"
-        ratio = f"{found[0] / row['value']:.3f}" if row["value"] else ""
-        rows.append([f"`{row['experiment']}`", row["quantity"], published, text, ratio, row["tuned"], command])
-    return _table(["experiment", "quantity", "published", "ours", "ratio", "by construction", "command"], rows)
+    return _table(written.HEAD, written.cells()) + "\n\n" + "\n".join(f"* {line}" for line in written.left())
 
 
 def speed(_: re.Match[str]) -> str:
