@@ -415,6 +415,13 @@ def reproductions(_: re.Match[str]) -> str:
     return _table(written.HEAD, written.cells()) + "\n\n" + "\n".join(f"* {line}" for line in written.left())
 
 
+def borexino_moment(_: re.Match[str]) -> str:
+    """What limits on the moment rest on."""
+    from benchmarks import borexino_moment as written
+
+    return _table(written.HEAD, written.cells())
+
+
 def speed(_: re.Match[str]) -> str:
     """Tables of the committed benchmark."""
     from benchmarks.page import tables
@@ -485,6 +492,7 @@ _GENERATED = {
     "experiments": experiments,
     "combinations": combinations,
     "reproductions": reproductions,
+    "borexino-moment": borexino_moment,
     "speed": speed,
     "notebooks": notebooks,
 }
