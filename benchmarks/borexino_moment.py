@@ -8,7 +8,7 @@ shapes of `borexino-phase3`. Gallium: the sum of captures as one Gaussian number
 import json
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -149,9 +149,10 @@ def _of_rates(fluxes: str) -> float:
         A, y = np.concatenate(rows), np.concatenate(values)
         return float(np.sum((A @ np.linalg.lstsq(A, y, rcond=None)[0] - y) ** 2))
 
-    best = minimize_scalar(chi2, bounds=(0.0, 60.0), method="bounded")
+    best: Any = minimize_scalar(chi2, bounds=(0.0, 60.0), method="bounded")
     lowest, start = (best.fun, best.x) if best.fun < chi2(0.0) else (chi2(0.0), 0.0)
-    return float(brentq(lambda m: chi2(m) - lowest - DELTA, start, 300.0))
+    end: Any = brentq(lambda m: chi2(m) - lowest - DELTA, start, 300.0)
+    return float(end)
 
 
 @cache
