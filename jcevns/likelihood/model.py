@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jcevns.likelihood.anchors import Group
-from jcevns.likelihood.morphing import Morphed, along_each, blend, surroundings
+from jcevns.likelihood.morphing import Morphed, interpolation
 from jcevns.likelihood.poisson import deviance, poisson_chi2
 
 __all__ = [
@@ -147,81 +147,33 @@ class Derivatives(NamedTuple):
 
 def _templates(model: Model, signal: Array | Mixture, position: Array, cell: Array) -> Morphed:
     """Templates of all components, signals first."""
-    if model.groups and all(len(group.sizes) == 1 for group in model.groups):
-        return _along_each(model, signal, position, cell)
-    shapes, bins = len(model.anchors), model.observed.size
-    edges = [jax.lax.dynamic_slice(a, (cell[i],), (2,)) for i, a in enumerate(model.anchors)]
-    width = jnp.array([e[1] - e[0] for e in edges])
-    fraction = jnp.array([(position[i] - e[0]) for i, e in enumerate(edges)]) / width
+    bins, rows = model.observed.size, sum(group.rows for group in model.groups) or 1
 
-    def morphed(table: Array, front: tuple[Any, ...] = ()) -> dict[tuple[int, ...], Array]:
-        """Value, slopes and mixed derivatives from rows of templates, shape (..., row, *), at an index in front."""
-        size = (1,) * len(front)
+    def table(index: Any) -> Array:
+        """What moves, at some anchors: the sources of the signal, then backgrounds."""
+        if isinstance(signal, Mixture):
+            terms = signal.terms.reshape(*signal.terms.shape[:2], rows, -1)
+            found = jnp.tensordot(terms[signal.row, :, index], signal.weights, (1, 0))
+        else:
+            found = signal.reshape(rows, -1)[index]
+        sources = found.reshape(len(index), -1, bins)
+        if not model.moves:
+            return sources
+        return jnp.concatenate([sources, jnp.swapaxes(model.moving[:, index], 0, 1)], axis=1)
 
-        width_of = table.shape[-1]
-
-        def pick(row: Any, count: int) -> Array:
-            start = (*(jnp.asarray(i, cell.dtype) for i in (*front, row)), jnp.zeros((), cell.dtype))
-            return jax.lax.dynamic_slice(table, start, (*size, count, width_of)).reshape(count, width_of)
-
-        if not model.groups:
-            return {(): pick(0, 1)[0]}
-        total: dict[tuple[int, ...], Array] = {}
-        first_shape, first_row = 0, 0
-        for group in model.groups:
-            here = slice(first_shape, first_shape + len(group.sizes))
-            corners = surroundings(pick, group.sizes, first_row, cell[here])
-            for key, value in blend(corners, fraction[here], width[here]).items():
-                place = tuple(first_shape + i for i in key)
-                total[place] = total[place] + value if place in total else value
-            first_shape, first_row = here.stop, first_row + group.rows
-        if len(model.groups) > 1:
-            total[()] = total[()] - (len(model.groups) - 1) * pick(model.groups[0].nominal, 1)[0]
-        return total
-
-    if isinstance(signal, Mixture):
-        rows, count, _ = signal.terms.shape
-        table = signal.terms.reshape(rows, count, -1, model.sources * bins)
-        terms = [morphed(table, (signal.row, k)) for k in range(count)]
-        blended: dict[Any, Any] = {
-            key: sum(signal.weights[k] * term[key] for k, term in enumerate(terms)) for key in terms[0]
-        }
-    else:
-        blended = morphed(signal.reshape(-1, model.sources * bins))
-    moved = {row: morphed(model.moving, (k,)) for k, row in enumerate(model.moves)}
-    still = jnp.zeros(bins, model.background.dtype)
-    rows = {}
-    for key, value in blended.items():
-        backgrounds = [
-            moved[i][key] if i in moved else (background if key == () else still)
-            for i, background in enumerate(model.background)
-        ]
-        owner, of_source = (np.array(index) for index in zip(*model.signals, strict=True))
-        signals = model.owner[owner] * value.reshape(-1, bins)[of_source]
-        rows[key] = jnp.concatenate([signals, jnp.stack(backgrounds)]) if backgrounds else signals
-    slope, value = [rows[(i,)] for i in range(shapes)], rows[()]
-    slopes = jnp.stack(slope) if slope else jnp.zeros((0, *value.shape), value.dtype)
-    return Morphed(value, slopes, {key: value for key, value in rows.items() if len(key) == 2})
-
-
-def _along_each(model: Model, signal: Array | Mixture, position: Array, cell: Array) -> Morphed:
-    """The same where every shape is known by itself."""
-    interpolated = along_each(model.groups, model.anchors, position, cell)
-    bins, rows = model.observed.size, sum(group.rows for group in model.groups)
-    if isinstance(signal, Mixture):
-        table = signal.terms.reshape(*signal.terms.shape[:2], rows, -1)
-        value, slope = interpolated(lambda index: jnp.tensordot(table[signal.row, :, index], signal.weights, (1, 0)))
-    else:
-        value, slope = interpolated(lambda index: signal.reshape(rows, -1)[index])
+    found = interpolation(model.groups, model.anchors, position, cell)(table)
     owner, of_source = (np.array(index) for index in zip(*model.signals, strict=True))
-    owned = model.owner[owner]
-    value = owned * value.reshape(-1, bins)[of_source]
-    slope = owned * slope.reshape(len(model.anchors), -1, bins)[:, of_source]
-    moved, bent = interpolated(lambda index: jnp.swapaxes(model.moving[:, index], 0, 1))
-    still = jnp.zeros((len(model.anchors), *model.background.shape), value.dtype)
-    moves = np.array(model.moves, int)
-    backgrounds, slopes = model.background.at[moves].set(moved), still.at[:, moves].set(bent)
-    return Morphed(jnp.concatenate([value, backgrounds]), jnp.concatenate([slope, slopes], axis=1), {})
+    owned, moves = model.owner[owner], np.array(model.moves, int)
+
+    def components(moving: Array, still: Array) -> Array:
+        backgrounds = jnp.broadcast_to(still, (*moving.shape[:-2], *still.shape))
+        if model.moves:
+            backgrounds = backgrounds.at[..., moves, :].set(moving[..., model.sources :, :])
+        return jnp.concatenate([owned * moving[..., of_source, :], backgrounds], axis=-2)
+
+    none = jnp.zeros_like(model.background)
+    cross = {pair: components(change, none) for pair, change in found.cross.items()}
+    return Morphed(components(found.value, model.background), components(found.slope, none), cross)
 
 
 def _factors(model: Model, x: Array) -> tuple[Array, Array, Array]:

@@ -4,11 +4,12 @@ import itertools
 import math
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from jcevns.likelihood.model import Mixture, Model, expected_counts, parts
+from jcevns.likelihood.model import Mixture, Model, parts
 
 __all__ = ["Star", "along_stars", "combined", "explored", "in_other_cells", "in_other_factors", "stars", "starts"]
 
@@ -109,26 +110,28 @@ def starts(model: Model, signal: Float[Array, " anchor_bin"] | Mixture) -> Float
     some along the first star.
     """
     shapes, nominal = len(model.anchors), model.nominal
-    neutral = nominal[: model.linear.shape[1]]
-    scaled = _scaled(model, signal, nominal)
-    found = [
-        jnp.concatenate([scaled, jnp.full(shapes, side, scaled.dtype)])
-        for side in ((0.5, -0.5) if shapes else (0.0,))
-    ]
-    ends = jnp.where(jnp.isfinite(model.lower) & jnp.isfinite(model.upper), model.lower, nominal)
-    # The last only where the nuisances have to go far: elsewhere it is a long way to the same minimum.
-    far = jnp.any(jnp.abs(scaled - neutral) > 0.3) & ~jnp.any(
-        ~jnp.isfinite(model.sigma) & (model.lower < model.upper)
-    )
-    low = jnp.concatenate([_scaled(model, signal, ends), ends[neutral.size :]])
-    # Changes that add up may take more than there is when all are at their ends.
-    far = far & jnp.all((expected_counts(model, signal, low) > 0) | (model.observed == 0))
-    if shapes:
-        found.append(jnp.where(far, low, found[0]))
-    else:
+    if not shapes:
         first_star = along_stars(model, signal, nominal)[:1]
-        found += [*_by_experiment(model, signal), nominal, *(start for part in first_star for start in part)]
-    return jnp.clip(jnp.stack(found), model.lower, model.upper)
+        along = [start for part in first_star for start in part]
+        found = [_scaled(model, signal, nominal)[0], *_by_experiment(model, signal), nominal, *along]
+        return jnp.clip(jnp.stack(found), model.lower, model.upper)
+    size = model.linear.shape[1]
+    ends = jnp.where(jnp.isfinite(model.lower) & jnp.isfinite(model.upper), model.lower, nominal)
+
+    # From the nominal shapes, from their low ends, and there a look at what is expected: compiled once.
+    def look(before: Array, number: Array) -> tuple[Array, tuple[Array, Array]]:
+        base = jnp.where(number == 0, nominal, jnp.where(number == 1, ends, before))
+        scaled, expected = _scaled(model, signal, base)
+        return jnp.concatenate([scaled, ends[size:]]), (scaled, jnp.all((expected > 0) | (model.observed == 0)))
+
+    _, ((scaled, to_ends, _), (_, _, possible)) = jax.lax.scan(look, nominal, jnp.arange(3))
+    low = jnp.concatenate([to_ends, ends[size:]])
+    # The last only where the nuisances have to go far: elsewhere it is a long way to the same minimum; and changes
+    # that add up may take more than there is when all are at their ends.
+    far = jnp.any(jnp.abs(scaled - nominal[:size]) > 0.3) & possible
+    far = far & ~jnp.any(~jnp.isfinite(model.sigma) & (model.lower < model.upper))
+    sides = [jnp.concatenate([scaled, jnp.full(shapes, side, scaled.dtype)]) for side in (0.5, -0.5)]
+    return jnp.clip(jnp.stack([*sides, jnp.where(far, low, sides[0])]), model.lower, model.upper)
 
 
 def combined(model: Model) -> bool:
@@ -156,21 +159,21 @@ def in_other_cells(
     together = combined(model)
     parts, first = jnp.asarray(_ENDS if together else (0.5,)), x.size - len(model.anchors)
     kinked = [(j, a) for j, a in enumerate(model.anchors) if j not in model.smooth]
-    places = {first + j: jnp.ravel(a[:-1] + parts[:, None] * jnp.diff(a)) for j, a in kinked}
+    middles = [jnp.ravel(a[:-1] + parts[:, None] * jnp.diff(a)) for _, a in kinked]
+    numbers = np.split(np.arange(sum(m.size for m in middles)), np.cumsum([m.size for m in middles])[:-1])
+    # Which of the middles a parameter of a start is at; -1 where it stays.
     if together:
-        cells = [dict(zip(places, one, strict=True)) for one in itertools.product(*places.values())]
+        cells = np.full((math.prod(map(len, numbers)), x.size), -1)
+        cells[:, [first + j for j, _ in kinked]] = list(itertools.product(*numbers))
     else:
-        cells = [{place: p} for place, several in places.items() for p in several]
-    found = []
+        cells = np.full((sum(map(len, numbers)), x.size), -1)
+        for (j, _), mine in zip(kinked, numbers, strict=True):
+            cells[mine, first + j] = mine
+    moved = jnp.concatenate(middles)[np.maximum(cells, 0)]
     dead = model.is_log & (x - model.nominal < math.log(_LEAST))
-    for begin in (x, jnp.where(dead, model.nominal, x)):
-        for cell in cells:
-            moved = begin
-            for place, middle in cell.items():
-                moved = moved.at[place].set(middle)
-            found.append(moved)
+    found = [jnp.where(cells < 0, begin, moved) for begin in (x, jnp.where(dead, model.nominal, x))]
     asked = jnp.concatenate([jnp.ones(len(cells), bool), jnp.broadcast_to(jnp.any(dead), len(cells))])
-    return jnp.clip(jnp.stack(found), model.lower, model.upper), asked
+    return jnp.clip(jnp.concatenate(found), model.lower, model.upper), asked
 
 
 def in_other_factors(
@@ -182,15 +185,17 @@ def in_other_factors(
         Starts, and whether they are worth a fit: where a factor of the product is small at the minimum `x`.
     """
     products = np.array(model.loading or ((),)) != 0
-    found, asked = [x], [jnp.asarray(False)]
-    for product in products[np.sum(products, axis=-1) > 1]:
-        members = np.flatnonzero(product)
-        pulls = (x - model.nominal)[members]
-        together = jnp.maximum(jnp.sum(pulls), math.log(_LEAST))
-        alone = x.at[members].set(model.nominal[members])
-        found += [alone.at[j].add(together) for j in members]
-        asked += [jnp.any(pulls < math.log(_SMALL))] * members.size
-    return jnp.clip(jnp.stack(found), model.lower, model.upper), jnp.stack(asked)
+    products = products[np.sum(products, axis=-1) > 1]
+    if not len(products):
+        return x[None], jnp.zeros(1, bool)
+    of, alone = np.nonzero(products)  # a start for each factor of each product
+    members = np.pad(products, ((0, 0), (0, x.size - products.shape[1])))
+    pulls = jnp.where(members, x - model.nominal, 0.0)
+    together = jnp.maximum(jnp.sum(pulls, axis=1), math.log(_LEAST))
+    small = jnp.any(pulls < math.log(_SMALL), axis=1)
+    added = jnp.where(np.arange(x.size) == alone[:, None], together[of, None], 0.0)
+    found = jnp.where(members[of], model.nominal, x) + added
+    return jnp.clip(found, model.lower, model.upper), small[of]
 
 
 def _by_experiment(model: Model, signal: Array | Mixture) -> list[Array]:
@@ -260,8 +265,8 @@ def along_stars(
     return [jnp.clip(begins, model.lower, model.upper) for begins in every]
 
 
-def _scaled(model: Model, signal: Array | Mixture, base: Array) -> Array:
-    """Normalisations at which a signal above the data comes down to them, from those of `base`."""
+def _scaled(model: Model, signal: Array | Mixture, base: Array) -> tuple[Array, Array]:
+    """Normalisations at which a signal above the data comes down to them, from `base`; counts expected there."""
     normalisation, counts = base[: model.linear.shape[1]], parts(model, signal, base)
     signals = len(model.signals)
     have = jnp.maximum(jnp.sum(counts[:signals]), 0.0)
@@ -279,4 +284,4 @@ def _scaled(model: Model, signal: Array | Mixture, base: Array) -> Array:
     share = share / jnp.maximum(jnp.sum(share), 1e-30)
     amount = jnp.where(free, jnp.clip(want / jnp.maximum(have, 1e-30), 0.1, 1e6), normalisation)
     logs = jnp.where(jnp.any(free & model.is_linear), normalisation, normalisation + down * share)
-    return jnp.where(model.is_linear, amount, logs)
+    return jnp.where(model.is_linear, amount, logs), jnp.sum(counts, axis=0)
