@@ -80,6 +80,7 @@ _CACHED = 2**18  # numbers in one table of a chunk
 _NUMBERS, _FEWEST, _FEW = 4096, 16, 256  # in a small batch that takes hardly longer than one point; its points
 _MANY = 500_000  # points from which the large batch, three times as fast and slower to compile, is worth it
 _SHAPES_MANY = 512  # the same where there are shapes
+_MANY_BINS = 256  # from which points of large batches are fitted in turn too
 _RESTART = 16  # failures are repeated in batches of one size, so that the slow path is compiled once
 
 
@@ -99,24 +100,63 @@ def held_model(model: Model, place: Array, x: Array) -> Model:
     )
 
 
-@compiled
-def _fit_general(model: Model, signals: Array | Mixture, held: _Held) -> tuple[Array, ...]:
-    axes = Mixture(None, 0, -1) if isinstance(signals, Mixture) else -1
+def _general_fit(model: Model, signal: Array | Mixture, place: Array, x: Array) -> tuple[Array, ...]:
+    """Of one point, by the general minimiser; what `Profiles` holds."""
     _, limit = tolerances(model.sigma.dtype)
-
-    def one(model: Model, signal: Array | Mixture, x: Array) -> tuple[Array, ...]:
-        standing = held_model(model, held.place, x)
-        found = fit_model(standing, signal)
-        slope = models.signal_slope(standing, signal, found.x, found.cell)
-        return found.value, found.x, found.edm, slope, found.gradient, found.reached(limit)
-
-    return jax.vmap(one, (None, axes, -1), -1)(model, signals, held.x)
+    standing, whole = held_model(model, place, x), signal
+    if isinstance(signal, Mixture):
+        whole = jnp.tensordot(signal.weights, signal.terms[signal.row], 1)
+    found = fit_model(standing, whole)
+    slope = models.signal_slope(standing, signal, found.x, found.cell)
+    return found.value, found.x, found.edm, slope, found.gradient, found.reached(limit)
 
 
-def _fit(layout: Layout, model: Model, signals: Any, held: _Held) -> Profiles:
-    """Fits of one chunk, points last."""
+@compiled
+def _fit_together(model: Model, signals: Array | Mixture, held: _Held) -> tuple[Array, ...]:
+    """Many points in step, as long as the slowest takes."""
+    axes = Mixture(None, 0, -1) if isinstance(signals, Mixture) else -1
+    return jax.vmap(_general_fit, (None, axes, None, -1), -1)(model, signals, held.place, held.x)
+
+
+@compiled
+def _fit_in_turn(model: Model, signals: Array | Mixture, held: _Held, count: Array) -> tuple[Array, ...]:
+    """The first points, one after the other: with many bins each fills the processor by itself."""
+
+    def one(k: Array) -> tuple[Array, ...]:
+        if isinstance(signals, Mixture):
+            return _general_fit(
+                model, Mixture(signals.terms, signals.row[k], signals.weights[:, k]), held.place, held.x[:, k]
+            )
+        return _general_fit(model, signals[:, k], held.place, held.x[:, k])
+
+    def put(k: Array, found: tuple[Array, ...]) -> tuple[Array, ...]:
+        return tuple(whole.at[..., k].set(part) for whole, part in zip(found, one(k), strict=True))
+
+    size = held.x.shape[1]
+    empty = [jnp.zeros((*part.shape, size), part.dtype) for part in jax.eval_shape(one, count)]
+    return jax.lax.fori_loop(0, count, put, tuple(empty))
+
+
+def _fit_general(model: Model, signals: Any, held: _Held, count: int) -> Profiles:
+    """The first points of a chunk; the others are of no use."""
+    if _in_turn(model, held.x.shape[1]):
+        return Profiles(*map(np.array, _fit_in_turn(model, signals, held, np.asarray(count))))
+    return Profiles(*map(np.array, _fit_together(model, signals, held)))
+
+
+def _in_turn(model: Model, chunk: int) -> bool:
+    """Whether one after the other is as fast as in step; it compiles faster, and copies of points cost nothing."""
+    return jax.default_backend() == "cpu" and (chunk <= _FEWEST or model.observed.size >= _MANY_BINS)
+
+
+def _processors() -> int:
+    return os.cpu_count() or 1
+
+
+def _fit(layout: Layout, model: Model, signals: Any, held: _Held, count: int) -> Profiles:
+    """Fits of one chunk, points last, of which the first are asked for."""
     if not layout.plain or held.place.size:
-        return Profiles(*map(np.array, _fit_general(model, signals, held)))
+        return _fit_general(model, signals, held, count)
     return _profiles(model, batch_fit(layout, model, signals))
 
 
@@ -160,7 +200,7 @@ def prepare(arrangement: Arrangement, chunk: int | None = None) -> Future | None
     key = (layout, chunk, model.observed.dtype)
     if key not in _first_calls:
         counts = np.ones((model.sources * model.observed.size, chunk), model.observed.dtype)
-        _first_calls[key] = ThreadPoolExecutor(1).submit(_fit, layout, model, counts, _standing({}, chunk))
+        _first_calls[key] = ThreadPoolExecutor(1).submit(_fit, layout, model, counts, _standing({}, chunk), chunk)
     return _first_calls[key]
 
 
@@ -273,26 +313,35 @@ def _in_chunks(
     points = heights.size
     # Points of like difficulty together: a chunk takes as many steps as its slowest point.
     order = np.argsort(heights, kind="stable")
-    count = -(-points // chunk)
+    plain = layout.plain and not held
+    together = chunk
+    if not plain and _in_turn(model, chunk):
+        together = max(1, min(chunk, -(-points // _processors())))  # each fills the processor by itself
+    count = -(-points // together)
     # Chunks are independent: they go to the devices in turn, and the result is the same on one as on many.
     devices = jax.local_devices()[:count]
     alone = len(devices) == 1
     placed = [model if alone else jax.device_put(model, device) for device in devices]
-    plain = layout.plain and not held
 
     def fit(number: int) -> tuple[np.ndarray, Profiles]:
-        chosen = order[number * chunk : (number + 1) * chunk]
+        chosen = order[number * together : (number + 1) * together]
         padded = np.pad(chosen, (0, chunk - chosen.size), mode="edge")
         signals, place = columns(padded), number % len(devices)
         standing = _standing({k: v[padded] for k, v in held.items()}, chunk)
-        found = _fit(layout, placed[place], signals if alone else jax.device_put(signals, devices[place]), standing)
+        found = _fit(
+            layout,
+            placed[place],
+            signals if alone else jax.device_put(signals, devices[place]),
+            standing,
+            chosen.size,
+        )
         result = Profiles(*(x[..., : chosen.size] for x in found))
         if plain:
             _restart(layout, model, signals[:, : chosen.size], result)
         return chosen, result
 
     # A compiled chunk runs on one core and without the interpreter's lock: threads use the others.
-    workers = min(count, max(len(devices), (os.cpu_count() or 1) if devices[0].platform == "cpu" else 2))
+    workers = min(count, max(len(devices), _processors() if devices[0].platform == "cpu" else 2))
     total: Profiles | None = None
     with ThreadPoolExecutor(workers) if count > 1 else nullcontext() as pool:
         # The hardest first: the last to run, beside idle cores, is an easy one.
@@ -341,17 +390,17 @@ def _restart(layout: Layout, model: Model, signals: np.ndarray, fit: Profiles) -
     failed &= np.all(np.isfinite(signals), axis=0)
     several = len(stars(model.loading, model.belongs)) if layout.nuisances else 0
 
-    def again(chosen: np.ndarray, call: Callable[[Any, Profiles], Sequence[Any]]) -> None:
+    def again(chosen: np.ndarray, call: Callable[[Any, Profiles, int], Sequence[Any]]) -> None:
         for first in range(0, chosen.size, _RESTART):
             index = chosen[first : first + _RESTART]
             same_size = np.resize(index, _RESTART)
             before = Profiles(*(x[..., same_size] for x in fit))
-            found = Profiles(*map(np.asarray, call(np.asarray(signals[:, same_size], dtype), before)))
+            found = Profiles(*map(np.asarray, call(np.asarray(signals[:, same_size], dtype), before, index.size)))
             good = found.valid[: index.size]
             for whole, piece in zip(fit, found, strict=True):
                 whole[..., index[good]] = piece[..., : index.size][..., good]
 
-    def compared(counts: Any, lowest: Profiles) -> Profiles:
+    def compared(counts: Any, lowest: Profiles, _: int) -> Profiles:
         good = np.ones(_RESTART, bool)
         for place in range(several):
             found = _profiles(model, _explore(layout, model, counts, lowest.x, np.asarray(place)))
@@ -364,4 +413,4 @@ def _restart(layout: Layout, model: Model, signals: np.ndarray, fit: Profiles) -
     if several:
         again(np.flatnonzero(failed & doubted), compared)
         failed &= ~fit.valid
-    again(np.flatnonzero(failed), lambda s, _: _fit_general(model, s, _standing({}, _RESTART)))
+    again(np.flatnonzero(failed), lambda s, _, count: _fit_general(model, s, _standing({}, _RESTART), count))

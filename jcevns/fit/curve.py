@@ -117,6 +117,13 @@ class _Row:
         self.slope = np.concatenate([self.slope, slope])[order]
         self.smooth = np.concatenate([self.smooth, np.zeros(x.size, bool)])[order]
 
+    def matters(self, depth: float) -> np.ndarray:
+        """Cells that may hold a part below the level: by their ends, or by the tangents at them."""
+        a, b, da, db = self.chi2[:-1], self.chi2[1:], self.slope[:-1], self.slope[1:]
+        reach = np.minimum(a, b) - np.maximum(np.maximum(-da, 0), np.maximum(db, 0)) * np.diff(self.x) / 4
+        lowest = np.min(self.chi2, where=np.isfinite(self.chi2), initial=np.inf)
+        return np.isfinite(a) & np.isfinite(b) & (reach < lowest + 2 * depth + 1)
+
 
 def survey(
     curve: Curve,
@@ -184,7 +191,7 @@ def survey(
         resolved = _refine(known, evaluate, depth, resolved)
     _between(known, evaluate, depth)
     _walls(curve, known)
-    _stationary(curve, known)
+    _stationary(curve, known, depth)
     for row in known:
         if not np.any(row.chi2 < EXCLUDED):
             row.chi2 = np.full(row.x.size, np.nan)
@@ -208,10 +215,8 @@ def _refine(
                 continue
             h = np.diff(row.x)
             a, b, da, db = row.chi2[:-1], row.chi2[1:], row.slope[:-1], row.slope[1:]
-            # Cells that may hold a part below the level: by their ends, or by the tangents at them.
-            reach = np.minimum(a, b) - np.maximum(np.maximum(-da, 0), np.maximum(db, 0)) * h / 4
-            matters = np.isfinite(a) & np.isfinite(b) & (reach < np.nanmin(row.chi2) + 2 * depth + 1)
-            cells = np.flatnonzero(matters & ~row.smooth[:-1] & (h > 1e-9 * (np.abs(row.x[:-1]) + np.abs(row.x[1:]))))
+            wide = h > 1e-9 * (np.abs(row.x[:-1]) + np.abs(row.x[1:]))
+            cells = np.flatnonzero(row.matters(depth) & ~row.smooth[:-1] & wide)
             row.smooth[cells] = True
             wanted.append(row.x[cells] + h[cells] / 2)
             expected.append(((a + b) / 2 + h * (da - db) / 8)[cells])
@@ -264,12 +269,13 @@ def _between(known: list[_Row], evaluate: Callable[[list[np.ndarray]], None], de
         evaluate(wanted)
 
 
-def _stationary(curve: Curve, known: list[_Row]) -> None:
-    """Add all roots of the slope between nodes."""
+def _stationary(curve: Curve, known: list[_Row], depth: float) -> None:
+    """Add roots of the slope between nodes, where chi2 may be low."""
     owner, cell = [], []
     for i, row in enumerate(known):
         low, high = row.slope[:-1], row.slope[1:]
-        found = np.flatnonzero(np.isfinite(low) & np.isfinite(high) & (np.sign(low) * np.sign(high) < 0))
+        turning = np.isfinite(low) & np.isfinite(high) & (np.sign(low) * np.sign(high) < 0)
+        found = np.flatnonzero(turning & row.matters(depth))
         owner.append(np.full(found.size, i))
         cell.append(found)
     index, place = np.concatenate(owner), np.concatenate(cell)

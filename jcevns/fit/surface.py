@@ -252,10 +252,13 @@ class Surface:
             return self._evaluate_profiled(points, order, chunk)
         count = len(points)
         size = max(_SMALLEST, 2 ** int(np.ceil(np.log2(count)))) if count < 64 else count
-        padded = points[np.minimum(np.arange(size), count - 1)]
+        copies = np.minimum(np.arange(size), count - 1)
+        padded = points[copies]
         mixture = self.mixture(padded, order if along is None or set(along) & set(self.folded) else 0)
-        held = {h.place: _inside(h, self._value(h, padded)) for h in self._held}
-        fit = profile_signals(self.arrangement, mixture, held, chunk or self.batch_size(size), progress)
+        held = {h.place: _inside(h, self._value(h, points)) for h in self._held}
+        asked = mixture._replace(row=mixture.row[:count], weights=mixture.weights[:, :count])
+        fit = profile_signals(self.arrangement, asked, held, chunk or self.batch_size(size), progress)
+        fit = type(fit)(*(found[..., copies] for found in fit))
         chi2, valid = fit.chi2.copy(), fit.valid.copy()
         gradient = np.zeros((size, len(self.names))) if order else np.zeros((size, 0))
         hessian = np.zeros((size, len(self.names), len(self.names))) if order > 1 else np.zeros((size, 0, 0))
