@@ -148,8 +148,8 @@ def test_restart_recovers_points(likelihoods, monkeypatch) -> None:
 def test_points_that_stay_invalid_are_marked(likelihoods, monkeypatch) -> None:
     likelihood = likelihoods["combined"]
     monkeypatch.setattr(batch, "batch_fit", lambda *a: batch_fit(*a)._replace(valid=jnp.zeros(a[2].shape[1], bool)))
-    general = batch._fit_general
-    monkeypatch.setattr(batch, "_fit_general", lambda *a: (*general(*a)[:-1], np.zeros(16, bool)))
+    general = batch.general_fits
+    monkeypatch.setattr(batch, "general_fits", lambda *a: (*general(*a)[:-1], np.zeros(16, bool)))
     explore = batch._explore
     monkeypatch.setattr(batch, "_explore", lambda *a: explore(*a)._replace(valid=jnp.zeros(16, bool)))
     assert not np.any(profile_signals(likelihood, columns(likelihood, 4)).valid)

@@ -1,22 +1,19 @@
 """Profile fits of many signals: fixed-size chunks through the batched Newton fit, failures tried again."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from jcevns.compiled import compiled
+from jcevns.fit.general import FEWEST, Held, general_fits, in_turn, processors, standing
 from jcevns.fit.newton import BatchFit, batch_fit, deviances, reach
-from jcevns.fit.profile import fit_model
 from jcevns.fit.validity import tolerances
-from jcevns.likelihood import model as models
 from jcevns.likelihood.arrangement import Arrangement
 from jcevns.likelihood.layout import Layout
 from jcevns.likelihood.merging import merge
@@ -77,86 +74,16 @@ def relative_pulls(model: Model, x: Float[np.ndarray, "nuisance point"]) -> Floa
 _LAST_DIGITS = 1e-11  # of chi2, lost in its sums
 _SAME = 1e-6  # of 1 + chi2: the same minimum again
 _CACHED = 2**18  # numbers in one table of a chunk
-_NUMBERS, _FEWEST, _FEW = 4096, 16, 256  # in a small batch that takes hardly longer than one point; its points
+_NUMBERS, _FEW = 4096, 256  # in a small batch that takes hardly longer than one point; its points
 _MANY = 500_000  # points from which the large batch, three times as fast and slower to compile, is worth it
 _SHAPES_MANY = 512  # the same where there are shapes
-_MANY_BINS = 256  # from which points of large batches are fitted in turn too
 _RESTART = 16  # failures are repeated in batches of one size, so that the slow path is compiled once
 
 
-class _Held(NamedTuple):
-    """Places of parameters that stand still in a fit, and where."""
-
-    place: Any  # (held,)
-    x: Any  # (held, point)
-
-
-def held_model(model: Model, place: Array, x: Array) -> Model:
-    """The model with some parameters kept where they are; nothing is said of their constraints."""
-    if place.size == 0:
-        return model
-    return eqx.tree_at(
-        lambda m: (m.lower, m.upper), model, (model.lower.at[place].set(x), model.upper.at[place].set(x))
-    )
-
-
-def _general_fit(model: Model, signal: Array | Mixture, place: Array, x: Array) -> tuple[Array, ...]:
-    """Of one point, by the general minimiser; what `Profiles` holds."""
-    _, limit = tolerances(model.sigma.dtype)
-    standing, whole = held_model(model, place, x), signal
-    if isinstance(signal, Mixture):
-        whole = jnp.tensordot(signal.weights, signal.terms[signal.row], 1)
-    found = fit_model(standing, whole)
-    slope = models.signal_slope(standing, signal, found.x, found.cell)
-    return found.value, found.x, found.edm, slope, found.gradient, found.reached(limit)
-
-
-@compiled
-def _fit_together(model: Model, signals: Array | Mixture, held: _Held) -> tuple[Array, ...]:
-    """Many points in step, as long as the slowest takes."""
-    axes = Mixture(None, 0, -1) if isinstance(signals, Mixture) else -1
-    return jax.vmap(_general_fit, (None, axes, None, -1), -1)(model, signals, held.place, held.x)
-
-
-@compiled
-def _fit_in_turn(model: Model, signals: Array | Mixture, held: _Held, count: Array) -> tuple[Array, ...]:
-    """The first points, one after the other: with many bins each fills the processor by itself."""
-
-    def one(k: Array) -> tuple[Array, ...]:
-        if isinstance(signals, Mixture):
-            return _general_fit(
-                model, Mixture(signals.terms, signals.row[k], signals.weights[:, k]), held.place, held.x[:, k]
-            )
-        return _general_fit(model, signals[:, k], held.place, held.x[:, k])
-
-    def put(k: Array, found: tuple[Array, ...]) -> tuple[Array, ...]:
-        return tuple(whole.at[..., k].set(part) for whole, part in zip(found, one(k), strict=True))
-
-    size = held.x.shape[1]
-    empty = [jnp.zeros((*part.shape, size), part.dtype) for part in jax.eval_shape(one, count)]
-    return jax.lax.fori_loop(0, count, put, tuple(empty))
-
-
-def _fit_general(model: Model, signals: Any, held: _Held, count: int) -> Profiles:
-    """The first points of a chunk; the others are of no use."""
-    if _in_turn(model, held.x.shape[1]):
-        return Profiles(*map(np.array, _fit_in_turn(model, signals, held, np.asarray(count))))
-    return Profiles(*map(np.array, _fit_together(model, signals, held)))
-
-
-def _in_turn(model: Model, chunk: int) -> bool:
-    """Whether one after the other is as fast as in step; it compiles faster, and copies of points cost nothing."""
-    return jax.default_backend() == "cpu" and (chunk <= _FEWEST or model.observed.size >= _MANY_BINS)
-
-
-def _processors() -> int:
-    return os.cpu_count() or 1
-
-
-def _fit(layout: Layout, model: Model, signals: Any, held: _Held, count: int) -> Profiles:
+def _fit(layout: Layout, model: Model, signals: Any, held: Held, count: int) -> Profiles:
     """Fits of one chunk, points last, of which the first are asked for."""
     if not layout.plain or held.place.size:
-        return _fit_general(model, signals, held, count)
+        return Profiles(*general_fits(model, signals, held, count))
     return _profiles(model, batch_fit(layout, model, signals))
 
 
@@ -178,9 +105,9 @@ def batch_size(layout: Layout, points: int = 1, held: bool = False) -> int:
         held: whether parameters stand still.
     """
     if not layout.plain or held:
-        return CHUNK_SHAPES if points > _SHAPES_MANY else _FEWEST
+        return CHUNK_SHAPES if points > _SHAPES_MANY else FEWEST
     room = max(_NUMBERS // max(stop for _, stop in layout.bins), 1)
-    return CHUNK if points >= _MANY else min(max(_FEWEST, 2 ** (room.bit_length() - 1)), _FEW)
+    return CHUNK if points >= _MANY else min(max(FEWEST, 2 ** (room.bit_length() - 1)), _FEW)
 
 
 def prepare(arrangement: Arrangement, chunk: int | None = None) -> Future | None:
@@ -200,14 +127,8 @@ def prepare(arrangement: Arrangement, chunk: int | None = None) -> Future | None
     key = (layout, chunk, model.observed.dtype)
     if key not in _first_calls:
         counts = np.ones((model.sources * model.observed.size, chunk), model.observed.dtype)
-        _first_calls[key] = ThreadPoolExecutor(1).submit(_fit, layout, model, counts, _standing({}, chunk), chunk)
+        _first_calls[key] = ThreadPoolExecutor(1).submit(_fit, layout, model, counts, standing({}, chunk), chunk)
     return _first_calls[key]
-
-
-def _standing(held: Mapping[int, np.ndarray], points: int) -> _Held:
-    place = np.array(list(held), int)
-    rows = np.stack(list(held.values())) if held else np.zeros((0, points))
-    return _Held(place, rows)
 
 
 def _fitting(chunk: int, bins: int) -> int:
@@ -315,8 +236,8 @@ def _in_chunks(
     order = np.argsort(heights, kind="stable")
     plain = layout.plain and not held
     together = chunk
-    if not plain and _in_turn(model, chunk):
-        together = max(1, min(chunk, -(-points // _processors())))  # each fills the processor by itself
+    if not plain and in_turn(model, chunk):
+        together = max(1, min(chunk, -(-points // processors())))  # each fills the processor by itself
     count = -(-points // together)
     # Chunks are independent: they go to the devices in turn, and the result is the same on one as on many.
     devices = jax.local_devices()[:count]
@@ -327,21 +248,16 @@ def _in_chunks(
         chosen = order[number * together : (number + 1) * together]
         padded = np.pad(chosen, (0, chunk - chosen.size), mode="edge")
         signals, place = columns(padded), number % len(devices)
-        standing = _standing({k: v[padded] for k, v in held.items()}, chunk)
-        found = _fit(
-            layout,
-            placed[place],
-            signals if alone else jax.device_put(signals, devices[place]),
-            standing,
-            chosen.size,
-        )
+        still = standing({k: v[padded] for k, v in held.items()}, chunk)
+        there = signals if alone else jax.device_put(signals, devices[place])
+        found = _fit(layout, placed[place], there, still, chosen.size)
         result = Profiles(*(x[..., : chosen.size] for x in found))
         if plain:
             _restart(layout, model, signals[:, : chosen.size], result)
         return chosen, result
 
     # A compiled chunk runs on one core and without the interpreter's lock: threads use the others.
-    workers = min(count, max(len(devices), _processors() if devices[0].platform == "cpu" else 2))
+    workers = min(count, max(len(devices), processors() if devices[0].platform == "cpu" else 2))
     total: Profiles | None = None
     with ThreadPoolExecutor(workers) if count > 1 else nullcontext() as pool:
         # The hardest first: the last to run, beside idle cores, is an easy one.
@@ -413,4 +329,4 @@ def _restart(layout: Layout, model: Model, signals: np.ndarray, fit: Profiles) -
     if several:
         again(np.flatnonzero(failed & doubted), compared)
         failed &= ~fit.valid
-    again(np.flatnonzero(failed), lambda s, _, count: _fit_general(model, s, _standing({}, _RESTART), count))
+    again(np.flatnonzero(failed), lambda s, _, count: general_fits(model, s, standing({}, _RESTART), count))

@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jcevns.compiled import compiled
-from jcevns.fit.batch import expand, held_model
+from jcevns.fit.batch import expand
+from jcevns.fit.general import held_model
 from jcevns.fit.newton import batch_fit
 from jcevns.fit.profile import fit_model
 from jcevns.fit.validity import tolerances
