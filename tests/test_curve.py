@@ -16,6 +16,7 @@ import pytest
 from scipy.optimize import brentq
 
 import jcevns as jc
+from jcevns.fit.curve import survey
 from jcevns.fit.interval import Interval
 from jcevns.physics.standard_model import weak_charge
 from tests import problems, reference
@@ -414,3 +415,22 @@ def test_local_minima_are_not_called_the_best_fit(lower, scale) -> None:
     assert fit.valid
     assert fit.values["eps"] == pytest.approx(found.best_fit, abs=1e-7)
     assert fit.chi2_min == pytest.approx(found.chi2_min, abs=1e-9)
+
+
+def test_turning_points_far_above_the_level_are_not_looked_for() -> None:
+    """Where nothing describes the data the slope is noise, with roots that would take as many steps as bisection."""
+    calls = []
+
+    def curve(index: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        calls.append(x)
+        far = np.exp(-(x**2) / 200)
+        return 1000 * (1 - far), 10 * x * far + 1e-7 * np.sin(7 * x) * (1 - far), np.ones(x.size, bool)
+
+    one = np.ones(1)
+    data = np.full((1, 1), 100.0)
+    signals = lambda index, x: 10 * np.arctan(x / 10)[:, None]  # noqa: E731
+    (found,) = survey(curve, signals, data, 1, -1e4 * one, 1e4 * one, 0.5 * one, one, 2.7)
+    assert found.best == pytest.approx(0.0, abs=1e-9)
+    visited = np.concatenate(calls)
+    assert np.any(np.abs(visited) > 100)
+    assert not any(np.any(np.abs(x) > 100) for x in calls[1:])  # after the nodes

@@ -17,6 +17,7 @@ from scipy.optimize import minimize
 import jcevns as jc
 from jcevns.experiments.nuisances import ShapeNuisance
 from jcevns.fit.batch import profile_signals
+from jcevns.fit.general import FEWEST, general_fits, in_turn, standing
 from jcevns.likelihood import model as morphing
 from jcevns.likelihood.likelihood import Arrangement, arranged
 from jcevns.likelihood.model import Mixture, Model
@@ -340,3 +341,19 @@ def test_a_held_shape_stays_where_it_is(position):
         float(found.chi2), abs=1e-7
     )
     assert jc.interval(here, "t", constrained="t").chi2_min <= float(found.chi2) + position**2 + 1e-9
+
+
+def test_one_after_the_other_as_in_step() -> None:
+    """Small batches are fitted in turn, and no more points than are asked for; large ones in step."""
+    here = numbers("uneven")[0]
+    assert in_turn(here, FEWEST)
+    assert not in_turn(here, 4 * FEWEST)
+    strengths = np.linspace(0.2, 3.0, 4 * FEWEST)
+    signals = np.asarray(numbers("uneven")[1])[:, None] * strengths
+    together = general_fits(here, signals, standing({}, strengths.size), strengths.size)
+    few = general_fits(here, signals[:, :FEWEST], standing({}, FEWEST), 5)
+    assert together[-1].all()
+    for a, b in zip(few, together, strict=True):
+        np.testing.assert_allclose(a[..., :5], b[..., :5], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(few[0][:5], together[0][:5], rtol=1e-11)
+    assert not few[-1][5:].any()
