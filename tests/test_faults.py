@@ -21,7 +21,7 @@ import zarr
 
 import jcevns as jc
 from jcevns import datasets
-from jcevns.cli import app
+from jcevns.cli import app, stopping
 from jcevns.files import write_bytes, write_csv, write_json, write_text
 from jcevns.plot.style import figure, save
 from jcevns.statistics import toy_runs
@@ -207,6 +207,38 @@ def test_blocks_that_claim_absurd_sizes_or_code_are_not_read(claim, block, monke
                 )
         monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("it was read"))
     assert toy_runs._stored(block, 7) is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("seconds", [0.0, 0.1, 0.3, 0.5, 0.8, 1.2])
+def test_stopped_while_it_starts(seconds, home) -> None:
+    """Ctrl-C made C modules that were being imported fail or abort, or was lost in a callback: the command went on."""
+    script = "import sys; from jcevns.cli import main; print('here', flush=True); main()"
+    toys = ("toys", "significance", "--experiments", "xenonnt-2024-s2", "--toys", "1000000", "--json")
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", script, *toys], env=environment(home), **pipes)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "here\n"
+    time.sleep(0.05 + seconds)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, ""), err
+    assert one_message(err.lstrip("\n")), err
+
+
+def test_signals_wait_for_imports_and_for_callbacks_that_lose_them(monkeypatch) -> None:
+    armed = []
+    monkeypatch.setattr(stopping.signal, "setitimer", lambda which, after: armed.append(after))
+
+    class Lost:
+        def __del__(self) -> None:
+            stopping._stop(signal.SIGINT, sys._getframe())
+
+    Lost()
+    assert len(armed) == 1
+    with pytest.raises(KeyboardInterrupt):
+        stopping._stop(signal.SIGINT, sys._getframe())
+    assert len(armed) == 1
 
 
 @pytest.mark.slow

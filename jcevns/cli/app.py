@@ -4,7 +4,6 @@ import contextlib
 import json
 import math
 import os
-import signal
 import sys
 import warnings
 from collections import Counter
@@ -13,6 +12,7 @@ from typing import Any
 
 import click
 
+from jcevns.cli.stopping import stop_cleanly
 from jcevns.spelling import unknown
 
 __all__ = [
@@ -293,10 +293,6 @@ def _place_in_theory(error: BaseException) -> str | None:
     return found
 
 
-def _terminated(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
 def _told_once(show: Callable[..., None]) -> Callable[..., None]:
     """How warnings are shown, with those of JAX's cache, one for each program, in one line."""
     told: list[str] = []
@@ -322,6 +318,6 @@ def main() -> None:
         if getattr(sys, name) is None:  # closed
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
         getattr(sys, name).reconfigure(errors="backslashreplace")  # names of users, where the locale has no letters
-    signal.signal(signal.SIGTERM, _terminated)  # as Ctrl-C: no partial file is left
+    stop_cleanly()
     warnings.showwarning = _told_once(warnings.showwarning)
     sys.exit(guarded(lambda: cli(standalone_mode=False)))
