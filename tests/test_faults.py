@@ -212,7 +212,7 @@ def test_blocks_that_claim_absurd_sizes_or_code_are_not_read(claim, block, monke
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("seconds", [0.0, 0.1, 0.3, 0.5, 0.8, 1.2])
 def test_stopped_while_it_starts(seconds, home) -> None:
-    """Ctrl-C made C modules that were being imported fail or abort, or was lost in a callback: the command went on."""
+    """Ctrl-C made C modules being imported fail or abort, or was lost in a callback: the command went on."""
     script = "import sys; from jcevns.cli import main; print('here', flush=True); main()"
     toys = ("toys", "significance", "--experiments", "xenonnt-2024-s2", "--toys", "1000000", "--json")
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
