@@ -77,7 +77,7 @@ _CACHED = 2**18  # numbers in one table of a chunk
 _NUMBERS, _FEW = 4096, 256  # in a small batch that takes hardly longer than one point; its points
 _MANY = 500_000  # points from which the large batch, three times as fast and slower to compile, is worth it
 _SHAPES_MANY = 512  # the same where there are shapes
-_RESTART = 16  # failures are repeated in batches of one size, so that the slow path is compiled once
+_RESTART = FEWEST  # failures are repeated in batches of one size, so that the slow path is compiled once
 
 
 def _fit(layout: Layout, model: Model, signals: Any, held: Held, count: int) -> Profiles:
