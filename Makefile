@@ -8,7 +8,7 @@ reproduce: .venv/.run
 	$(BIN)/jcevns reproduce --out reproduced
 
 test: .venv/.dev
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

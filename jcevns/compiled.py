@@ -30,10 +30,22 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from jcevns.datasets import data_dir
 
-__all__ = ["FAST", "RUN_ONCE", "compiled", "forget_compiled", "keep_compiled", "kept_in", "kept_programs"]
+__all__ = [
+    "FAST",
+    "RUN_ONCE",
+    "RUN_SELDOM",
+    "compiled",
+    "forget_compiled",
+    "keep_compiled",
+    "kept_in",
+    "kept_programs",
+]
 
 RUN_ONCE = {"xla_backend_optimization_level": 0}
 """Compiler options of programs that run a few times: to optimise them takes longer than they do."""
+
+RUN_SELDOM = {"xla_backend_optimization_level": 1}
+"""The same of those that run some dozen times: most of the speed for hardly more compilation."""
 
 FAST = {"xla_cpu_prefer_vector_width": 512}
 """The same of the others: a quarter faster than what LLVM chooses, where the processor has it."""

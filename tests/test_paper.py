@@ -11,11 +11,12 @@ import shlex
 import numpy as np
 import pytest
 
-from jcevns import cli
+from jcevns import Likelihood, cli, interval, limits
 from jcevns.files import write_json, write_text
-from jcevns.paper import beyond, tables
+from jcevns.paper import beyond, mediators, running, statements, tables
 from jcevns.paper.reproduce import find_steps, reproduce
 from jcevns.paper.run import Run
+from jcevns.paper.statements import STATEMENTS
 from jcevns.paper.steps import STEPS
 from tests.pages import checked
 
@@ -289,3 +290,123 @@ def test_estimates_are_those_of_fit(run):
         assert found["valid"]
         if quantity == "flux":
             assert found["significance"] == pytest.approx(again.significance, rel=1e-9)
+
+
+# Figs. 3 and 5, and the sentences about them ------------------------------------------------------------------
+
+
+def _rows(path):
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _page(run):
+    return (run[0] / "report.html").read_text(encoding="utf-8")
+
+
+def test_figure_3_has_our_points_and_those_of_others(run):
+    out, summary, _ = run
+    page = _page(run)
+    rows = {row["point"]: row for row in _rows(out / "fig3_running.csv")}
+    assert set(running.POINTS) | {"APV (Cs)", "Qweak", "NuTeV", "LEP1", "LHC (CMS)"} <= set(rows)
+    assert all("arXiv:" in row["reference"] for row in rows.values())
+    # E158 is an effective angle, 0.2403 in MS-bar; the others are drawn as they are.
+    assert float(rows["E158"]["sin2w"]) + float(rows["E158"]["to_msbar"]) == pytest.approx(0.2403)
+    assert {label for label, row in rows.items() if float(row["to_msbar"])} == {"E158"}
+    assert "E158 (open circle) is an effective angle" in page
+    drawn = [float(row["drawn_at_MeV"]) for row in rows.values() if row["origin"] == "this package"]
+    assert len(set(drawn)) == len(drawn)
+    found = summary["results"]["sin2w_combined"]
+    again = {row["dataset"]: row for row in found["rows"]}
+    assert all(row["valid"] for row in again.values())
+    for label, row in again.items():
+        assert float(rows[label]["sin2w"]) == pytest.approx(row["best_fit"], rel=1e-9)
+    # The combination is better known than each part, and lies between them.
+    width = {label: np.diff(row["interval_68"])[0] for label, row in again.items()}
+    assert width[running.COMBINATION] == min(width.values())
+    parts = [again[label]["best_fit"] for label in ("XENONnT + PandaX-4T", "COHERENT CsI + LAr")]
+    assert min(parts) < found["best_fit"] < max(parts)
+    assert "shapes=&#34;none&#34;" in page
+
+
+def test_pulls_of_the_combination_are_all_there(run):
+    out, summary, _ = run
+    page = _page(run)
+    pulls = summary["results"]["sin2w_combined"]["pulls"]
+    assert {"flux.b8", "flux.sns", "pandax4t-us2.cathode", "coherent-lar-2020.detection"} <= set(pulls)
+    assert all(abs(pull) < 3 for pull in pulls.values())
+    assert [row["nuisance"] for row in _rows(out / "fig3_pulls.csv")] == list(pulls)
+    assert f"Pulls of {running.COMBINATION}" in page
+    assert all(name in page for name in pulls)
+
+
+def test_texono_point_is_a_direct_estimate(run):
+    _, summary, _ = run
+    direct = interval("texono-2010", "sin2w")
+    (row,) = (r for r in summary["results"]["sin2w_combined"]["rows"] if r["dataset"] == "TEXONO")
+    assert row["best_fit"] == pytest.approx(direct.best_fit, rel=1e-6)
+
+
+def test_figure_5_holds_direct_limits(run):
+    """At two masses, from the same minimum: 8B scalars, whose lowest chi2 does not depend on the mass."""
+    out, _, _ = run
+    rows = [r for r in _rows(out / "fig5_limits.csv") if (r["panel"], r["curve"]) == ("scalar", "8B")]
+    mass = np.array([float(r["mass_MeV"]) for r in rows])
+    chosen = mass[[0, 20]]
+    likelihood = Run(out).likelihood("combined", "scalar")
+    direct = limits(likelihood, "coupling", over={"mass": chosen}, minimum="all")
+    for expected, row in zip(direct, (rows[0], rows[20]), strict=True):
+        assert float(row["lower"]) == pytest.approx(expected.excluded[0][0], rel=5e-3)
+        assert (row["upper"] == "") == (expected.excluded[0][1] is None)
+
+
+def test_vector_on_electrons_is_that_of_b_minus_l(run):
+    """The figure computes it once for both panels."""
+    out, _, _ = run
+    rows = [r for r in _rows(out / "fig5_limits.csv") if (r["panel"], r["curve"]) == ("vector", "TEXONO")]
+    mass = [float(rows[0]["mass_MeV"]), float(rows[-1]["mass_MeV"])]
+    direct = limits(Likelihood("texono-2010", "vector"), "coupling", over={"mass": mass}, minimum="all")
+    for expected, row in zip(direct, (rows[0], rows[-1]), strict=True):
+        assert float(row["lower"]) == pytest.approx(expected.excluded[0][0], rel=5e-3)
+
+
+def test_every_panel_has_every_curve_from_end_to_end(run):
+    out, _, _ = run
+    page = _page(run)
+    rows = _rows(out / "fig5_limits.csv")
+    for panel in mediators.PANELS:
+        for name in mediators.CURVES:
+            mass = [float(r["mass_MeV"]) for r in rows if (r["panel"], r["curve"]) == (panel, name)]
+            assert (min(mass), max(mass)) == mediators.ENDS, (panel, name)
+    closed = {(r["panel"], r["curve"]) for r in rows if r["upper"]}
+    assert ("vector", "8B") in closed
+    for missing in ("limits of others on scalars", "CONUS", "CONNIE", "N_eff", "SN1987A", "reconstruction"):
+        assert missing in page
+    for credit in ("1801.04847", "BaBar 2014: Lees et al. 2014", "Bauer et al. 2018"):
+        assert credit in page
+
+
+def test_report_and_csv_have_a_verdict_for_each_sentence(run):
+    out, summary, _ = run
+    page = _page(run)
+    found = summary["results"]["fig5_statements"]
+    assert [row["paper"] for row in found] == [said.text for said in STATEMENTS]
+    assert len(_rows(out / "fig5_statements.csv")) == len(STATEMENTS)
+    for row in found:
+        assert row["valid"]
+        assert row["verdict"].startswith(statements.VERDICTS)
+        assert 0 < row["smallest_advantage"] <= row["largest_advantage"]
+        kind = next(v for v in statements.VERDICTS if row["verdict"].startswith(v)).replace(" ", "-")
+        assert f'<span class="{kind}">{row["verdict"].replace("<", "&lt;")}</span>' in page
+
+
+def test_verdicts_on_the_paper(run):
+    """6 MeV follows from none of these curves; the vectors' lower ends from electrons in CsI."""
+    _, summary, _ = run
+    rows = {row["panel"]: row for row in summary["results"]["fig5_statements"]}
+    for panel in ("scalar", "axial"):
+        assert rows[panel]["verdict"].startswith("not comparable in lower end (6 MeV is no crossing")
+    # The paper has 0.1 and 0.3 MeV.
+    for panel, expected in (("b-l", 0.31), ("vector", 0.168)):
+        ((low, _),) = rows[panel]["ranges_MeV"]
+        assert low == pytest.approx(expected, rel=0.05), panel

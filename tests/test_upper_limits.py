@@ -260,10 +260,10 @@ def test_p_values_of_toys_are_sums_of_poisson_probabilities(n, b) -> None:
 def test_nothing_seen_and_nothing_expected_is_2_303_events() -> None:
     likelihood, unit = one_bin(0, 0.0)
     for method in ONE_SIDED:
-        found = limit(likelihood, method, toys=20_000)
+        found = limit(likelihood, method, toys=5000)
         assert found.valid
         assert found.upper * unit == pytest.approx(math.log(10), abs=4 * found.error * unit)
-        assert found.error * unit == pytest.approx(math.sqrt(0.9 * 0.1 / 20_000) / 0.1, rel=0.3)
+        assert found.error * unit == pytest.approx(math.sqrt(0.9 * 0.1 / 5000) / 0.1, rel=0.3)
         np.testing.assert_allclose(found.expected, found.upper)  # without events there is one result
         assert found.threshold == pytest.approx(2 * found.upper * unit, rel=1e-3)
 
@@ -275,11 +275,11 @@ def test_a_nuisance_that_acts_on_nothing_changes_nothing() -> None:
     beside = jc.Likelihood(built, SPECTRUM)
     assert beside.nuisances == ("flux.b8",)
     for method in ONE_SIDED:
-        found = limit(beside, method, toys=4000)
-        assert found.upper == pytest.approx(limit(plain, method, toys=4000).upper, rel=1e-6)
+        found = limit(beside, method, toys=1000)
+        assert found.upper == pytest.approx(limit(plain, method, toys=1000).upper, rel=1e-6)
         assert limit(beside, method).upper == pytest.approx(limit(plain, method).upper, rel=1e-9)
-    thrown = jc.throw(beside, "strength", value=2.0 / unit, count=1000, seed=2)
-    same = jc.throw(plain, "strength", value=2.0 / unit, count=1000, seed=2)
+    thrown = jc.throw(beside, "strength", value=2.0 / unit, count=500, seed=2)
+    same = jc.throw(plain, "strength", value=2.0 / unit, count=500, seed=2)
     np.testing.assert_allclose(thrown.q, same.q, atol=1e-7)
 
 
@@ -289,7 +289,7 @@ def test_coverage_of_one_sided_toys_at_low_counts() -> None:
     ends, errors = [], []
     for n in counts:
         likelihood, unit = one_bin(int(n), b)
-        found = limit(likelihood, "one-sided", toys=2000, seed=int(n) + 1)
+        found = limit(likelihood, "one-sided", toys=1000, seed=int(n) + 1)
         ends.append(found.upper * unit)
         errors.append(0.0 if found.error is None else found.error * unit)
         if n:  # none seen excludes everything: 3 events make no count more than 5% likely
@@ -492,11 +492,11 @@ def test_command(capsys) -> None:
         assert code == 0
         assert "upper limit, asymptotic" in text
         assert f"expected {found.expected[0]:.4g} " in text
-    (row,) = json.loads(call(capsys, *start, "--method", "cls", "--toys", "500", "--seed", "2", "--json")[1])
-    assert (row["toys"], row["invalid_toys"]) == (500, 0)
+    (row,) = json.loads(call(capsys, *start, "--method", "cls", "--toys", "200", "--seed", "2", "--json")[1])
+    assert (row["toys"], row["invalid_toys"]) == (200, 0)
     assert row["error"] > 0
-    text = call(capsys, *start, "--method", "cls", "--toys", "500")[1]
-    assert "CLs upper limit, 500 toys per value, with signal and without" in text
+    text = call(capsys, *start, "--method", "cls", "--toys", "200")[1]
+    assert "CLs upper limit, 200 toys per value, with signal and without" in text
     assert "from the number of toys" in text
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jcevns.compiled import RUN_ONCE, compiled
+from jcevns.compiled import RUN_ONCE, RUN_SELDOM, compiled
 from jcevns.experiments.experiment import has_additions, of_source, require_one_channel
 from jcevns.likelihood.likelihood import Likelihood, join_signals
 from jcevns.physics.flux import NeutrinoFlux
@@ -18,8 +18,8 @@ from jcevns.physics.recoil import BLOCK, AnyTarget, particles_of, pieces_of, ter
 
 __all__ = ["Folding", "folded_parameters"]
 
-_SMALL, _POINTS = 8, 64  # folded at a time
-_FEW = 4  # of them in step, where nothing is known about the dependence on energy
+_POINTS = 16  # folded at a time: one size, so that one program serves all
+_FEW = 4  # the same where nothing is known about the dependence on energy
 
 
 def folded_parameters(likelihood: Likelihood, names: Sequence[str]) -> tuple[str, ...]:
@@ -73,7 +73,7 @@ def _alike(likelihood: Likelihood) -> list[list[_Channel]]:
     return groups
 
 
-@compiled(options=RUN_ONCE)
+@compiled(options=RUN_SELDOM)
 def _spectra(
     theory: Interaction,
     values: Mapping[str, Array],
@@ -82,7 +82,6 @@ def _spectra(
     recoil: Array,
     moments: Array,
     order: int,
-    few: int,
 ) -> Float[Array, "derivative term recoil point"]:
     """Spectra of all terms, and their derivatives in the values, at many points."""
 
@@ -101,14 +100,14 @@ def _spectra(
         return jnp.concatenate(rows)
 
     points = jnp.stack(list(values.values()), axis=-1)
-    found = jax.lax.map(one, points, batch_size=few) if few else jax.vmap(one)(points)
-    return jnp.moveaxis(found, 0, -1)
+    return jnp.moveaxis(jax.vmap(one)(points), 0, -1)
 
 
-def _in_batches(call: Callable[[dict[str, np.ndarray]], Array], values: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Results for all points, in batches of two sizes so that few compilations serve all; points last."""
+def _in_batches(
+    call: Callable[[dict[str, np.ndarray]], Array], values: Mapping[str, np.ndarray], size: int
+) -> np.ndarray:
+    """Results for all points, in batches; points last."""
     points = len(next(iter(values.values())))
-    size = _SMALL if points <= _SMALL else _POINTS
     parts = []
     for first in range(0, points, size):
         batch = {name: np.resize(column[first : first + size], size) for name, column in values.items()}
@@ -136,7 +135,8 @@ class Folding:
         tables = [isinstance(piece, Addition) for piece, _ in pieces]
         sizes = [int(jax.eval_shape(piece.weights).shape[0]) for piece, _ in pieces]
         self._table = np.repeat(tables, sizes)
-        self._few = 0 if all(t or has_terms(p) for (p, _), t in zip(pieces, tables, strict=True)) else _FEW
+        plain = all(table or has_terms(piece) for (piece, _), table in zip(pieces, tables, strict=True))
+        self._points = _POINTS if plain else _FEW
         self._groups = []
         for group in _alike(likelihood):
             recoil = np.concatenate([channel.recoil for channel in group])
@@ -159,12 +159,15 @@ class Folding:
             Per unit weight; derivatives follow the value, first ones by name, then second ones by pair of names.
         """
         columns = {name: np.asarray(column, float) for name, column in values.items()}
+        rows = sum(len(columns) ** power for power in range(order + 1)) if columns else 1
+        if order == 1 and len(columns) == 1:
+            order = 2  # calculated in little time, where another program takes seconds
         spectra: dict[tuple[int, int], np.ndarray] = {}
         for group, inputs in self._groups:
             source = (group[0].flux, group[0].target, *inputs)
             if columns:
-                call = lambda batch, source=source: _spectra(self.theory, batch, *source, order, self._few)  # noqa: E731
-                found = _in_batches(call, columns)
+                call = lambda batch, source=source: _spectra(self.theory, batch, *source, order)  # noqa: E731
+                found = _in_batches(call, columns, self._points)[:rows]
             else:
                 found = np.asarray(_still(self.theory, *source))[None, ..., None]
             ends = np.cumsum([channel.recoil.size for channel in group])
