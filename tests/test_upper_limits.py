@@ -492,11 +492,11 @@ def test_command(capsys) -> None:
         assert code == 0
         assert "upper limit, asymptotic" in text
         assert f"expected {found.expected[0]:.4g} " in text
-    (row,) = json.loads(call(capsys, *start, "--method", "cls", "--toys", "100", "--seed", "2", "--json")[1])
-    assert (row["toys"], row["invalid_toys"]) == (100, 0)
+    (row,) = json.loads(call(capsys, *start, "--method", "cls", "--toys", "200", "--seed", "2", "--json")[1])
+    assert (row["toys"], row["invalid_toys"]) == (200, 0)
     assert row["error"] > 0
-    text = call(capsys, *start, "--method", "cls", "--toys", "100")[1]
-    assert "CLs upper limit, 100 toys per value, with signal and without" in text
+    text = call(capsys, *start, "--method", "cls", "--toys", "200")[1]
+    assert "CLs upper limit, 200 toys per value, with signal and without" in text
     assert "from the number of toys" in text
 
 
