@@ -473,7 +473,7 @@ def call(capsys, *words: str) -> tuple[int, str, str]:
     return (code, *capsys.readouterr())
 
 
-def test_command(capsys) -> None:
+def test_command(capsys, tmp_path) -> None:
     start = ("limit", "scalar", "--mass", "10", "--experiments", "xenonnt-2024-s2")
     (alone,) = json.loads(call(capsys, *start, "--json")[1])
     assert alone["method"] == "two-sided"
@@ -492,10 +492,11 @@ def test_command(capsys) -> None:
         assert code == 0
         assert "upper limit, asymptotic" in text
         assert f"expected {found.expected[0]:.4g} " in text
-    (row,) = json.loads(call(capsys, *start, "--method", "cls", "--toys", "200", "--seed", "2", "--json")[1])
+    toys = ("--method", "cls", "--toys", "200", "--seed", "2", "--store", str(tmp_path / "toys"))
+    (row,) = json.loads(call(capsys, *start, *toys, "--json")[1])
     assert (row["toys"], row["invalid_toys"]) == (200, 0)
     assert row["error"] > 0
-    text = call(capsys, *start, "--method", "cls", "--toys", "200")[1]
+    text = call(capsys, *start, *toys)[1]  # the same toys, read
     assert "CLs upper limit, 200 toys per value, with signal and without" in text
     assert "from the number of toys" in text
 
