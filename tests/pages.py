@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import base64
+import csv
 import io
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import matplotlib.image
 
 VOID = {"meta", "img", "br"}
+
+
+def report_of(folder: Path) -> str:
+    """What `reproduce` wrote there."""
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def rows_of(table: Path) -> list[dict[str, str]]:
+    """Rows of a CSV file by the names of their columns."""
+    with table.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 class Page(HTMLParser):

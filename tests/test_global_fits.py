@@ -1,6 +1,5 @@
 """Figures of all CEvNS data: the combination against the chi2 of its parts, put together here."""
 
-import csv
 from functools import cache
 
 import numpy as np
@@ -11,6 +10,7 @@ import jcevns as jc
 from jcevns.experiments.groups import GROUPS
 from jcevns.paper import global_fits
 from jcevns.paper.reproduce import reproduce
+from tests.pages import report_of, rows_of
 
 SHARED = {"flux.sns": (1.0, 0.10), "flux.b8": (5.46e6, 0.12), "flux.leibstadt": None}
 """Fluxes that experiments have in common: nominal and relative error; one that no other experiment has."""
@@ -41,11 +41,6 @@ def total(values: dict[str, float], theory: str = "standard-model") -> float:
     return found
 
 
-def rows_of(path):
-    with path.open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 @pytest.mark.slow
 def test_weak_mixing_angle_is_the_sum_of_its_parts(tmp_path, monkeypatch):
     monkeypatch.setattr(global_fits, "_ANGLES", np.array([0.15, 0.22, 0.24, 0.30]))
@@ -64,7 +59,7 @@ def test_weak_mixing_angle_is_the_sum_of_its_parts(tmp_path, monkeypatch):
     # Together they know it better than each alone.
     assert all(high - low < np.inf if None in s else high - low < s[1] - s[0] for s in
                (row["segments_90"][0] for name, row in rows.items() if name != "all CEvNS data"))  # fmt: skip
-    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    page = report_of(tmp_path)
     assert "all-cevns leaves out dresden-ii: it hangs on a contested quenching factor" in page
 
 

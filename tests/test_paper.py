@@ -1,7 +1,6 @@
 """The reproduction: summary, report, figures and tables."""
 
 import contextlib
-import csv
 import dataclasses
 import functools
 import io
@@ -18,7 +17,7 @@ from jcevns.paper.reproduce import find_steps, reproduce
 from jcevns.paper.run import Run
 from jcevns.paper.statements import STATEMENTS
 from jcevns.paper.steps import STEPS
-from tests.pages import checked
+from tests.pages import checked, report_of, rows_of
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +63,7 @@ def test_a_disagreement_is_called_one(run):
 
 def test_report_is_self_contained_and_says_what_is_inferred(run):
     out, _, _ = run
-    text = (out / "report.html").read_text(encoding="utf-8")
+    text = report_of(out)
     page = checked(text, "https://arxiv.org/abs/")
     assert len(page.pictures) == 6  # Figs. 1 to 5 and the posteriors
     sections = [name for name, tag in page.anchors.items() if tag == "section"]
@@ -174,10 +173,9 @@ def test_beyond_the_paper(run):
     assert high == pytest.approx(1134, rel=0.01)  # 1e-12 mu_B
     ((low, high),) = rows["xenonnt-2024-s2", "r2_ee"]["segments_90"]
     assert (low, high) == pytest.approx((-90.8, 32.6), rel=0.01)
-    with (out / "electromagnetic.csv").open(encoding="utf-8", newline="") as file:
-        written = list(csv.DictReader(file))
+    written = rows_of(out / "electromagnetic.csv")
     assert len(written) == sum(len(row["segments_90"]) for row in rows.values())
-    assert "magnetic moments and charge radii" in (out / "report.html").read_text(encoding="utf-8")
+    assert "magnetic moments and charge radii" in report_of(out)
 
 
 def test_long_steps_beyond_the_paper(tmp_path, monkeypatch):
@@ -187,8 +185,7 @@ def test_long_steps_beyond_the_paper(tmp_path, monkeypatch):
     summary = reproduce(tmp_path, ["radii", "gauge-bosons", "nsi"])
     planes = {row["data"]: row for row in summary["results"]["nsi"]}
     assert not any(row["points_not_valid"] for row in planes.values())
-    with (tmp_path / "nsi.csv").open(encoding="utf-8", newline="") as file:
-        lines = list(csv.DictReader(file))
+    lines = rows_of(tmp_path / "nsi.csv")
     solar = ("8B", "8B, no matter effect of NSI")
     lowest = [min(float(r["eps_u_ee"]) for r in lines if r["data"] == name) for name in solar]
     assert lowest[0] > lowest[1] + 0.01  # matter closes the region
@@ -198,12 +195,12 @@ def test_long_steps_beyond_the_paper(tmp_path, monkeypatch):
     assert (xenon["projected"], xenon["best_R_n_fm"]) == (True, pytest.approx(5.4, abs=0.1))
     bosons = summary["results"]["gauge-bosons"]
     assert [row["masses_not_valid"] for row in bosons] == [0] * 21
-    with (tmp_path / "gauge-bosons.csv").open(encoding="utf-8", newline="") as file:
-        rows = [r for r in csv.DictReader(file) if (r["dataset"], r["theory"]) == ("xenonnt-2024-s2", "lmu-ltau")]
+    found = rows_of(tmp_path / "gauge-bosons.csv")
+    rows = [r for r in found if (r["dataset"], r["theory"]) == ("xenonnt-2024-s2", "lmu-ltau")]
     assert float(rows[0]["mass_MeV"]) == 1.0
     # With as many nu_mu as nu_tau, as before NuFIT 6.0 shared them, 1.055e-3.
     assert float(rows[0]["excluded_from"]) == pytest.approx(1.128e-3, rel=0.01)
-    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    page = report_of(tmp_path)
     assert page.count("data:image/png;base64,") == 3
     assert "a projection, no measurement" in page
 
@@ -295,19 +292,10 @@ def test_estimates_are_those_of_fit(run):
 # Figs. 3 and 5, and the sentences about them ------------------------------------------------------------------
 
 
-def _rows(path):
-    with path.open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def _page(run):
-    return (run[0] / "report.html").read_text(encoding="utf-8")
-
-
 def test_figure_3_has_our_points_and_those_of_others(run):
     out, summary, _ = run
-    page = _page(run)
-    rows = {row["point"]: row for row in _rows(out / "fig3_running.csv")}
+    page = report_of(out)
+    rows = {row["point"]: row for row in rows_of(out / "fig3_running.csv")}
     assert set(running.POINTS) | {"APV (Cs)", "Qweak", "NuTeV", "LEP1", "LHC (CMS)"} <= set(rows)
     assert all("arXiv:" in row["reference"] for row in rows.values())
     # E158 is an effective angle, 0.2403 in MS-bar; the others are drawn as they are.
@@ -331,11 +319,11 @@ def test_figure_3_has_our_points_and_those_of_others(run):
 
 def test_pulls_of_the_combination_are_all_there(run):
     out, summary, _ = run
-    page = _page(run)
+    page = report_of(out)
     pulls = summary["results"]["sin2w_combined"]["pulls"]
     assert {"flux.b8", "flux.sns", "pandax4t-us2.cathode", "coherent-lar-2020.detection"} <= set(pulls)
     assert all(abs(pull) < 3 for pull in pulls.values())
-    assert [row["nuisance"] for row in _rows(out / "fig3_pulls.csv")] == list(pulls)
+    assert [row["nuisance"] for row in rows_of(out / "fig3_pulls.csv")] == list(pulls)
     assert f"Pulls of {running.COMBINATION}" in page
     assert all(name in page for name in pulls)
 
@@ -350,7 +338,7 @@ def test_texono_point_is_a_direct_estimate(run):
 def test_figure_5_holds_direct_limits(run):
     """At two masses, from the same minimum: 8B scalars, whose lowest chi2 does not depend on the mass."""
     out, _, _ = run
-    rows = [r for r in _rows(out / "fig5_limits.csv") if (r["panel"], r["curve"]) == ("scalar", "8B")]
+    rows = [r for r in rows_of(out / "fig5_limits.csv") if (r["panel"], r["curve"]) == ("scalar", "8B")]
     mass = np.array([float(r["mass_MeV"]) for r in rows])
     chosen = mass[[0, 20]]
     likelihood = Run(out).likelihood("combined", "scalar")
@@ -363,7 +351,7 @@ def test_figure_5_holds_direct_limits(run):
 def test_vector_on_electrons_is_that_of_b_minus_l(run):
     """The figure computes it once for both panels."""
     out, _, _ = run
-    rows = [r for r in _rows(out / "fig5_limits.csv") if (r["panel"], r["curve"]) == ("vector", "TEXONO")]
+    rows = [r for r in rows_of(out / "fig5_limits.csv") if (r["panel"], r["curve"]) == ("vector", "TEXONO")]
     mass = [float(rows[0]["mass_MeV"]), float(rows[-1]["mass_MeV"])]
     direct = limits(Likelihood("texono-2010", "vector"), "coupling", over={"mass": mass}, minimum="all")
     for expected, row in zip(direct, (rows[0], rows[-1]), strict=True):
@@ -372,8 +360,8 @@ def test_vector_on_electrons_is_that_of_b_minus_l(run):
 
 def test_every_panel_has_every_curve_from_end_to_end(run):
     out, _, _ = run
-    page = _page(run)
-    rows = _rows(out / "fig5_limits.csv")
+    page = report_of(out)
+    rows = rows_of(out / "fig5_limits.csv")
     for panel in mediators.PANELS:
         for name in mediators.CURVES:
             mass = [float(r["mass_MeV"]) for r in rows if (r["panel"], r["curve"]) == (panel, name)]
@@ -388,10 +376,10 @@ def test_every_panel_has_every_curve_from_end_to_end(run):
 
 def test_report_and_csv_have_a_verdict_for_each_sentence(run):
     out, summary, _ = run
-    page = _page(run)
+    page = report_of(out)
     found = summary["results"]["fig5_statements"]
     assert [row["paper"] for row in found] == [said.text for said in STATEMENTS]
-    assert len(_rows(out / "fig5_statements.csv")) == len(STATEMENTS)
+    assert len(rows_of(out / "fig5_statements.csv")) == len(STATEMENTS)
     for row in found:
         assert row["valid"]
         assert row["verdict"].startswith(statements.VERDICTS)

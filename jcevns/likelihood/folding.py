@@ -159,14 +159,14 @@ class Folding:
             Per unit weight; derivatives follow the value, first ones by name, then second ones by pair of names.
         """
         columns = {name: np.asarray(column, float) for name, column in values.items()}
-        rows = sum(len(columns) ** power for power in range(order + 1)) if columns else 1
-        if order == 1 and len(columns) == 1:
-            order = 2  # calculated in little time, where another program takes seconds
+        rows = sum(len(columns) ** power for power in range(order + 1))
+        # Second derivatives in one value take little time, another program takes seconds to compile.
+        calculated = 2 if order and len(columns) == 1 else order
         spectra: dict[tuple[int, int], np.ndarray] = {}
         for group, inputs in self._groups:
             source = (group[0].flux, group[0].target, *inputs)
             if columns:
-                call = lambda batch, source=source: _spectra(self.theory, batch, *source, order)  # noqa: E731
+                call = lambda batch, source=source: _spectra(self.theory, batch, *source, calculated)  # noqa: E731
                 found = _in_batches(call, columns, self._points)[:rows]
             else:
                 found = np.asarray(_still(self.theory, *source))[None, ..., None]
